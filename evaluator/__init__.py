@@ -1,0 +1,1 @@
+"""The command `sidestep`: runs attack programs with and without a mitigation, and judges."""

@@ -1,0 +1,69 @@
+"""Compiles the runner. Run by the wheel build, and by hand (`make native`) after editing the C."""
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE / "runner.c"
+OUTPUT = HERE.parent / "_bin" / "runner"
+# Freestanding: no libc start-up code may enter the kernel before the filter is in place.
+CFLAGS = [
+    *("-std=c11", "-Os", "-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes"),
+    *("-ffreestanding", "-fno-stack-protector", "-fno-pie", "-fcf-protection=none"),
+    *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
+]
+# No -pie: the text sits at the default 0x400000, below 4 GiB, where `int 0x80` can reach it.
+LDFLAGS = [
+    *("-nostdlib", "-static", "-no-pie"),
+    *("-Wl,--build-id=none", "-Wl,-z,noexecstack"),
+]
+
+
+def source_id() -> str:
+    """What `runner.id` holds: a runner whose id differs from this is older than its source."""
+    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+
+
+def is_current() -> bool:
+    identity = OUTPUT.with_suffix(".id")
+    return OUTPUT.exists() and identity.exists() and identity.read_text().strip() == source_id()
+
+
+def compiler() -> list[str]:
+    command = shlex.split(os.environ.get("CC", "")) or ["cc"]
+    if shutil.which(command[0]) is None:
+        sys.exit(
+            f"error: no C compiler: {command[0]!r} is not on PATH (install gcc or clang, or set CC)"
+        )
+    return command
+
+
+def compile_runner() -> None:
+    # A newer compiler warns about more: that must fail our CI, and never somebody's install.
+    strict = ["-Werror"] if os.environ.get("CI") else []
+    OUTPUT.parent.mkdir(exist_ok=True)
+    scratch = OUTPUT.with_suffix(f".new{os.getpid()}")
+    command = [*compiler(), *CFLAGS, *strict, str(SOURCE), *LDFLAGS, "-o", str(scratch)]
+    try:
+        if subprocess.run(command, check=False).returncode:
+            sys.exit(f"error: {SOURCE.name} does not compile: {shlex.join(command)}")
+        scratch.rename(OUTPUT)  # atomic: a run in progress keeps the old file
+    finally:
+        scratch.unlink(missing_ok=True)
+    OUTPUT.with_suffix(".id").write_text(source_id() + "\n")
+
+
+def main() -> None:
+    if not SOURCE.exists():
+        sys.exit(f"error: {SOURCE} is missing: this is not a complete checkout")
+    if "--force" in sys.argv[1:] or not is_current():
+        compile_runner()
+
+
+if __name__ == "__main__":
+    main()
