@@ -26,7 +26,8 @@ LDFLAGS = [
 
 def source_id() -> str:
     """What `runner.id` holds: a runner whose id differs from this is older than its source."""
-    return hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
+    sources = sorted(HERE.glob("*.[ch]"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def is_current() -> bool:

@@ -1,0 +1,53 @@
+# Every target sets up what it needs (scripts/setup.sh) and is quick when that is done.
+BIN := .venv/bin
+DEMO_OUTPUT ?= results/demo
+DEMO_PROFILES := $(addprefix mitigations/library/,block-mkdir.json deny-create-directory-by-name.json no-new-directories.json)
+PYTEST_ARGS ?=
+
+.PHONY: demo test check live setup dev native format lint types layers docs wheel clean
+
+demo: setup
+	$(BIN)/sidestep evaluate $(DEMO_PROFILES) -o $(DEMO_OUTPUT)
+	@echo "Report: $(abspath $(DEMO_OUTPUT))/report.html"
+
+test: dev
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+check: lint types layers
+	@$(BIN)/pytest tests/unit tests/contract tests/sim $(PYTEST_ARGS)
+
+live: dev
+	@SIDESTEP_REQUIRE_LIVE=1 $(BIN)/pytest tests/live $(PYTEST_ARGS)
+
+setup:
+	@scripts/setup.sh run
+
+dev:
+	@scripts/setup.sh dev
+
+native: setup
+	$(BIN)/python evaluator/native/build.py --force
+
+format: dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: dev
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+layers: dev
+	$(BIN)/lint-imports
+
+docs: dev
+	$(BIN)/python docs/claims.py --write
+
+wheel: dev
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf .venv build dist evaluator/_bin .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

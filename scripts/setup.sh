@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Makes the environment that the Makefile's targets run in; quick when there is nothing to do.
+#   scripts/setup.sh run    the tool itself
+#   scripts/setup.sh dev    the tool and everything its tests and checks need
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+want=${1:?usage: scripts/setup.sh run|dev}
+venv=.venv
+debian='gcc libc6-dev libseccomp2 make python3 python3-venv'
+fedora='gcc glibc-devel libseccomp make python3'
+
+die() {
+	printf 'error: %s\n' "$@" >&2
+	exit 1
+}
+
+# The first Python that is new enough; python3 of the caller's PATH is preferred.
+find_python() {
+	local candidate
+	for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+		if command -v "$candidate" >/dev/null &&
+			"$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+			command -v "$candidate"
+			return
+		fi
+	done
+	return 1
+}
+
+has_libseccomp() {
+	"$1" -c 'import ctypes; ctypes.CDLL("libseccomp.so.2")' 2>/dev/null
+}
+
+# Debian names of what is missing. A Python without ensurepip cannot make an environment.
+missing_packages() {
+	local python
+	if python=$(find_python); then
+		"$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+		has_libseccomp "$python" || echo libseccomp2
+	else
+		printf '%s\n' python3 python3-venv libseccomp2
+	fi
+	command -v "${CC:-cc}" >/dev/null || echo gcc
+	[ -e /usr/include/stdio.h ] || echo libc6-dev
+}
+
+install_system_packages() {
+	local missing
+	mapfile -t missing < <(missing_packages)
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		echo "+ apt-get install -y --no-install-recommends ${missing[*]}"
+		export DEBIAN_FRONTEND=noninteractive
+		apt-get update -qq || true # an unreachable extra source need not stop what the others have
+		apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+			die "apt-get could not install: ${missing[*]}"
+	else
+		die "missing on this system (Debian's names): ${missing[*]}; install them and run this again" \
+			"  Debian or Ubuntu:  sudo apt-get install $debian" \
+			"  Fedora:            sudo dnf install $fedora"
+	fi
+}
+
+make_venv() {
+	local python
+	python=$(find_python) ||
+		die "Python 3.11 or newer is needed; python3 here is $(python3 --version 2>&1 || true)" \
+			"  with a newer one elsewhere: make PYTHON=/path/to/python3 ..."
+	# An environment whose Python went away, or that was moved, cannot be mended.
+	if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
+		echo "+ $python -m venv $venv"
+		rm -rf "$venv"
+		"$python" -m venv "$venv"
+	fi
+}
+
+install_packages() {
+	local extras=$1 stamp=$venv/.installed-$1 wanted
+	wanted=$(cat pyproject.toml evaluator/native/hatch_hook.py | sha256sum)$PWD
+	if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+		return
+	fi
+	echo "+ pip install -e .[$extras]"
+	"$venv/bin/python" -m pip install -qq --disable-pip-version-check -e ".[$extras]" ||
+		die "pip could not install the packages; its message is above"
+	echo "$wanted" >"$stamp"
+}
+
+case $want in
+run) extras=llm ;;
+dev) extras=dev,llm ;;
+*) die "unknown environment: $want (run or dev)" ;;
+esac
+install_system_packages
+make_venv
+install_packages "$extras"
+"$venv/bin/python" evaluator/native/build.py
