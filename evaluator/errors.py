@@ -1,0 +1,52 @@
+"""The exceptions of the harness, and the exit code that each one ends the command with.
+
+    SidestepError                1
+      InputError                 2   some input is wrong: a profile, an option, a results file
+      EnvironmentLackError       3   this machine cannot do it
+      HarnessError               4   we broke, or two views of one thing disagreed
+
+The outcome of a trial is a value and never one of these.  ``mitigations`` and ``attacks`` may not
+import this package, so they raise ``ProfileError`` and ``AttackError``; ``bordered`` turns both
+into an ``InputError`` where they enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class SidestepError(Exception):
+    """One line: what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class InputError(SidestepError):
+    """Some input is wrong."""
+
+    exit_code = 2
+
+
+class EnvironmentLackError(SidestepError):
+    """This machine cannot do what was asked."""
+
+    exit_code = 3
+
+
+class HarnessError(SidestepError):
+    """We broke; nothing is known about the candidate."""
+
+    exit_code = 4
+
+
+@contextmanager
+def bordered() -> Iterator[None]:
+    """Lets the errors of ``mitigations`` and ``attacks`` out as ``InputError``."""
+    from attacks.program import AttackError  # noqa: PLC0415 - keeps `--help` fast
+    from mitigations.candidate import ProfileError  # noqa: PLC0415
+
+    try:
+        yield
+    except (ProfileError, AttackError) as error:
+        raise InputError(str(error)) from error

@@ -1,0 +1,57 @@
+"""What a campaign is asked to do, and what it says while it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from attacks.family import Assumption, FamilyInstance
+from evaluator.objectives import Objective
+from evaluator.workloads import Workload
+from mitigations.candidate import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a candidate is invalid: one line, and the JSON path or line that it is about."""
+
+    message: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCandidate:
+    """A candidate that could not be loaded; it is reported and never aborts the others."""
+
+    name: str
+    source: str
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All candidates, under all families and workloads, in one posture."""
+
+    candidates: tuple[Candidate | FailedCandidate, ...]
+    families: tuple[FamilyInstance, ...]
+    workloads: tuple[Workload, ...]
+    objective: Objective | None = None
+    posture: str = "container"
+    """For candidates that do not bring their own."""
+    assume: frozenset[Assumption] = frozenset()
+    jobs: int = 1
+    repeats: int = 1
+    timeout_s: float = 5.0
+    """For one arm of one trial."""
+    fast_path: bool = True
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The text of each candidate's file, by ``source``: for the report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """So many of all trials are done; ``candidate`` is the one in hand."""
+
+    candidate: str
+    done: int
+    total: int

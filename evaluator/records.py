@@ -1,0 +1,611 @@
+"""The results document: its records, and how the raw half becomes the whole.
+
+The boundary with the campaign: for each candidate the campaign hands over one ``CandidateRun`` of
+what it *saw* (trials, enforcement, starts, workloads, findings) and judges nothing.  ``assemble``
+turns it into a ``CandidateResult`` of what that *means* (scope of each trial, families, verdicts,
+scores, counts); ``failed`` does so for a candidate that could not be loaded.  ``document`` puts
+the results of a run together as plain JSON values, in the order in which the fields stand here.
+Field names are the keys of the document, which are a contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
+from functools import cache
+from typing import Any, assert_never
+
+from attacks.effects import Grade
+from attacks.family import Assumption, FamilyInstance, Technique
+from evaluator.plan import FailedCandidate, Plan, Problem
+from evaluator.verdict import (
+    ExitCode,
+    FailOn,
+    Gate,
+    Judgement,
+    Outcome,
+    Ratio,
+    Scope,
+    TrialFacts,
+    Verdict,
+    exit_code,
+    gate_fail_on,
+    gate_families,
+    gate_workloads,
+    judge,
+    scope,
+    score,
+)
+from mitigations.candidate import (
+    Attachment,
+    Candidate,
+    Finding,
+    Layer,
+    NoNewPrivsLayer,
+    SeccompLayer,
+)
+
+SCHEMA = "sidestep.results/1"
+PROFILE_TEXT_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedAt:
+    """The call that the candidate stopped, with the answer that it gave."""
+
+    call: str
+    abi: str
+    answer: str
+    """``EPERM``, ``0 (faked)``, ``SIGSYS (killed)``, ``SIGSYS (trapped)``, ``ENOSYS (no tracer)``..."""
+    decisive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One operation in both arms; ``None`` where an arm did not reach it."""
+
+    slot: int
+    section: str
+    text: str
+    abi: str
+    decisive: bool
+    control: str | None
+    mitigated: str | None
+    filter: str | None
+    """``None`` where it is no call, or was not judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One variant under one candidate; ``scope`` is filled in by ``assemble``."""
+
+    variant: str
+    family: str
+    """The instance as the user wrote it: ``change-mode[bits=04000]``."""
+    title: str
+    """The decisive operation as text."""
+    technique: Technique
+    assumption: Assumption
+    grade: Grade
+    """What the variant promises; ``control_effect`` is what it reached."""
+    outcome: Outcome
+    control_effect: Grade | None
+    mitigated_effect: Grade | None
+    predicted: str | None
+    """An outcome, ``DEPENDS``, or ``None`` for layers that cannot be simulated."""
+    route: str
+    stopped_at: StoppedAt | None = None
+    prerequisite_only: bool = False
+    reason: str | None = None
+    """Why it is neither BYPASSED nor BLOCKED: the probed cause."""
+    agree: bool = True
+    """All repeats had the same outcome."""
+    repeats: int = 1
+    latency_us: int = 0
+    native: bool = True
+    """The decisive operation goes through the machine's own system call table."""
+    negative: bool = False
+    beyond_seccomp: bool = False
+    reachable_elsewhere: bool = False
+    """UNSUPPORTED here, and the filter would allow the decisive call on a kernel that has it."""
+    scope: Scope = Scope.IN
+    why: str = ""
+    references: tuple[str, ...] = ()
+    steps: tuple[StepRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTruth:
+    """What the kernel says of the subject, as a difference to the control."""
+
+    seccomp_mode: int
+    seccomp_filters: int
+    no_new_privs: bool
+    read_back: str
+    """``identical``, ``different``, or why it could not be read."""
+    capabilities: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The sets of /proc/PID/status that differ from the control's: ``CapBnd`` and so on."""
+    apparmor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """Whether every layer is in force; ``reason`` says which one is not, and why."""
+
+    enforced: bool
+    ground_truth: GroundTruth | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Four parts of starting under the candidate; ``None`` where it was not, or cannot be, tried."""
+
+    loads: bool | None = None
+    runtime: bool | None = None
+    static: bool | None = None
+    dynamic: bool | None = None
+    reason: str = ""
+    """The first call that stops it."""
+
+    @property
+    def ok(self) -> bool | None:
+        """False if nothing can run: not even one of the two kinds of entry point."""
+        if self.loads is False or self.runtime is False:
+            return False
+        entries = [entry for entry in (self.static, self.dynamic) if entry is not None]
+        if entries:
+            return any(entries)
+        return self.loads
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadRecord:
+    workload: str
+    title: str
+    works: bool
+    works_in_control: bool
+    reason: str | None = None
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRun:
+    """What the campaign saw of one candidate."""
+
+    candidate: Candidate
+    posture: str
+    enforcement: Enforcement
+    starts: Starts
+    trials: tuple[TrialRecord, ...]
+    workloads: tuple[WorkloadRecord, ...]
+    duration_s: float
+    warnings: tuple[Finding, ...] = ()
+    """Findings of the run, beside those that the candidate was loaded with."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCount:
+    working: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyRecord:
+    """One family under one candidate; all counts are of trials in scope."""
+
+    family: str
+    title: str
+    attack_technique: str
+    baseline: str
+    verdict: Verdict
+    targeted: bool
+    working: int
+    """Variants that work in the control arm."""
+    blocked: int
+    bypassed: int
+    bypasses: tuple[str, ...]
+    """The shortest first."""
+    beside: tuple[str, ...]
+    """Out of scope and through all the same."""
+    reachable_elsewhere: tuple[str, ...]
+    undecided: tuple[str, ...]
+    untestable: int
+    techniques: tuple[Technique, ...]
+    routes: RouteCount
+    by_technique: Mapping[Technique, RouteCount]
+    """Routes, technique by technique: what the score is the mean of."""
+    shortest_bypass: str | None
+    summary: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    kind: str
+    instructions: int = 0
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateResult:
+    """One candidate, judged."""
+
+    name: str
+    source: str
+    summary: str
+    """The headline: one clause, to be read after the name."""
+    valid: bool
+    errors: tuple[Problem, ...]
+    enforced: bool
+    starts: Starts
+    posture: str
+    runtime_model: str
+    attachment: str
+    meaning: str
+    default_action: str
+    intent: str
+    digest: str
+    instructions: int
+    layers: tuple[LayerRecord, ...]
+    ground_truth: GroundTruth | None
+    warnings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    robustness: float | None
+    held: int
+    targeted: int
+    routes: float | None
+    utility: float | None
+    counts: Mapping[Outcome, int]
+    """Trials by outcome, whatever their scope; negative controls are not among them."""
+    duration_s: float
+    families: tuple[FamilyRecord, ...]
+    workloads: tuple[WorkloadRecord, ...]
+    trials: tuple[TrialRecord, ...]
+    profile_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One question to this machine; ``meaning`` says what the answer costs or allows."""
+
+    name: str
+    value: str
+    meaning: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where a run took place; ``ambient`` is the confinement that was there before we came."""
+
+    kernel: str
+    arch: str
+    libseccomp: str
+    isolation: str
+    lsm: tuple[str, ...]
+    ambient: Mapping[str, str]
+    user: str
+    """``root`` or ``uid 1000``."""
+    id_map: int
+    """How many ids the sandbox maps."""
+    probes: tuple[Probe, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The whole document but its first key."""
+
+    tool: Tool
+    started: str
+    duration_s: float
+    exit_code: int
+    arguments: tuple[str, ...]
+    environment: Environment
+    suite: str
+    objective: str | None
+    gates: tuple[Gate, ...]
+    candidates: tuple[CandidateResult, ...]
+
+
+def document(run: Run) -> dict[str, Any]:
+    """The results document in JSON's own types, its keys in the order of the fields."""
+    return {"schema": SCHEMA, **{name: plain(getattr(run, name)) for name in _names(Run)}}
+
+
+def plain(value: Any) -> Any:
+    """A record in JSON's own types."""
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return round(value, 6)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any JSON
+    return {name: plain(getattr(value, name)) for name in _names(type(value))}
+
+
+@cache
+def _names(record: type) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(record))
+
+
+def facts(trial: TrialRecord) -> TrialFacts:
+    """What a verdict may know about a trial.
+
+    Where the control reached less than the variant promises, the lesser grade counts.
+    """
+    lesser = trial.control_effect is Grade.EQUIVALENT
+    return TrialFacts(
+        variant=trial.variant,
+        technique=trial.technique,
+        outcome=trial.outcome,
+        route=trial.route,
+        assumption=trial.assumption,
+        grade=Grade.EQUIVALENT if lesser else trial.grade,
+        native=trial.native,
+        beyond_seccomp=trial.beyond_seccomp,
+        negative=trial.negative,
+        stable=trial.agree,
+        prerequisite_only=trial.prerequisite_only,
+        reachable_elsewhere=trial.reachable_elsewhere,
+        length=len(trial.steps),
+    )
+
+
+def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
+    """What a candidate's trials mean."""
+    candidate = run.candidate
+    seccomp_only = all(isinstance(one, SeccompLayer | NoNewPrivsLayer) for one in candidate.layers)
+    trials = tuple(
+        replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
+        for one in run.trials
+    )
+    judged = {
+        family.name: judge(
+            [facts(one) for one in trials if one.family == family.name],
+            assume=plan.assume,
+            seccomp_only=seccomp_only,
+            named=None if plan.objective is None else family.name in plan.objective.families,
+        )
+        for family in plan.families
+    }
+    families = tuple(_family_record(one, judged[one.name], trials) for one in plan.families)
+    runtime = candidate.attachment is Attachment.RUNTIME
+    scores = score(
+        judged.values(),
+        workloads=_working(run.workloads),
+        starts=run.starts.ok if runtime else None,
+    )
+    return CandidateResult(
+        name=candidate.name,
+        source=candidate.source,
+        summary=_headline(run, families, starts=not runtime or run.starts.ok is not False),
+        valid=True,
+        errors=(),
+        enforced=run.enforcement.enforced,
+        starts=run.starts,
+        posture=run.posture,
+        runtime_model=candidate.runtime_model,
+        attachment=str(candidate.attachment),
+        meaning=candidate.meaning,
+        default_action=candidate.default_action,
+        intent=candidate.intent,
+        digest=candidate.digest,
+        instructions=sum(len(one.program) // 8 for one in candidate.seccomp),
+        layers=tuple(_layer_record(one) for one in candidate.layers),
+        ground_truth=run.enforcement.ground_truth,
+        warnings=(*candidate.warnings, *run.warnings),
+        notes=run.notes,
+        robustness=scores.robustness,
+        held=scores.held.part,
+        targeted=scores.held.whole,
+        routes=scores.routes,
+        utility=scores.utility,
+        counts=_counts(trials),
+        duration_s=run.duration_s,
+        families=families,
+        workloads=run.workloads,
+        trials=trials,
+        profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
+    )
+
+
+def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
+    """The result of a candidate that could not be loaded."""
+    first = candidate.problems[0]
+    return CandidateResult(
+        name=candidate.name,
+        source=candidate.source,
+        summary=f"invalid: {first.where}: {first.message}" if first.where else first.message,
+        valid=False,
+        errors=candidate.problems,
+        enforced=False,
+        starts=Starts(),
+        posture=plan.posture,
+        runtime_model="",
+        attachment="",
+        meaning="",
+        default_action="",
+        intent="",
+        digest="",
+        instructions=0,
+        layers=(),
+        ground_truth=None,
+        warnings=(),
+        notes=(),
+        robustness=None,
+        held=0,
+        targeted=0,
+        routes=None,
+        utility=None,
+        counts={},
+        duration_s=0.0,
+        families=(),
+        workloads=(),
+        trials=(),
+        profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
+    )
+
+
+def _layer_record(layer: Layer) -> LayerRecord:
+    match layer:
+        case SeccompLayer():
+            return LayerRecord("seccomp", len(layer.program) // 8, layer.flags)
+        case NoNewPrivsLayer():
+            return LayerRecord("no-new-privs")
+        case _:
+            assert_never(layer)
+
+
+def _family_record(
+    family: FamilyInstance, judgement: Judgement, trials: Sequence[TrialRecord]
+) -> FamilyRecord:
+    return FamilyRecord(
+        family=family.name,
+        title=family.title,
+        attack_technique=family.attack_technique,
+        baseline=next(
+            (
+                one.variant
+                for one in trials
+                if one.family == family.name and one.technique is Technique.BASELINE
+            ),
+            "",
+        ),
+        verdict=judgement.verdict,
+        targeted=judgement.targeted,
+        working=judgement.working,
+        blocked=judgement.blocked,
+        bypassed=len(judgement.bypasses),
+        bypasses=judgement.bypasses,
+        beside=judgement.beside,
+        reachable_elsewhere=judgement.reachable_elsewhere,
+        undecided=judgement.undecided,
+        untestable=judgement.untestable,
+        techniques=tuple(judgement.by_technique),
+        routes=_route_count(judgement.routes),
+        by_technique={name: _route_count(one) for name, one in judgement.by_technique.items()},
+        shortest_bypass=judgement.bypasses[0] if judgement.bypasses else None,
+        summary=summarise(family.name, judgement),
+        reason=judgement.reason,
+    )
+
+
+def _route_count(ratio: Ratio) -> RouteCount:
+    return RouteCount(working=ratio.whole, blocked=ratio.part)
+
+
+def summarise(family: str, judgement: Judgement) -> str:
+    """One sentence on a family for a reader who has seen nothing else."""
+    reason = judgement.reason
+    match judgement.verdict:
+        case Verdict.LEAKY:
+            shortest = judgement.bypasses[0]
+            return f"{family} leaks: {reason}; the shortest way through is {shortest}."
+        case Verdict.OPEN:
+            return f"{family} is open: {reason}."
+        case Verdict.UNDECIDED:
+            return f"{family} is undecided: {reason}."
+        case Verdict.NOT_ENFORCED:
+            return f"{family} says nothing about the candidate: {reason}."
+        case Verdict.HELD:
+            return f"{family} is held: {reason}."
+        case Verdict.HELD_HERE:
+            return f"{family} is held on this machine, not on every kernel: {reason}."
+        case Verdict.UNTESTED:
+            return f"{family} is untested: {reason}."
+
+
+def _headline(run: CandidateRun, families: Sequence[FamilyRecord], *, starts: bool) -> str:
+    if not run.enforcement.enforced:
+        return f"not in force here: {run.enforcement.reason}"
+    if not starts:
+        return f"does not start: {run.starts.reason}" if run.starts.reason else "does not start"
+    targeted = [one.verdict for one in families if one.targeted]
+    if not targeted:
+        return "stops nothing that was tried"
+    noun = "family" if len(targeted) == 1 else "families"
+    shares = [
+        f"{word} {targeted.count(verdict)}"
+        for verdict, word in _VERBS.items()
+        if verdict in targeted
+    ]
+    return f"{', '.join(shares)} of {len(targeted)} targeted {noun}"
+
+
+_VERBS = {
+    Verdict.LEAKY: "leaks in",
+    Verdict.OPEN: "leaves open",
+    Verdict.UNDECIDED: "leaves undecided",
+    Verdict.NOT_ENFORCED: "does not enforce",
+    Verdict.UNTESTED: "leaves untested",
+    Verdict.HELD_HERE: "holds here",
+    Verdict.HELD: "holds",
+}
+
+
+def _working(workloads: Iterable[WorkloadRecord]) -> Ratio:
+    """Workloads that work, of those that work without the candidate."""
+    fair = [one for one in workloads if one.works_in_control]
+    return Ratio(sum(one.works for one in fair), len(fair))
+
+
+def _counts(trials: Iterable[TrialRecord]) -> dict[Outcome, int]:
+    counted = [one.outcome for one in trials if not one.negative]
+    return {outcome: counted.count(outcome) for outcome in Outcome if outcome in counted}
+
+
+def gates(
+    results: Iterable[CandidateResult],
+    *,
+    families: Collection[str],
+    workloads: Collection[str],
+    fail_on: Collection[FailOn],
+) -> tuple[Gate, ...]:
+    """The gates of a run; ``families`` and ``workloads`` are those that somebody named."""
+    found: list[Gate] = []
+    for result in results:
+        if not result.valid:
+            continue
+        verdicts = {one.family: one.verdict for one in result.families}
+        works = {one.workload: one.works for one in result.workloads}
+        found += gate_families(result.name, verdicts, families, waived={})
+        found += gate_workloads(result.name, works, workloads)
+        found += gate_fail_on(result.name, verdicts, broken_workloads(result), fail_on)
+    return tuple(found)
+
+
+def broken_workloads(result: CandidateResult) -> list[str]:
+    """What the candidate breaks: workloads, and the start itself."""
+    broken = [one.workload for one in result.workloads if one.works_in_control and not one.works]
+    if result.attachment == Attachment.RUNTIME and result.starts.ok is False:
+        return ["start", *broken]
+    return broken
+
+
+def run_exit_code(results: Sequence[CandidateResult], gates: Iterable[Gate]) -> ExitCode:
+    """The exit code of a run that came to its end."""
+    return exit_code(
+        gates,
+        wrong_input=any(not one.valid for one in results),
+        lacking=any(one.valid and not one.enforced for one in results),
+        harness_failed=any(_harness_failed(one) for one in results),
+    )
+
+
+def _harness_failed(result: CandidateResult) -> bool:
+    broken = {Outcome.HARNESS_ERROR, Outcome.DISAGREEMENT}
+    different = result.ground_truth is not None and result.ground_truth.read_back == "different"
+    return different or not broken.isdisjoint(result.counts)
