@@ -6,7 +6,7 @@
       HarnessError               4   we broke, or two views of one thing disagreed
 
 The outcome of a trial is a value and never one of these.  ``mitigations`` and ``attacks`` may not
-import this package, so they raise ``ProfileError`` and ``AttackError``; ``bordered`` turns both
+import this package, so they raise ``ProfileError`` and ``AttackError``; ``border`` turns both
 into an ``InputError`` where they enter.
 """
 
@@ -41,10 +41,10 @@ class HarnessError(SidestepError):
 
 
 @contextmanager
-def bordered() -> Iterator[None]:
+def border() -> Iterator[None]:
     """Lets the errors of ``mitigations`` and ``attacks`` out as ``InputError``."""
-    from attacks.program import AttackError  # noqa: PLC0415 - keeps `--help` fast
-    from mitigations.candidate import ProfileError  # noqa: PLC0415
+    from attacks.errors import AttackError  # here, so that `--help` is quick
+    from mitigations.candidate import ProfileError
 
     try:
         yield

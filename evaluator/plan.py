@@ -8,24 +8,7 @@ from dataclasses import dataclass, field
 from attacks.family import Assumption, FamilyInstance
 from evaluator.objectives import Objective
 from evaluator.workloads import Workload
-from mitigations.candidate import Candidate
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a candidate is invalid: one line, and the JSON path or line that it is about."""
-
-    message: str
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
-class FailedCandidate:
-    """A candidate that could not be loaded; it is reported and never aborts the others."""
-
-    name: str
-    source: str
-    problems: tuple[Problem, ...]
+from mitigations.candidate import Candidate, FailedCandidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +16,7 @@ class Plan:
     """All candidates, under all families and workloads, in one posture."""
 
     candidates: tuple[Candidate | FailedCandidate, ...]
+    """One that could not be loaded is reported and never aborts the others."""
     families: tuple[FamilyInstance, ...]
     workloads: tuple[Workload, ...]
     objective: Objective | None = None

@@ -18,7 +18,7 @@ from typing import Any, assert_never
 
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique
-from evaluator.plan import FailedCandidate, Plan, Problem
+from evaluator.plan import Plan
 from evaluator.verdict import (
     ExitCode,
     FailOn,
@@ -40,6 +40,7 @@ from evaluator.verdict import (
 from mitigations.candidate import (
     Attachment,
     Candidate,
+    FailedCandidate,
     Finding,
     Layer,
     NoNewPrivsLayer,
@@ -57,7 +58,8 @@ class StoppedAt:
     call: str
     abi: str
     answer: str
-    """``EPERM``, ``0 (faked)``, ``SIGSYS (killed)``, ``SIGSYS (trapped)``, ``ENOSYS (no tracer)``..."""
+    """``EPERM``, ``0 (faked)``, ``SIGSYS (killed)``, ``SIGSYS (trapped)``, ``ENOSYS (no tracer)``.
+    """
     decisive: bool
 
 
@@ -119,10 +121,10 @@ class TrialRecord:
 class GroundTruth:
     """What the kernel says of the subject, as a difference to the control."""
 
-    seccomp_mode: int
-    seccomp_filters: int
-    no_new_privs: bool
-    read_back: str
+    seccomp_mode: int | None = None
+    seccomp_filters: int | None = None
+    no_new_privs: bool | None = None
+    read_back: str | None = None
     """``identical``, ``different``, or why it could not be read."""
     capabilities: Mapping[str, str] = field(default_factory=dict[str, str])
     """The sets of /proc/PID/status that differ from the control's: ``CapBnd`` and so on."""
@@ -134,13 +136,13 @@ class Enforcement:
     """Whether every layer is in force; ``reason`` says which one is not, and why."""
 
     enforced: bool
-    ground_truth: GroundTruth | None = None
+    ground_truth: GroundTruth = GroundTruth()
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """Four parts of starting under the candidate; ``None`` where it was not, or cannot be, tried."""
+    """Four parts of starting under the candidate; ``None`` where it was not tried."""
 
     loads: bool | None = None
     runtime: bool | None = None
@@ -223,6 +225,15 @@ class FamilyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a candidate is invalid: one line, and the JSON path or line that it is about."""
+
+    message: str
+    where: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class LayerRecord:
     kind: str
     instructions: int = 0
@@ -250,7 +261,7 @@ class CandidateResult:
     digest: str
     instructions: int
     layers: tuple[LayerRecord, ...]
-    ground_truth: GroundTruth | None
+    ground_truth: GroundTruth
     warnings: tuple[Finding, ...]
     notes: tuple[str, ...]
     robustness: float | None
@@ -312,6 +323,7 @@ class Run:
     environment: Environment
     suite: str
     objective: str | None
+    assume: tuple[Assumption, ...]
     gates: tuple[Gate, ...]
     candidates: tuple[CandidateResult, ...]
 
@@ -337,7 +349,7 @@ def plain(value: Any) -> Any:
 
 
 @cache
-def _names(record: type) -> tuple[str, ...]:
+def _names(record: type[Any]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(record))
 
 
@@ -424,13 +436,13 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
 
 def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
     """The result of a candidate that could not be loaded."""
-    first = candidate.problems[0]
+    error = candidate.error
     return CandidateResult(
         name=candidate.name,
         source=candidate.source,
-        summary=f"invalid: {first.where}: {first.message}" if first.where else first.message,
+        summary=f"invalid: {error}",
         valid=False,
-        errors=candidate.problems,
+        errors=(Problem(error.message, error.where, error.code),),
         enforced=False,
         starts=Starts(),
         posture=plan.posture,
@@ -442,7 +454,7 @@ def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
         digest="",
         instructions=0,
         layers=(),
-        ground_truth=None,
+        ground_truth=GroundTruth(),
         warnings=(),
         notes=(),
         robustness=None,
@@ -607,5 +619,5 @@ def run_exit_code(results: Sequence[CandidateResult], gates: Iterable[Gate]) -> 
 
 def _harness_failed(result: CandidateResult) -> bool:
     broken = {Outcome.HARNESS_ERROR, Outcome.DISAGREEMENT}
-    different = result.ground_truth is not None and result.ground_truth.read_back == "different"
+    different = result.ground_truth.read_back == "different"
     return different or not broken.isdisjoint(result.counts)

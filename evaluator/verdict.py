@@ -167,7 +167,7 @@ class Gate:
 
 
 def scope(trial: TrialFacts, assume: Collection[Assumption], *, seccomp_only: bool) -> Scope:
-    """Whether a trial takes part in a verdict; the assumption is asked last, as a user can lift it."""
+    """Whether a trial takes part in a verdict; what a user can lift is asked last."""
     if trial.negative:
         return Scope.NEGATIVE_CONTROL
     if trial.grade is not Grade.EXACT:
@@ -319,10 +319,9 @@ def _undecided_reason(inside: Sequence[TrialFacts]) -> str:
 
 def _evidence(inside: Sequence[TrialFacts], search_s: float) -> str:
     blocked = [trial for trial in inside if trial.blocked]
-    parts = [
-        f"{_count(len({trial.route for trial in blocked}), 'route')}, "
-        f"{_count(len({trial.technique for trial in blocked}), 'technique')} stopped",
-    ]
+    routes = len({trial.route for trial in blocked})
+    techniques = len({trial.technique for trial in blocked})
+    parts = [f"{_count(routes, 'route')}, {_count(techniques, 'technique')} stopped"]
     prerequisite = sum(trial.prerequisite_only for trial in blocked)
     if prerequisite:
         parts.append(f"{prerequisite} of them only before the decisive call")
@@ -342,7 +341,7 @@ def _count(number: int, noun: str) -> str:
 def score(
     judgements: Collection[Judgement], *, workloads: Ratio, starts: bool | None = None
 ) -> Scores:
-    """The scores of a candidate; ``starts`` is False for a runtime candidate that does not start."""
+    """The scores of a candidate; ``starts`` is False if its runtime cannot start anything."""
     targeted = [judgement for judgement in judgements if judgement.targeted]
     held = Ratio(sum(one.verdict in HOLDING for one in targeted), len(targeted))
     if starts is False:
