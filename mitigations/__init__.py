@@ -1,0 +1,1 @@
+"""Mitigations: every input format read strictly, compiled as a runtime would, and simulated."""
