@@ -1,0 +1,1 @@
+"""The families: one effect in each file, found by ``attacks.library``."""

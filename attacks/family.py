@@ -1,0 +1,348 @@
+"""Families and variants: one effect, and the recorded ways to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from attacks.effects import Effect, Grade, Object, ObjectKind
+from attacks.errors import AttackError
+from attacks.kernel import Kernel
+from attacks.program import Abi, Program, Syscall
+from attacks.recorder import Recording
+
+
+class Technique(StrEnum):
+    """Why a variant may get through a filter that stops the baseline."""
+
+    BASELINE = "baseline"
+    SIBLING_SYSCALL = "sibling-syscall"
+    NEWER_SYSCALL = "newer-syscall"
+    LEGACY_SYSCALL = "legacy-syscall"
+    FD_RELATIVE = "fd-relative"
+    ASYNC_KERNEL = "async-kernel"
+    COMPAT_ABI = "compat-abi"
+    X32_ABI = "x32-abi"
+    MULTIPLEXER = "multiplexer"
+    WIDE_ARGUMENT = "wide-argument"
+    INDIRECT_OBJECT = "indirect-object"
+    DESCRIPTOR_REUSE = "descriptor-reuse"
+    PROC_INTERFACE = "proc-interface"
+    DEPUTY_PROCESS = "deputy-process"
+    SUPERVISOR_SELF = "supervisor-self"
+    NAMESPACE = "namespace"
+    MEMORY_ALIAS = "memory-alias"
+
+
+class Assumption(StrEnum):
+    """What a variant takes for granted beyond running code under the mitigation."""
+
+    NONE = "none"
+    INHERITED_DESCRIPTOR = "inherited-descriptor"
+    INHERITED_RING = "inherited-ring"
+    UNFILTERED_THREAD = "unfiltered-thread"
+    UNFILTERED_NEIGHBOUR = "unfiltered-neighbour"
+    TRUSTED_SETUP = "trusted-setup"
+
+
+class Need(StrEnum):
+    """What a variant needs of the machine or the posture; the evaluator probes each."""
+
+    I386 = "i386"
+    X32 = "x32"
+    IO_URING = "io_uring"
+    SQPOLL = "io_uring-sqpoll"
+    CORE_FILES = "core-files"
+    CAP_SYS_ADMIN = "CAP_SYS_ADMIN"
+    CAP_SYS_CHROOT = "CAP_SYS_CHROOT"
+    CAP_SYS_PTRACE = "CAP_SYS_PTRACE"
+    CAP_MKNOD = "CAP_MKNOD"
+
+
+class Fresh(StrEnum):
+    """Namespaces that a variant changes and so gets new ones of, for each trial."""
+
+    MOUNT = "mnt"
+    UTS = "uts"
+    IPC = "ipc"
+    NET = "net"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to get a family's effect.
+
+    ``negative`` marks a control that must NOT reach the effect (``mknod`` makes no directory); it
+    is run like the others and reported apart, never counted.
+    """
+
+    id: str
+    family: str
+    """The label of the family's instance: ``change-mode[bits=04000]``."""
+    technique: Technique
+    assumption: Assumption
+    grade: Grade
+    program: Program
+    effect: Effect
+    objects: tuple[Object, ...]
+    why: str
+    needs: frozenset[Need] = frozenset()
+    fresh: frozenset[Fresh] = frozenset()
+    references: tuple[str, ...] = ()
+    negative: bool = False
+    core_file: bool = False
+    """The trial may write a core file (RLIMIT_CORE is raised for it)."""
+    no_new_privs: bool = False
+    """Both arms run with no_new_privs, because the variant cannot be tried without it."""
+    rescue: str = ""
+    """Id of the variant that has this one's earlier steps in setup."""
+
+    @property
+    def name(self) -> str:
+        return self.id.rpartition("/")[2]
+
+    @property
+    def beyond_seccomp(self) -> bool:
+        """No filter can stop it: the attack makes no system call of its own."""
+        ops = self.program.flatten()
+        return not any(section == "attack" and isinstance(op, Syscall) for section, op in ops)
+
+
+Parameters = Mapping[str, int]
+Recipe = Callable[[Kernel], None]
+Objects = tuple[Object, ...] | Callable[[Parameters], tuple[Object, ...]]
+
+TARGET = "@target"
+"""Stands for the target's path in ``Object.path``."""
+PARENT = "@parent"
+"""Stands for the path of the target's directory."""
+_OCTAL = frozenset({"bits", "mode"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorded:
+    """A recipe with what its decorator said."""
+
+    name: str
+    recipe: Recipe
+    technique: Technique
+    assumption: Assumption
+    grade: Grade
+    needs: frozenset[Need]
+    fresh: frozenset[Fresh]
+    objects: Objects
+    references: tuple[str, ...]
+    negative: bool
+    core_file: bool
+    no_new_privs: bool
+    rescue: str
+    when: Callable[[Parameters], bool]
+    target_name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyInstance:
+    """A family with its parameters and target decided, and its variants recorded."""
+
+    family: Family
+    label: str
+    effect: Effect
+    parameters: Parameters
+    variants: tuple[Variant, ...]
+
+    @property
+    def baseline(self) -> Variant:
+        return next(v for v in self.variants if v.technique is Technique.BASELINE)
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name, with or without the family before it."""
+        wanted = name.rpartition("/")[2]
+        for variant in self.variants:
+            if variant.name == wanted:
+                return variant
+        raise AttackError(f"{self.label} has no variant {wanted!r}")
+
+
+@dataclass(slots=True)
+class Family:
+    """One effect an attacker wants.  ``parameters`` holds the defaults (``{"bits": 0o044}``).
+
+    Recipes are kept and recorded anew for each instance, so ``change-mode[bits=04000]`` and
+    ``create-file@/data`` are the same recipes with other values.  Only ``default`` is kept.
+    """
+
+    name: str
+    title: str
+    effect: Callable[[Parameters], Effect]
+    objects: tuple[Object, ...] = ()
+    parameters: Parameters = field(default_factory=dict[str, int])
+    attack_technique: str = ""
+    """MITRE ATT&CK id, where one fits."""
+    has_target: bool = True
+    """Whether the effect happens in a directory that ``@/path`` can choose."""
+    recipes: list[_Recorded] = field(default_factory=list[_Recorded])
+    _default: FamilyInstance | None = None
+
+    def variant(
+        self,
+        technique: Technique,
+        *,
+        assumption: Assumption = Assumption.NONE,
+        grade: Grade = Grade.EXACT,
+        needs: Iterable[Need] = (),
+        fresh: Iterable[Fresh] = (),
+        objects: Objects = (),
+        references: tuple[str, ...] = (),
+        negative: bool = False,
+        core_file: bool = False,
+        no_new_privs: bool = False,
+        rescue: str = "",
+        when: Callable[[Parameters], bool] = lambda _: True,
+        target_name: str = "",
+    ) -> Callable[[Recipe], Recipe]:
+        """Adds the decorated recipe; its name is the variant's, its docstring the reason.
+
+        ``rescue`` is the name of another variant of this family; ``target_name`` says that this
+        variant makes something of another name in the target's directory.
+        """
+
+        def add(recipe: Recipe) -> Recipe:
+            name = recipe.__name__.replace("_", "-")
+            if not recipe.__doc__:
+                raise AttackError(
+                    f"{self.name}/{name}: the docstring must say why it may get through"
+                )
+            self.recipes.append(
+                _Recorded(
+                    name=name,
+                    recipe=recipe,
+                    technique=technique,
+                    assumption=assumption,
+                    grade=grade,
+                    needs=frozenset(needs),
+                    fresh=frozenset(fresh),
+                    objects=objects,
+                    references=references,
+                    negative=negative,
+                    core_file=core_file,
+                    no_new_privs=no_new_privs,
+                    rescue=rescue,
+                    when=when,
+                    target_name=target_name,
+                    why=" ".join(recipe.__doc__.split()),
+                )
+            )
+            return recipe
+
+        return add
+
+    @property
+    def default(self) -> FamilyInstance:
+        """The instance without parameters or target of its own; recorded once."""
+        if self._default is None:
+            self._default = self.instance()
+        return self._default
+
+    def instance(
+        self, parameters: Parameters | None = None, target: str | None = None
+    ) -> FamilyInstance:
+        """Records every variant for these parameters, in the directory ``target``."""
+        given = dict(parameters or {})
+        unknown = sorted(given.keys() - self.parameters.keys())
+        if unknown:
+            known = ", ".join(self.parameters) or "none"
+            raise AttackError(f"{self.name} has no parameter {unknown[0]!r} (known: {known})")
+        if target is not None and not self.has_target:
+            raise AttackError(f"{self.name} takes no target")
+        values = {**self.parameters, **given}
+        effect = self.effect(values)
+        if target is not None:
+            effect = replace(effect, parent=target)
+        label = self._label(given, target)
+        variants = tuple(
+            self._record(recorded, label, effect, values)
+            for recorded in self.recipes
+            if recorded.when(values)
+        )
+        self._check(variants)
+        return FamilyInstance(self, label, effect, values, variants)
+
+    def _label(self, given: Parameters, target: str | None) -> str:
+        changed = [
+            f"{name}={_number(name, given[name])}"
+            for name, default in self.parameters.items()
+            if given.get(name, default) != default
+        ]
+        chosen = f"[{','.join(changed)}]" if changed else ""
+        return f"{self.name}{chosen}{f'@{target}' if target else ''}"
+
+    def _record(
+        self, recorded: _Recorded, label: str, effect: Effect, values: Parameters
+    ) -> Variant:
+        identity = f"{label}/{recorded.name}"
+        if recorded.target_name:
+            effect = replace(effect, name=recorded.target_name)
+        recording = Recording(effect, values)
+        try:
+            recorded.recipe(Kernel(recording))
+            program = recording.finish()
+        except AttackError as error:
+            raise AttackError(f"{identity}: {error}") from error
+        own = recorded.objects(values) if callable(recorded.objects) else recorded.objects
+        return Variant(
+            id=identity,
+            family=label,
+            technique=recorded.technique,
+            assumption=recorded.assumption,
+            grade=recorded.grade,
+            program=program,
+            effect=effect,
+            objects=_place((*self.objects, *own), effect),
+            why=recorded.why,
+            needs=recorded.needs | _needs(program),
+            fresh=recorded.fresh,
+            references=recorded.references,
+            negative=recorded.negative,
+            core_file=recorded.core_file,
+            no_new_privs=recorded.no_new_privs,
+            rescue=f"{label}/{recorded.rescue}" if recorded.rescue else "",
+        )
+
+    def _check(self, variants: tuple[Variant, ...]) -> None:
+        ids = [variant.id for variant in variants]
+        for identity in ids:
+            if ids.count(identity) > 1:
+                raise AttackError(f"{identity} is there twice")
+        baselines = [v.id for v in variants if v.technique is Technique.BASELINE]
+        if len(baselines) != 1:
+            raise AttackError(f"{self.name} has {len(baselines)} baselines, not one")
+        for variant in variants:
+            if variant.rescue and variant.rescue not in ids:
+                raise AttackError(f"{variant.id}: there is no rescue {variant.rescue}")
+
+
+def _place(objects: tuple[Object, ...], effect: Effect) -> tuple[Object, ...]:
+    """The objects with their real paths, the target's directory first; a later one replaces."""
+    placed = {effect.parent: Object(ObjectKind.DIRECTORY, effect.parent, 0o755)}
+    for item in objects:
+        path = {TARGET: effect.path, PARENT: effect.parent}.get(item.path, item.path)
+        placed[path] = replace(item, path=path)
+    return tuple(placed.values())
+
+
+def _needs(program: Program) -> frozenset[Need]:
+    """What the calls themselves show to be needed."""
+    calls = [op for _, op in program.flatten() if isinstance(op, Syscall)]
+    needs = {_ABI_NEEDS[call.abi] for call in calls if call.abi in _ABI_NEEDS}
+    if any(call.name.startswith("io_uring_") for call in calls):
+        needs.add(Need.IO_URING)
+    return frozenset(needs)
+
+
+def _number(name: str, value: int) -> str:
+    return f"{value:#o}".replace("o", "") if name in _OCTAL else str(value)
+
+
+_ABI_NEEDS = {Abi.I386: Need.I386, Abi.X32: Need.X32}

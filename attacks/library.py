@@ -1,0 +1,147 @@
+"""Finds the families, resolves references to them, and reads suites."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import attacks.families
+from attacks.errors import AttackError
+from attacks.family import Family, FamilyInstance, Variant
+
+SUITE = "2026.11"
+SUITES = Path(__file__).with_name("suites")
+_REFERENCE = re.compile(r"(?P<name>[^\[\]@]+)(?:\[(?P<parameters>[^\[\]]*)\])?(?:@(?P<target>.*))?")
+_CLOSE_ENOUGH = 0.5
+
+
+@cache
+def load_families() -> dict[str, Family]:
+    """Every family of ``attacks.families``, by name, sorted."""
+    found: dict[str, Family] = {}
+    for module in pkgutil.iter_modules(attacks.families.__path__):
+        family = getattr(import_module(f"attacks.families.{module.name}"), "FAMILY", None)
+        if not isinstance(family, Family):
+            raise AttackError(f"attacks/families/{module.name}.py defines no FAMILY")
+        if family.name in found:
+            raise AttackError(f"family {family.name} is there twice")
+        found[family.name] = family
+    return dict(sorted(found.items()))
+
+
+def family(name: str) -> Family:
+    """The family of that name, or an error that names the nearest one."""
+    families = load_families()
+    if name not in families:
+        raise AttackError(f"unknown family {name!r}{_suggestion(name, families)}")
+    return families[name]
+
+
+def parse_reference(reference: str) -> FamilyInstance:
+    """The instance that ``name[parameter=value,...]@/target`` stands for."""
+    match = _REFERENCE.fullmatch(reference.strip())
+    if match is None:
+        raise AttackError(f"{reference!r} is not of the form family[parameter=value]@/directory")
+    chosen = family(match["name"])
+    parameters = _parse_parameters(reference, match["parameters"] or "")
+    target = match["target"]
+    if target is not None:
+        target = _parse_target(reference, target)
+    if not parameters and target is None:
+        return chosen.default
+    return chosen.instance(parameters, target)
+
+
+def find_variant(identity: str) -> Variant:
+    """The variant with that id."""
+    label, slash, name = identity.rpartition("/")
+    if not slash:
+        raise AttackError(f"{identity!r} is not of the form family/variant")
+    instance = parse_reference(label)
+    names = [variant.name for variant in instance.variants]
+    if name not in names:
+        raise AttackError(f"{instance.label} has no variant {name!r}{_suggestion(name, names)}")
+    return instance.variant(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A frozen list of variants with the digests of their programs."""
+
+    name: str
+    variants: dict[str, str]
+
+    def differences(self) -> list[str]:
+        """How the library of today differs from this suite, a line for each variant."""
+        today = current_suite(self.name).variants
+        gone = [f"{identity}: gone" for identity in self.variants if identity not in today]
+        new = [f"{identity}: new" for identity in today if identity not in self.variants]
+        changed = [
+            f"{identity}: changed"
+            for identity, digest in self.variants.items()
+            if today.get(identity, digest) != digest
+        ]
+        return sorted(gone + new + changed)
+
+    def to_json(self) -> str:
+        document = {"name": self.name, "variants": dict(sorted(self.variants.items()))}
+        return json.dumps(document, indent=1) + "\n"
+
+
+def suite(name: str = SUITE) -> Suite:
+    """A suite by name."""
+    path = SUITES / f"{name}.json"
+    if not path.is_file():
+        known = sorted(file.stem for file in SUITES.glob("*.json"))
+        raise AttackError(f"unknown suite {name!r} (known: {', '.join(known) or 'none'})")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    return Suite(document["name"], document["variants"])
+
+
+def current_suite(name: str = SUITE) -> Suite:
+    """What a suite of that name would hold, frozen now: the default instance of every family."""
+    variants = [v for found in load_families().values() for v in found.default.variants]
+    return Suite(name, {variant.id: variant.program.digest() for variant in variants})
+
+
+def _parse_parameters(reference: str, text: str) -> dict[str, int]:
+    parameters: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        number = _parse_number(value)
+        if not equals or number is None:
+            raise AttackError(f"{reference!r}: {part!r} is not of the form parameter=number")
+        parameters[name] = number
+    return parameters
+
+
+def _parse_number(text: str) -> int | None:
+    """Decimal, hexadecimal with ``0x``, or octal as file modes are written: with a leading 0."""
+    try:
+        return int(text, 8) if re.fullmatch("0[0-7]+", text) else int(text, 0)
+    except ValueError:
+        return None
+
+
+def _parse_target(reference: str, target: str) -> str:
+    parts = target.split("/")
+    if not target.startswith("/") or ".." in parts or "\0" in target:
+        raise AttackError(f"{reference!r}: the target must be an absolute path without '..'")
+    path = "/" + "/".join(part for part in parts if part not in ("", "."))
+    if path == "/":
+        raise AttackError(f"{reference!r}: the target must be a directory below /")
+    return path
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    # Only on the way to an error: the import costs milliseconds.
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1, cutoff=_CLOSE_ENOUGH)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,420 @@
+"""The recorder underneath ``Kernel``: operations, memory and paths, without any named call.
+
+Recording is symbolic.  Every recorded operation is a node with a number of its own; an operand that
+is an earlier result holds that number in a ``Slot``.  When recording ends the nodes get their slots
+(setup, victim, attack, in pre-order) and the operands are rewritten.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import assert_never
+
+from attacks.consts import Named
+from attacks.effects import Effect
+from attacks.errors import AttackError
+from attacks.program import (
+    ARENA_SIZE,
+    MAX_DEPTH,
+    MAX_OPERATIONS,
+    Abi,
+    Add,
+    Addr,
+    Blob,
+    Call,
+    Const,
+    Entry,
+    Env,
+    Environment,
+    Expect,
+    Fault,
+    Load,
+    Operation,
+    Print,
+    Program,
+    Slot,
+    Store,
+    Syscall,
+    Value,
+    Wait,
+    is_decisive,
+    operands,
+)
+
+WORK = "/work"
+"""The subject's working directory."""
+_WORD = (1 << 64) - 1
+_LOW = (1 << 32) - 1
+_GARBAGE = 0xDEADBEEF << 32
+_DIGITS = 20
+_LARGEST_MODE = 0xFFFF
+_STACK_SIZE = 16 * 1024
+
+
+class Section(StrEnum):
+    SETUP = "setup"
+    VICTIM = "victim"
+    ATTACK = "attack"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Memory of the arena; ``at`` gives an address inside it."""
+
+    blob: int
+    size: int
+
+    def at(self, offset: int) -> Addr:
+        return Addr(self.blob, offset)
+
+
+@dataclass(slots=True)
+class _Node:
+    number: int
+    op: Operation
+    body: list[_Node] = field(default_factory=list["_Node"])
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an operation returned, usable as a later operand.
+
+    ``cause`` is the operation that made it happen, where that is another one: the result of an
+    io_uring operation is loaded from memory, but it was a call that caused it.
+    """
+
+    node: _Node
+    cause: _Node | None = None
+
+    def decisive(self) -> Result:
+        """Marks the operation that causes the effect."""
+        node = self.cause or self.node
+        if not isinstance(node.op, Syscall | Store | Call | Fault):
+            raise AttackError(f"{type(node.op).__name__} cannot be the decisive operation")
+        node.op = replace(node.op, decisive=True)
+        return self
+
+    def may_fail(self) -> Result:
+        """Lets the program go on when this call returns an error."""
+        if not isinstance(self.node.op, Syscall):
+            raise AttackError(f"{type(self.node.op).__name__} cannot fail")
+        self.node.op = replace(self.node.op, may_fail=True)
+        return self
+
+
+Arg = int | Result | Buffer | Addr | Const | Env
+"""Anything that can be an operand."""
+
+
+class Recording:
+    """What all recorders of one variant share."""
+
+    def __init__(self, effect: Effect, parameters: Mapping[str, int]) -> None:
+        self.effect = effect
+        self.parameters = parameters
+        self._blobs: list[Blob] = []
+        self._texts: dict[bytes, Buffer] = {}
+        self._sections: dict[Section, list[_Node]] = {section: [] for section in Section}
+        self._open = {section: [nodes] for section, nodes in self._sections.items()}
+        self._count = 0
+
+    def emit(self, section: Section, op: Operation) -> Result:
+        node = _Node(self._count, op)
+        self._count += 1
+        self._open[section][-1].append(node)
+        return Result(node)
+
+    def allocate(self, data: bytes, size: int, align: int, name: str) -> Buffer:
+        if len(data) > size:
+            raise AttackError(f"{len(data)} bytes do not fit into {size}")
+        self._blobs.append(Blob(data, size, align, name))
+        return Buffer(len(self._blobs) - 1, size)
+
+    def text(self, data: bytes) -> Buffer:
+        """One blob for each distinct text: nothing writes to it."""
+        if data not in self._texts:
+            self._texts[data] = self.allocate(data, len(data), 1, "")
+        return self._texts[data]
+
+    @contextmanager
+    def body(self, section: Section, result: Result) -> Generator[None]:
+        """Operations recorded meanwhile belong to the new process or thread."""
+        if not isinstance(result.node.op, Syscall) or result.node.body:
+            raise AttackError("only a call without a body can get one")
+        stack = self._open[section]
+        if len(stack) > MAX_DEPTH:
+            raise AttackError(f"bodies are nested more than {MAX_DEPTH} deep")
+        stack.append(result.node.body)
+        yield
+        stack.pop()
+        if not result.node.body:
+            raise AttackError("a child's body is empty")
+
+    def finish(self) -> Program:
+        """The program, with every handle resolved to a slot."""
+        numbers: dict[int, int] = {}
+        for section in Section:
+            _number(self._sections[section], numbers)
+        ops = {s: tuple(_resolve(n, numbers) for n in self._sections[s]) for s in Section}
+        program = Program(
+            blobs=tuple(self._blobs),
+            setup=ops[Section.SETUP],
+            victim=ops[Section.VICTIM],
+            attack=ops[Section.ATTACK],
+        )
+        _check(program)
+        return program
+
+
+def _number(nodes: list[_Node], numbers: dict[int, int]) -> None:
+    for node in nodes:
+        numbers[node.number] = len(numbers)
+        _number(node.body, numbers)
+
+
+def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
+    def slot(value: Value) -> Value:
+        if not isinstance(value, Slot):
+            return value
+        if numbers[value.index] >= numbers[node.number]:
+            raise AttackError(f"{type(node.op).__name__} uses a result that is not there yet")
+        return Slot(numbers[value.index])
+
+    op = node.op
+    match op:
+        case Syscall():
+            body = tuple(_resolve(inner, numbers) for inner in node.body)
+            return replace(op, args=tuple(slot(arg) for arg in op.args), body=body)
+        case Load() | Call():
+            return replace(op, address=slot(op.address))
+        case Store() | Wait():
+            return replace(op, address=slot(op.address), value=slot(op.value))
+        case Add():
+            return replace(op, a=slot(op.a), b=slot(op.b))
+        case Print():
+            return replace(
+                op, address=slot(op.address), value=slot(op.value), suffix=slot(op.suffix)
+            )
+        case Expect():
+            return replace(op, value=slot(op.value))
+        case Fault():
+            return op
+        case _:
+            assert_never(op)
+
+
+def _check(program: Program) -> None:
+    flat = program.flatten()
+    if len(flat) > MAX_OPERATIONS:
+        raise AttackError(f"{len(flat)} operations, {MAX_OPERATIONS} are the most")
+    if len(program.arena()) > ARENA_SIZE:
+        raise AttackError(f"{len(program.arena())} bytes of memory, {ARENA_SIZE} are the most")
+    decisive = [section for section, op in flat if is_decisive(op)]
+    if decisive != ["attack"]:
+        raise AttackError(f"{len(decisive)} decisive operations, not one of the attack")
+    for _, op in flat:
+        for value in operands(op):
+            if isinstance(value, Addr) and not 0 <= value.offset <= program.blobs[value.blob].size:
+                raise AttackError(f"address {value.offset} bytes into a blob that is shorter")
+
+
+class Recorder:
+    """Records operations into one section, for one ABI; see ``Kernel`` for the named calls."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        section: Section = Section.ATTACK,
+        abi: Abi = Abi.X86_64,
+        entry: Entry = Entry.SYSCALL,
+    ) -> None:
+        self.recording = recording
+        self._section = section
+        self._abi = abi
+        self._entry = entry
+
+    # Calls
+
+    def raw(self, name: str, *args: Arg, opcode: str = "") -> Result:
+        """Any call by name, for what has no method of its own."""
+        values = tuple(_value(arg) for arg in args)
+        op = Syscall(name, values, abi=self._abi, entry=self._entry, opcode=opcode)
+        return self._emit(op)
+
+    @contextmanager
+    def child(self, created: Result) -> Generator[None]:
+        """What the new process or thread does, before it ends."""
+        with self.recording.body(self._section, created):
+            yield
+
+    # Plain operations
+
+    def load(self, address: Arg, offset: int = 0, width: int = 8) -> Result:
+        return self._emit(Load(_value(address), offset, width))
+
+    def store(self, address: Arg, offset: int, width: int, value: Arg) -> Result:
+        return self._emit(Store(_value(address), offset, width, _value(value)))
+
+    def add(self, a: Arg, b: Arg) -> Result:
+        return self._emit(Add(_value(a), _value(b)))
+
+    def print_number(self, address: Arg, value: Arg, suffix: Arg = 0) -> Result:
+        return self._emit(Print(_value(address), _value(value), _value(suffix)))
+
+    def wait(
+        self, address: Arg, offset: int = 0, value: Arg = 0, bound_us: int = 200_000
+    ) -> Result:
+        return self._emit(Wait(_value(address), offset, _value(value), bound_us))
+
+    def call(self, address: Arg) -> Result:
+        return self._emit(Call(_value(address)))
+
+    def expect(self, value: Arg, mask: int, equals: int) -> Result:
+        return self._emit(Expect(_value(value), mask, equals))
+
+    def fault(self) -> Result:
+        return self._emit(Fault())
+
+    # Memory
+
+    def data(self, data: bytes, *, align: int = 8, name: str = "") -> Buffer:
+        return self.recording.allocate(data, len(data), align, name)
+
+    def buffer(self, size: int, *, align: int = 8, name: str = "") -> Buffer:
+        return self.recording.allocate(b"", size, align, name)
+
+    def text(self, text: str) -> Buffer:
+        """A NUL-terminated string."""
+        return self.recording.text(text.encode() + b"\0")
+
+    def struct(self, layout: str, *values: Arg, name: str = "") -> Buffer:
+        """A packed little-endian structure; addresses and results are stored when it is used.
+
+        ``layout`` has one letter of the ``struct`` module for each value (``BHIQ``) and ``x`` for
+        padding.
+        """
+        image = bytearray()
+        late: list[tuple[int, int, Arg]] = []
+        rest = iter(values)
+        for letter in layout:
+            width = struct.calcsize(f"<{letter}")
+            value = 0 if letter == "x" else next(rest)
+            if not isinstance(value, int):
+                late.append((len(image), width, value))
+                value = 0
+            image += (int(value) & ((1 << 8 * width) - 1)).to_bytes(width, "little")
+        if next(rest, None) is not None:
+            raise AttackError(f"more values than the layout {layout} has places")
+        result = self.data(bytes(image), name=name)
+        for offset, width, value in late:
+            self.store(result, offset, width, value)
+        return result
+
+    def stack(self) -> Addr:
+        """The upper end of fresh memory for a child that shares the parent's."""
+        return self.buffer(_STACK_SIZE, align=16, name="stack").at(_STACK_SIZE)
+
+    # Values
+
+    def wide(self, value: int | Result) -> Arg:
+        """The same value for whoever reads 32 bits of it, with garbage above them."""
+        if isinstance(value, Result):
+            return self.add(value, Const(_GARBAGE, f"{_GARBAGE:#x}"))
+        text = value.text if isinstance(value, Named) else f"{value & _LOW:#x}"
+        return Const(_GARBAGE | value & _LOW, f"{_GARBAGE:#x}|{text}")
+
+    def param(self, name: str) -> int:
+        """A parameter of the family."""
+        return self.recording.parameters[name]
+
+    def env(self, name: Environment) -> Env:
+        """A value that the judge fills in."""
+        return Env(name)
+
+    # Paths
+
+    def path(self) -> Buffer:
+        """The target."""
+        return self.text(self.recording.effect.path)
+
+    def parent(self) -> Buffer:
+        """The directory of the target."""
+        return self.text(self.recording.effect.parent)
+
+    def name(self) -> Buffer:
+        """The target's last component."""
+        return self.text(self.recording.effect.name)
+
+    def source(self, name: str = "t") -> Buffer:
+        """Something in ``src``, beside the target's directory."""
+        return self.relative(f"src/{name}")
+
+    def relative(self, path: str) -> Buffer:
+        """A path that does not leave the working directory."""
+        depth = 0
+        for part in path.split("/"):
+            depth += {"..": -1, ".": 0, "": 0}.get(part, 1)
+            if path.startswith("/") or depth < 0:
+                raise AttackError(f"{path!r} leaves the working directory")
+        return self.text(path)
+
+    def absolute(self, path: str = "") -> Buffer:
+        """The target, or a path of the working directory, from the root."""
+        return self.text(self.absolute_text(path))
+
+    def absolute_text(self, path: str = "") -> str:
+        path = path or self.recording.effect.path
+        return path if path.startswith("/") else f"{WORK}/{path}"
+
+    def from_cwd(self) -> str:
+        """The target as a path relative to the working directory, wherever it is."""
+        path = self.recording.effect.path
+        return f"..{path}" if path.startswith("/") else path
+
+    def proc(self, path: str) -> Buffer:
+        """A path of procfs."""
+        return self.text(f"/proc/{path}")
+
+    def proc_fd(self, fd: Arg, suffix: str = "") -> Buffer:
+        """``/proc/self/fd/N`` and what follows it."""
+        return self._numbered("/proc/self/fd/", fd, suffix)
+
+    def proc_pid(self, pid: Arg, suffix: str = "") -> Buffer:
+        """``/proc/PID`` and what follows it."""
+        return self._numbered("/proc/", pid, suffix)
+
+    def _numbered(self, prefix: str, number: Arg, suffix: str) -> Buffer:
+        size = len(prefix) + _DIGITS + len(suffix) + 1
+        path = self.recording.allocate(prefix.encode(), size, 1, "path")
+        self.print_number(path.at(len(prefix)), number, self.text(suffix) if suffix else 0)
+        return path
+
+    def _emit(self, op: Operation) -> Result:
+        return self.recording.emit(self._section, op)
+
+
+def octal(mode: Arg) -> Arg:
+    """Permission bits are written in octal."""
+    if isinstance(mode, Named) or not isinstance(mode, int) or mode > _LARGEST_MODE:
+        return mode
+    return Named(mode, f"{'0' if mode else ''}{mode:o}")
+
+
+def _value(arg: Arg) -> Value:
+    match arg:
+        case Named():
+            return Const(int(arg) & _WORD, arg.text)
+        case int():
+            return Const(arg & _WORD)
+        case Result():
+            return Slot(arg.node.number)
+        case Buffer():
+            return arg.at(0)
+        case Addr() | Const() | Env():
+            return arg
+        case _:
+            assert_never(arg)

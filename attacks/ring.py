@@ -1,0 +1,242 @@
+"""io_uring driven by plain operations: set up, fill a submission entry, submit, read the answer.
+
+Nothing here needs the runner to know what a ring is: the submission queue entry and the tail are
+memory stores, ``io_uring_enter`` is a call, the answer is a load.  On x86-64 a store is a release
+and a load an acquire, which is all the protocol asks for.  Offsets are those of
+``linux/io_uring.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from attacks.consts import (
+    IORING_ENTER_GETEVENTS,
+    IORING_ENTER_SQ_WAKEUP,
+    IORING_OFF_SQ_RING,
+    IORING_OFF_SQES,
+    IORING_REGISTER_FILES,
+    IORING_REGISTER_PERSONALITY,
+    IORING_SETUP_NO_MMAP,
+    IORING_SETUP_SQPOLL,
+    MAP_POPULATE,
+    MAP_SHARED,
+    NULL,
+    PROT_READ,
+    PROT_WRITE,
+)
+from attacks.errors import AttackError
+from attacks.recorder import Arg, Recorder, Result
+
+_ENTRIES = 4
+_PAGE = 4096
+_PARAMS_SIZE = 120
+_SQ_TAIL, _SQ_ARRAY, _SQ_USER_ADDR = 44, 64, 72
+_CQ_TAIL, _CQES, _CQ_USER_ADDR = 84, 100, 112
+_IDLE_MS = 20_000
+_SQE_SIZE, _CQE_SIZE, _CQE_RES = 64, 16, 8
+_ERROR = 1 << 31
+_FOREVER_US = 2_000_000
+
+_OPCODES = {
+    "NOP": 0,
+    "OPENAT": 18,
+    "OPENAT2": 28,
+    "RENAMEAT": 35,
+    "UNLINKAT": 36,
+    "MKDIRAT": 37,
+    "SYMLINKAT": 38,
+    "LINKAT": 39,
+    "FSETXATTR": 41,
+    "SETXATTR": 42,
+    "BIND": 56,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """Where a ring lies, as operands that stay the same while it is used."""
+
+    fd: Arg
+    sqes: Arg
+    sq_tail: Arg
+    sq_array: Arg
+    cq_tail: Arg
+    cqes: Arg
+    offsets: tuple[Result, ...]
+    """The ring's own offsets, which are the same in every mapping of it."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How many entries have been submitted: known when recording, as there are no branches."""
+
+    submitted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A ring, the recorder that submits to it, and how.
+
+    ``store_only`` relies on a kernel thread that already polls the queue: then the store of the
+    tail is the last thing the program does for the operation.
+    """
+
+    k: Recorder
+    memory: _Memory
+    progress: _Progress
+    sqpoll: bool = False
+    flags: int = 0
+    personality: Arg = 0
+    store_only: bool = False
+
+    @staticmethod
+    def make(k: Recorder, calls: Recorder, *, sqpoll: bool = False, mapped: bool = True) -> Ring:
+        """A new ring; ``calls`` makes the ring's own calls, ``k`` everything else.
+
+        Without ``mapped`` the rings lie in memory that the program brings, and no mmap is needed.
+        """
+        setup = (IORING_SETUP_SQPOLL if sqpoll else 0) | (0 if mapped else IORING_SETUP_NO_MMAP)
+        params = k.buffer(_PARAMS_SIZE, name="params")
+        k.store(params, 8, 4, setup)
+        if sqpoll:
+            k.store(params, 16, 4, _IDLE_MS)
+        own = (k.buffer(_PAGE, align=_PAGE), k.buffer(_PAGE, align=_PAGE)) if not mapped else None
+        if own:
+            k.store(params, _SQ_USER_ADDR, 8, own[1])
+            k.store(params, _CQ_USER_ADDR, 8, own[0])
+        fd = calls.raw("io_uring_setup", _ENTRIES, params)
+        rings, sqes = own or (_map(k, fd, IORING_OFF_SQ_RING), _map(k, fd, IORING_OFF_SQES))
+        offsets = tuple(k.load(params, at, 4) for at in (_SQ_TAIL, _SQ_ARRAY, _CQ_TAIL, _CQES))
+        return Ring(calls, _memory(k, fd, rings, sqes, offsets), _Progress(), sqpoll=sqpoll)
+
+    def by(self, k: Recorder) -> Ring:
+        """The same ring, used by another recorder: one of another section, or another ABI."""
+        return replace(self, k=k)
+
+    def stolen(self, k: Recorder, fd: Arg) -> Ring:
+        """The same ring, reached by another process through ``fd``: it needs its own mappings."""
+        rings, sqes = _map(k, fd, IORING_OFF_SQ_RING), _map(k, fd, IORING_OFF_SQES)
+        return replace(self, k=k, memory=_memory(k, fd, rings, sqes, self.memory.offsets))
+
+    def asynchronous(self, flag: int) -> Ring:
+        """The same ring, with a flag on every entry (``IOSQE_ASYNC``)."""
+        return replace(self, flags=flag)
+
+    def stores_only(self) -> Ring:
+        """The same ring, submitted to without a call."""
+        return replace(self, store_only=True)
+
+    def registered_personality(self) -> Ring:
+        """The same ring; entries run with the credentials of now, whoever submits them."""
+        personality = self.k.raw(
+            "io_uring_register", self.memory.fd, IORING_REGISTER_PERSONALITY, NULL, 0
+        )
+        return replace(self, personality=personality)
+
+    def register_files(self, count: int) -> None:
+        """An empty table of ``count`` registered descriptors."""
+        table = self.k.data(b"\xff\xff\xff\xff" * count, name="files")
+        self.k.raw("io_uring_register", self.memory.fd, IORING_REGISTER_FILES, table, count)
+
+    # Operations, with the argument names of the calls that they stand for
+
+    def nop(self) -> Result:
+        return self._submit("NOP")
+
+    def openat(self, dirfd: Arg, path: Arg, flags: int, mode: int, *, slot: int = 0) -> Result:
+        return self._submit(
+            "OPENAT", fd=dirfd, addr=path, length=mode, op_flags=flags, file_index=slot
+        )
+
+    def openat2(self, dirfd: Arg, path: Arg, how: Arg, size: int) -> Result:
+        return self._submit("OPENAT2", fd=dirfd, addr=path, length=size, off=how)
+
+    def mkdirat(self, dirfd: Arg, path: Arg, mode: int) -> Result:
+        return self._submit("MKDIRAT", fd=dirfd, addr=path, length=mode)
+
+    def unlinkat(self, dirfd: Arg, path: Arg, flags: int) -> Result:
+        return self._submit("UNLINKAT", fd=dirfd, addr=path, op_flags=flags)
+
+    def symlinkat(self, target: Arg, newdirfd: Arg, linkpath: Arg) -> Result:
+        return self._submit("SYMLINKAT", fd=newdirfd, addr=target, off=linkpath)
+
+    def linkat(self, olddirfd: Arg, old: Arg, newdirfd: Arg, new: Arg, flags: int) -> Result:
+        return self._submit(
+            "LINKAT", fd=olddirfd, addr=old, length=newdirfd, off=new, op_flags=flags
+        )
+
+    def renameat(self, olddirfd: Arg, old: Arg, newdirfd: Arg, new: Arg, flags: int = 0) -> Result:
+        return self._submit(
+            "RENAMEAT", fd=olddirfd, addr=old, length=newdirfd, off=new, op_flags=flags
+        )
+
+    def setxattr(self, path: Arg, name: Arg, value: Arg, size: int, flags: int) -> Result:
+        return self._submit(
+            "SETXATTR", addr=name, off=value, length=size, addr3=path, op_flags=flags
+        )
+
+    def fsetxattr(self, fd: Arg, name: Arg, value: Arg, size: int, flags: int) -> Result:
+        return self._submit("FSETXATTR", fd=fd, addr=name, off=value, length=size, op_flags=flags)
+
+    def bind(self, sockfd: Arg, addr: Arg, addrlen: int) -> Result:
+        return self._submit("BIND", fd=sockfd, addr=addr, off=addrlen)
+
+    def _submit(
+        self,
+        name: str,
+        *,
+        fd: Arg = 0,
+        addr: Arg = 0,
+        off: Arg = 0,
+        length: Arg = 0,
+        op_flags: int = 0,
+        file_index: int = 0,
+        addr3: Arg = 0,
+    ) -> Result:
+        """Fills the next entry, submits it and returns what the operation returned."""
+        index = self.progress.submitted
+        if index >= _ENTRIES:
+            raise AttackError(f"more than {_ENTRIES} operations on one ring")
+        self.progress.submitted += 1
+        fields: tuple[tuple[int, int, Arg], ...] = (
+            (0, 1, _OPCODES[name]),
+            (1, 1, self.flags),
+            (4, 4, fd),
+            (8, 8, off),
+            (16, 8, addr),
+            (24, 4, length),
+            (28, 4, op_flags),
+            (42, 2, self.personality),
+            (44, 4, file_index),
+            (48, 8, addr3),
+        )
+        for offset, width, value in fields:
+            if not (type(value) is int and value == 0):
+                self.k.store(self.memory.sqes, index * _SQE_SIZE + offset, width, value)
+        self.k.store(self.memory.sq_array, 4 * index, 4, index)
+        cause = self._ring_the_bell(name, index)
+        answer = self.k.load(self.memory.cqes, index * _CQE_SIZE + _CQE_RES, 4)
+        self.k.expect(answer, _ERROR, 0)
+        return Result(answer.node, cause.node)
+
+    def _ring_the_bell(self, name: str, index: int) -> Result:
+        tail = self.k.store(self.memory.sq_tail, 0, 4, index + 1)
+        if self.store_only:
+            self.k.wait(self.memory.cq_tail, 0, index, _FOREVER_US)
+            return tail
+        flags = IORING_ENTER_GETEVENTS
+        if self.sqpoll:
+            flags = flags | IORING_ENTER_SQ_WAKEUP
+        opcode = f"IORING_OP_{name}"
+        return self.k.raw("io_uring_enter", self.memory.fd, 1, 1, flags, NULL, 0, opcode=opcode)
+
+
+def _map(k: Recorder, fd: Arg, offset: int) -> Result:
+    """The kernel takes fewer bytes than a page for these few entries; a page is what it maps."""
+    return k.raw("mmap", NULL, _PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, offset)
+
+
+def _memory(k: Recorder, fd: Arg, rings: Arg, sqes: Arg, offsets: tuple[Result, ...]) -> _Memory:
+    sq_tail, sq_array, cq_tail, cqes = (k.add(rings, offset) for offset in offsets)
+    return _Memory(fd, sqes, sq_tail, sq_array, cq_tail, cqes, offsets)
