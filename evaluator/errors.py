@@ -5,14 +5,14 @@
       EnvironmentLackError       3   this machine cannot do it
       HarnessError               4   we broke, or two views of one thing disagreed
 
-The outcome of a trial is a value and never one of these.  ``mitigations`` and ``attacks`` may not
-import this package, so they raise ``ProfileError`` and ``AttackError``; ``border`` turns both
-into an ``InputError`` where they enter.
+The outcome of a trial is a value and never one of these.  The three leaf packages may not import
+this one, so they raise ``ProfileError``, ``AttackError`` and ``ReportError``; ``border`` turns
+these into an ``InputError`` where they enter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -41,12 +41,13 @@ class HarnessError(SidestepError):
 
 
 @contextmanager
-def border() -> Iterator[None]:
-    """Lets the errors of ``mitigations`` and ``attacks`` out as ``InputError``."""
+def border() -> Generator[None]:
+    """Lets the errors of the leaf packages out as ``InputError``."""
     from attacks.errors import AttackError  # here, so that `--help` is quick
     from mitigations.candidate import ProfileError
+    from reports import ReportError
 
     try:
         yield
-    except (ProfileError, AttackError) as error:
+    except (ProfileError, AttackError, ReportError) as error:
         raise InputError(str(error)) from error

@@ -11,9 +11,8 @@ Field names are the keys of the document, which are a contract.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cache
 from typing import Any, assert_never
 
 from attacks.effects import Grade
@@ -246,8 +245,6 @@ class CandidateResult:
 
     name: str
     source: str
-    summary: str
-    """The headline: one clause, to be read after the name."""
     valid: bool
     errors: tuple[Problem, ...]
     enforced: bool
@@ -330,7 +327,7 @@ class Run:
 
 def document(run: Run) -> dict[str, Any]:
     """The results document in JSON's own types, its keys in the order of the fields."""
-    return {"schema": SCHEMA, **{name: plain(getattr(run, name)) for name in _names(Run)}}
+    return {"schema": SCHEMA, **plain(run)}
 
 
 def plain(value: Any) -> Any:
@@ -345,12 +342,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any JSON
-    return {name: plain(getattr(value, name)) for name in _names(type(value))}
-
-
-@cache
-def _names(record: type[Any]) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(record))
+    return {name: plain(getattr(value, name)) for name in value.__slots__}  # all are slotted
 
 
 def facts(trial: TrialRecord) -> TrialFacts:
@@ -379,31 +371,31 @@ def facts(trial: TrialRecord) -> TrialFacts:
 def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     """What a candidate's trials mean."""
     candidate = run.candidate
-    seccomp_only = all(isinstance(one, SeccompLayer | NoNewPrivsLayer) for one in candidate.layers)
+    layers = tuple(_layer_record(one) for one in candidate.layers)
+    seccomp_only = {one.kind for one in layers} <= {"seccomp", "no-new-privs"}
     trials = tuple(
         replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
         for one in run.trials
     )
     judged = {
-        family.name: judge(
-            [facts(one) for one in trials if one.family == family.name],
+        family.label: judge(
+            [facts(one) for one in trials if one.family == family.label],
             assume=plan.assume,
             seccomp_only=seccomp_only,
-            named=None if plan.objective is None else family.name in plan.objective.families,
+            named=None if plan.objective is None else family.label in plan.objective.families,
         )
         for family in plan.families
     }
-    families = tuple(_family_record(one, judged[one.name], trials) for one in plan.families)
-    runtime = candidate.attachment is Attachment.RUNTIME
+    families = tuple(_family_record(one, judged[one.label]) for one in plan.families)
     scores = score(
         judged.values(),
         workloads=_working(run.workloads),
-        starts=run.starts.ok if runtime else None,
+        starts=run.starts.ok if candidate.attachment is Attachment.RUNTIME else None,
     )
+    reason = run.enforcement.reason
     return CandidateResult(
         name=candidate.name,
         source=candidate.source,
-        summary=_headline(run, families, starts=not runtime or run.starts.ok is not False),
         valid=True,
         errors=(),
         enforced=run.enforcement.enforced,
@@ -416,10 +408,10 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         intent=candidate.intent,
         digest=candidate.digest,
         instructions=sum(len(one.program) // 8 for one in candidate.seccomp),
-        layers=tuple(_layer_record(one) for one in candidate.layers),
+        layers=layers,
         ground_truth=run.enforcement.ground_truth,
         warnings=(*candidate.warnings, *run.warnings),
-        notes=run.notes,
+        notes=(f"not in force: {reason}", *run.notes) if reason else run.notes,
         robustness=scores.robustness,
         held=scores.held.part,
         targeted=scores.held.whole,
@@ -440,7 +432,6 @@ def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
     return CandidateResult(
         name=candidate.name,
         source=candidate.source,
-        summary=f"invalid: {error}",
         valid=False,
         errors=(Problem(error.message, error.where, error.code),),
         enforced=False,
@@ -481,21 +472,12 @@ def _layer_record(layer: Layer) -> LayerRecord:
             assert_never(layer)
 
 
-def _family_record(
-    family: FamilyInstance, judgement: Judgement, trials: Sequence[TrialRecord]
-) -> FamilyRecord:
+def _family_record(family: FamilyInstance, judgement: Judgement) -> FamilyRecord:
     return FamilyRecord(
-        family=family.name,
-        title=family.title,
-        attack_technique=family.attack_technique,
-        baseline=next(
-            (
-                one.variant
-                for one in trials
-                if one.family == family.name and one.technique is Technique.BASELINE
-            ),
-            "",
-        ),
+        family=family.label,
+        title=family.family.title,
+        attack_technique=family.family.attack_technique,
+        baseline=family.baseline.id,
         verdict=judgement.verdict,
         targeted=judgement.targeted,
         working=judgement.working,
@@ -510,7 +492,7 @@ def _family_record(
         routes=_route_count(judgement.routes),
         by_technique={name: _route_count(one) for name, one in judgement.by_technique.items()},
         shortest_bypass=judgement.bypasses[0] if judgement.bypasses else None,
-        summary=summarise(family.name, judgement),
+        summary=summarise(family.label, judgement),
         reason=judgement.reason,
     )
 
@@ -538,34 +520,6 @@ def summarise(family: str, judgement: Judgement) -> str:
             return f"{family} is held on this machine, not on every kernel: {reason}."
         case Verdict.UNTESTED:
             return f"{family} is untested: {reason}."
-
-
-def _headline(run: CandidateRun, families: Sequence[FamilyRecord], *, starts: bool) -> str:
-    if not run.enforcement.enforced:
-        return f"not in force here: {run.enforcement.reason}"
-    if not starts:
-        return f"does not start: {run.starts.reason}" if run.starts.reason else "does not start"
-    targeted = [one.verdict for one in families if one.targeted]
-    if not targeted:
-        return "stops nothing that was tried"
-    noun = "family" if len(targeted) == 1 else "families"
-    shares = [
-        f"{word} {targeted.count(verdict)}"
-        for verdict, word in _VERBS.items()
-        if verdict in targeted
-    ]
-    return f"{', '.join(shares)} of {len(targeted)} targeted {noun}"
-
-
-_VERBS = {
-    Verdict.LEAKY: "leaks in",
-    Verdict.OPEN: "leaves open",
-    Verdict.UNDECIDED: "leaves undecided",
-    Verdict.NOT_ENFORCED: "does not enforce",
-    Verdict.UNTESTED: "leaves untested",
-    Verdict.HELD_HERE: "holds here",
-    Verdict.HELD: "holds",
-}
 
 
 def _working(workloads: Iterable[WorkloadRecord]) -> Ratio:

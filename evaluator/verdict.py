@@ -256,7 +256,7 @@ def judge(
         untestable=sum(trial.outcome is Outcome.UNSUPPORTED for trial in inside),
         routes=_ratio(_routes(inside)),
         by_technique=_routes_by_technique(inside),
-        reason=_reason(verdict, inside, targeted=targeted, search_s=search_s),
+        reason=_reason(verdict, inside, named=named, search_s=search_s),
     )
 
 
@@ -284,7 +284,7 @@ def _routes_by_technique(inside: Sequence[TrialFacts]) -> dict[Technique, Ratio]
 
 
 def _reason(
-    verdict: Verdict, inside: Sequence[TrialFacts], *, targeted: bool, search_s: float
+    verdict: Verdict, inside: Sequence[TrialFacts], *, named: bool | None, search_s: float
 ) -> str:
     """Why this verdict, in one sentence without a full stop."""
     routes = _ratio(_routes(inside))
@@ -292,11 +292,8 @@ def _reason(
     match verdict:
         case Verdict.LEAKY:
             return f"{routes.part} of {_count(routes.whole, 'route')} stopped, {through} open"
-        case Verdict.OPEN if targeted:
-            return f"the objective names it and none of {_count(routes.whole, 'route')} is stopped"
         case Verdict.OPEN:
-            incidental = f"; {routes.part} stopped incidentally" if routes.part else ""
-            return f"neither the baseline nor a direct sibling is stopped{incidental}"
+            return _open_reason(routes, named=named)
         case Verdict.UNDECIDED:
             return _undecided_reason(inside)
         case Verdict.NOT_ENFORCED:
@@ -306,6 +303,18 @@ def _reason(
         case Verdict.UNTESTED:
             count = len(inside)
             return f"none of {_count(count, 'way')} can be tried here" if count else "no way to try"
+
+
+def _open_reason(routes: Ratio, *, named: bool | None) -> str:
+    if named:
+        return f"the objective names it and none of {_count(routes.whole, 'route')} is stopped"
+    incidental = f"; {routes.part} of {_count(routes.whole, 'route')} stopped incidentally"
+    why = (
+        "neither the baseline nor a direct sibling is stopped"
+        if named is None
+        else "the objective does not name it"
+    )
+    return why + (incidental if routes.part else "")
 
 
 def _undecided_reason(inside: Sequence[TrialFacts]) -> str:

@@ -1,0 +1,278 @@
+"""The results document as text for a terminal: within 80 columns, with or without colour."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from evaluator.records import Starts
+from evaluator.verdict import Verdict
+
+WIDEST = 100
+_NAME_WIDTH = 30
+
+# The word carries the meaning; mark and colour only repeat it.
+_STYLES = {
+    Verdict.LEAKY: ("✗", "x", "bold red"),
+    Verdict.OPEN: ("○", "o", "yellow"),
+    Verdict.UNDECIDED: ("?", "?", "magenta"),
+    Verdict.NOT_ENFORCED: ("!", "!", "magenta"),
+    Verdict.HELD_HERE: ("✓", "+", "cyan"),
+    Verdict.HELD: ("✓", "+", "bold green"),
+    Verdict.UNTESTED: ("·", "-", "dim"),
+}
+_ORDER = list(_STYLES)
+_VERBS = {
+    Verdict.LEAKY: "leaks in",
+    Verdict.OPEN: "leaves open",
+    Verdict.UNDECIDED: "leaves undecided",
+    Verdict.NOT_ENFORCED: "does not enforce",
+    Verdict.UNTESTED: "leaves untested",
+    Verdict.HELD_HERE: "holds here",
+    Verdict.HELD: "holds",
+}
+_START_PARTS = ("loads", "runtime", "static", "dynamic")
+_NOTHING = (0, "0", "", "none", "unconfined", "disabled")
+
+
+def printable(text: str) -> str:
+    """Text from outside without anything that a terminal obeys or that hides other text."""
+    return "".join(
+        character if unicodedata.category(character)[0] not in "CZ" or character == " "
+        else f"\\u{{{ord(character):x}}}"
+        for character in text
+    )  # fmt: skip
+
+
+def show(console: Console, document: Mapping[str, Any]) -> None:
+    """A block for each candidate, a comparison if there are several, and the gates."""
+    _show_environment(console, document)
+    candidates = document["candidates"]
+    for candidate in candidates:
+        console.print()
+        if candidate["valid"]:
+            _show_candidate(console, candidate)
+        else:
+            console.print(_headline(candidate))
+    if len(candidates) > 1:
+        console.print()
+        _show_comparison(console, candidates)
+    _show_gates(console, document["gates"])
+
+
+def _show_environment(console: Console, document: Mapping[str, Any]) -> None:
+    """The threat model without which no score may be read."""
+    environment = document["environment"]
+    assume = ", ".join(document.get("assume", ())) or "nothing"
+    parts = [
+        f"suite {document['suite']}",
+        f"objective {document['objective']}" if document["objective"] else "no objective",
+        f"assuming {assume}",
+        f"Linux {environment['kernel']} {environment['arch']}",
+        f"libseccomp {environment['libseccomp']}",
+        f"{environment['isolation']} as {environment.get('user', 'root')}",
+    ]
+    console.print(_dim(", ".join(parts)))
+    there = ", ".join(
+        f"{name}: {value}"
+        for name, value in environment["ambient"].items()
+        if value not in _NOTHING and value is not None
+    )
+    if there:
+        console.print(_dim(f"already in force before we came: {there}"))
+
+
+def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
+    console.print(_headline(candidate))
+    setting = [candidate["source"], candidate["runtime_model"], f"posture {candidate['posture']}"]
+    console.print(_indented(_dim(", ".join(part for part in setting if part))))
+    console.print(_indented(_starts_line(candidate)))
+    console.print(_indented(_scores_line(candidate)))
+    console.print(_families_table(console, candidate))
+    for workload in candidate["workloads"]:
+        if workload["works_in_control"] and not workload["works"]:
+            reason = f": {workload['reason']}" if workload["reason"] else ""
+            line = Text(f"breaks {printable(workload['workload'])}{printable(reason)}", "red")
+            console.print(_indented(line))
+    warnings = len(candidate["warnings"])
+    if warnings:
+        first = candidate["warnings"][0]
+        more = f" (and {warnings - 1} more)" if warnings > 1 else ""
+        noun = "warning" if warnings == 1 else "warnings"
+        text = f"{warnings} {noun}: {printable(first['message'])}{more}"
+        console.print(_indented(Text(text, "yellow")))
+
+
+def _headline(candidate: Mapping[str, Any]) -> Text:
+    name = Text(printable(candidate["name"]), "bold")
+    return name.append(f": {_answer(candidate)}", _headline_style(candidate))
+
+
+def _answer(candidate: Mapping[str, Any]) -> str:
+    """What a reader wants to know first, in one clause."""
+    if not candidate["valid"]:
+        first = candidate["errors"][0]
+        where = f"{first['where']}: " if first["where"] else ""
+        return printable(f"invalid: {where}{first['message']}")
+    if not candidate["enforced"]:
+        return "not in force here"
+    if _does_not_start(candidate):
+        return "does not start"
+    targeted = [family["verdict"] for family in candidate["families"] if family["targeted"]]
+    if not targeted:
+        return "stops nothing that was tried"
+    shares = [
+        f"{verb} {targeted.count(verdict)}"
+        for verdict, verb in _VERBS.items()
+        if verdict in targeted
+    ]
+    noun = "family" if len(targeted) == 1 else "families"
+    return f"{', '.join(shares)} of {len(targeted)} targeted {noun}"
+
+
+def _does_not_start(candidate: Mapping[str, Any]) -> bool:
+    if candidate["attachment"] == "self":
+        return False
+    starts = candidate["starts"]
+    return Starts(*(starts[name] for name in _START_PARTS)).ok is False
+
+
+def _headline_style(candidate: Mapping[str, Any]) -> str:
+    verdicts = {family["verdict"] for family in candidate["families"] if family["targeted"]}
+    if not candidate["valid"] or Verdict.LEAKY in verdicts:
+        return "bold red"
+    if verdicts and verdicts <= {Verdict.HELD, Verdict.HELD_HERE} and candidate["enforced"]:
+        return "bold green"
+    return "bold yellow"
+
+
+def _starts_line(candidate: Mapping[str, Any]) -> Text:
+    starts = candidate["starts"]
+    words = {True: "yes", False: "no", None: "not tried"}
+    answers = [starts[name] for name in _START_PARTS]
+    if all(answers):
+        return Text("starts: yes (loads, runtime, static, dynamic)")
+    parts = [f"{name} {words[starts[name]]}" for name in _START_PARTS]
+    reason = starts.get("reason")
+    text = Text(f"starts: {', '.join(parts)}", "red" if False in answers else "")
+    return text.append(f" ({printable(reason)})") if reason else text
+
+
+def _scores_line(candidate: Mapping[str, Any]) -> Text:
+    fair = [one for one in candidate["workloads"] if one["works_in_control"]]
+    works = sum(one["works"] for one in fair)
+    targeted = [family for family in candidate["families"] if family["targeted"]]
+    blocked = sum(family["routes"]["blocked"] for family in targeted)
+    working = sum(family["routes"]["working"] for family in targeted)
+    scores = (
+        ("robustness", candidate["robustness"], candidate["held"], candidate["targeted"]),
+        ("routes", candidate["routes"], blocked, working),
+        ("utility", candidate["utility"], works, len(fair)),
+    )
+    return Text(", ".join(_score(*score) for score in scores))
+
+
+def _score(name: str, value: float | None, part: int, whole: int) -> str:
+    shown = "-" if value is None else f"{value:.2f}"
+    return f"{name} {shown} ({part} of {whole})"
+
+
+def _families_table(console: Console, candidate: Mapping[str, Any]) -> Table:
+    table = _table(console)
+    table.add_column("family", overflow="fold", max_width=_NAME_WIDTH)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("blocked", no_wrap=True, justify="right")
+    table.add_column("shortest way through", overflow="fold")
+    for family in sorted(candidate["families"], key=_family_order):
+        routes = family["routes"]
+        table.add_row(
+            Text(printable(family["family"])),
+            _verdict(console, family["verdict"]),
+            f"{routes['blocked']} of {routes['working']}",
+            _way_through(family),
+            style="" if family["targeted"] else "dim",
+        )
+    return table
+
+
+def _family_order(family: Mapping[str, Any]) -> tuple[bool, int, str]:
+    return not family["targeted"], _ORDER.index(Verdict(family["verdict"])), family["family"]
+
+
+def _verdict(console: Console, verdict: str) -> Text:
+    mark, plain_mark, style = _STYLES[Verdict(verdict)]
+    return Text(f"{plain_mark if _ascii_only(console) else mark} {verdict}", style)
+
+
+def _way_through(family: Mapping[str, Any]) -> Text:
+    """The bypass where the family is targeted, else what a reader would ask next."""
+    shortest = family["shortest_bypass"]
+    match Verdict(family["verdict"]):
+        case Verdict.LEAKY | Verdict.OPEN if shortest and family["targeted"]:
+            return Text(printable(shortest.partition("/")[2]))
+        case Verdict.OPEN:
+            return _dim("not targeted")
+        case Verdict.HELD_HERE:
+            return Text(f"{len(family['reachable_elsewhere'])} allowed on another kernel")
+        case Verdict.HELD:
+            untestable = family["untestable"]
+            return _dim(f"{untestable} not testable here" if untestable else "")
+        case _:
+            return Text(printable(family["reason"]))
+
+
+def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) -> None:
+    table = _table(console)
+    table.add_column("candidate", overflow="fold")
+    for heading in ("held", "routes", "utility"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    table.add_column("starts", no_wrap=True)
+    for candidate in candidates:
+        name = Text(printable(candidate["name"]))
+        if not candidate["valid"]:
+            table.add_row(name, "-", "-", "-", Text("invalid", "red"))
+            continue
+        starts = candidate["starts"]
+        fails = [part for part, answer in starts.items() if answer is False]
+        table.add_row(
+            name,
+            f"{candidate['held']} of {candidate['targeted']}",
+            *("-" if candidate[key] is None else f"{candidate[key]:.2f}"
+              for key in ("routes", "utility")),
+            Text(f"not {', '.join(fails)}", "red") if fails else Text("yes"),
+        )  # fmt: skip
+    console.print(table)
+
+
+def _show_gates(console: Console, gates: Iterable[Mapping[str, Any]]) -> None:
+    failed = [gate for gate in gates if not gate["ok"]]
+    if failed:
+        console.print()
+    for gate in failed:
+        line = Text("gate failed: ", "bold red")
+        line.append(f"{printable(gate['candidate'])}: {printable(gate['message'])}", "not bold")
+        console.print(line)
+
+
+def _table(console: Console) -> Table:
+    style = box.ASCII2 if _ascii_only(console) else box.SIMPLE_HEAD
+    return Table(box=style, pad_edge=True, show_edge=False, header_style="bold")
+
+
+def _ascii_only(console: Console) -> bool:
+    return console.options.ascii_only
+
+
+def _dim(text: str) -> Text:
+    return Text(printable(text), "dim")
+
+
+def _indented(text: Text) -> Padding:
+    return Padding(text, (0, 0, 0, 2), expand=False)
