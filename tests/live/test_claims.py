@@ -1,5 +1,6 @@
 """docs/claims.md says what this kernel says."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def ambient_confinement() -> bool:
     status = Path("/proc/self/status").read_text().split()
-    fields = dict(zip(status, status[1:], strict=False))
+    fields = dict(itertools.pairwise(status))
     return fields["Seccomp:"] != "0" or fields["NoNewPrivs:"] != "0"
 
 
