@@ -1,0 +1,749 @@
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#if !defined(__x86_64__) || defined(__ILP32__)
+#error "this program makes raw x86-64 system calls: compile it on x86-64 Linux"
+#endif
+
+enum grade { NOTHING, EQUIVALENT, EXACT };
+enum kind { DIRECTORY, REGULAR, SYMLINK, FIFO };
+enum effect { E_DIRECTORY, E_FILE, E_OBJECT, E_DELETED, E_MODE, E_EXECUTED, E_PROCESS };
+enum state { NOT_REACHED, STARTED, DONE };
+
+struct object {
+	enum kind kind;
+	const char *path;
+	unsigned int mode;
+	const char *content;
+	size_t length;
+};
+
+struct piece {
+	size_t offset;
+	size_t length;
+	const char *data;
+};
+
+struct line {
+	int decisive;
+	int is_call;
+	const char *text;
+};
+
+struct instruction {
+	uint16_t code;
+	uint8_t jt, jf;
+	uint32_t k;
+};
+
+struct filter {
+	unsigned short length;
+	const struct instruction *code;
+};
+
+/* @config */
+
+/* What one arm tells main(): written by the subject and by the process that watches it. */
+struct arm {
+	volatile long result[OPERATIONS];
+	volatile unsigned char state[OPERATIONS];
+	volatile long loaded;
+	volatile int harness_error;
+	volatile int grade;
+	volatile int status;
+};
+
+static struct arm *arm;
+static unsigned char *arena;
+static unsigned char *low_page;
+static uint64_t ticks_per_us;
+static long subject_pid;
+
+#define A(offset) ((long)(arena + (offset)))
+#define R(slot) (arm->result[slot])
+
+/* ---- raw system calls: no libc between the program and the kernel */
+
+static inline __attribute__((always_inline)) long
+call64(void (*body)(void), long nr, long a, long b, long c, long d, long e, long f)
+{
+	long result;
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	register long r12 __asm__("r12") = (long)body;
+
+	/* A child never returns into this frame, which vfork or a thread shares with its parent. */
+	__asm__ volatile("syscall\n\t"
+			 "test %%r12, %%r12\n\t"
+			 "jz 1f\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xor %%ebp, %%ebp\n\t"
+			 "sub $512, %%rsp\n\t"
+			 "and $-16, %%rsp\n\t"
+			 "call *%%r12\n\t"
+			 "ud2\n"
+			 "1:"
+			 : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r12)
+			 : "rcx", "r11", "memory", "cc");
+	return result;
+}
+
+static inline __attribute__((always_inline)) long
+call32(void (*body)(void), long nr, long a, long b, long c, long d, long e, long f)
+{
+	long result;
+	register long r12 __asm__("r12") = (long)body;
+	register long r13 __asm__("r13") = f;
+
+	__asm__ volatile("xchg %%rbp, %%r13\n\t"
+			 "int $0x80\n\t"
+			 "xchg %%rbp, %%r13\n\t"
+			 "test %%r12, %%r12\n\t"
+			 "jz 1f\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "xor %%ebp, %%ebp\n\t"
+			 "sub $512, %%rsp\n\t"
+			 "and $-16, %%rsp\n\t"
+			 "call *%%r12\n\t"
+			 "ud2\n"
+			 "1:"
+			 : "=a"(result), "+r"(r13)
+			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), "r"(r12)
+			 : "r8", "r9", "r10", "r11", "memory", "cc");
+	return result;
+}
+
+/* The sixth argument lies on the stack that ebp names.  A 64-bit task does not come back. */
+static long __attribute__((unused))
+call_sysenter(void (*body)(void), long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r13 __asm__("r13") = (long)(low_page + 2048);
+
+	(void)body;
+	*(uint32_t *)(low_page + 2048) = (uint32_t)f;
+	__asm__ volatile("mov %%r13d, %%ebp\n\t"
+			 "sysenter\n\t"
+			 "ud2"
+			 :
+			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), "r"(r13)
+			 : "memory");
+	__builtin_unreachable();
+}
+
+/* Through the 32-bit code segment: low_page holds "int $0x80; ljmp $0x33" and the way back. */
+static long __attribute__((unused))
+call_far(void (*body)(void), long nr, long a, long b, long c, long d, long e, long f)
+{
+	long result;
+	register long r12 __asm__("r12") = (long)low_page;
+	register long r13 __asm__("r13") = f;
+
+	(void)body;
+	__asm__ volatile("mov %%rsp, %%r14\n\t"
+			 "sub $256, %%rsp\n\t"
+			 "lea 1f(%%rip), %%r15\n\t"
+			 "xchg %%rbp, %%r13\n\t"
+			 "pushq $0x23\n\t"
+			 "push %%r12\n\t"
+			 "lretq\n"
+			 "1:\n\t"
+			 "xchg %%rbp, %%r13\n\t"
+			 "mov %%r14, %%rsp\n\t"
+			 : "=a"(result), "+r"(r12), "+r"(r13)
+			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e)
+			 : "r8", "r9", "r10", "r11", "r14", "r15", "memory", "cc");
+	return result;
+}
+
+__asm__(".globl syscall_insn\nsyscall_insn:\n\tsyscall\n\tret\n");
+extern const char syscall_insn[];
+
+static inline __attribute__((always_inline)) void started(int slot)
+{
+	arm->state[slot] = STARTED;
+}
+
+static inline __attribute__((always_inline)) long done(int slot, long result)
+{
+	arm->result[slot] = result;
+	arm->state[slot] = DONE;
+	return result;
+}
+
+static int is_error(long result)
+{
+	return result < 0 && result >= -4095;
+}
+
+/* What a 32-bit call returns has 32 bits: an error is negative, an address is not. */
+static long __attribute__((unused)) from32(long result)
+{
+	uint32_t low = (uint32_t)result;
+
+	return low >= 0xfffff001U ? (long)(int32_t)low : (long)low;
+}
+
+static void __attribute__((noreturn)) leave(long nr)
+{
+	call64(0, nr, 0, 0, 0, 0, 0, 0);
+	__asm__ volatile("ud2");
+	__builtin_unreachable();
+}
+
+static uint64_t ticks(void)
+{
+	uint32_t low, high;
+
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+	return (uint64_t)high << 32 | low;
+}
+
+static long __attribute__((unused)) wait_while(long address, uint32_t value, uint64_t bound_us)
+{
+	uint64_t end = ticks() + bound_us * ticks_per_us;
+
+	while (*(volatile uint32_t *)address == value && ticks() < end)
+		__asm__ volatile("pause");
+	return *(volatile uint32_t *)address != value;
+}
+
+static void __attribute__((unused)) print_decimal(long address, long value, long suffix)
+{
+	char digits[24], *to = (char *)address;
+	unsigned long rest = (unsigned long)value;
+	int count = 0;
+
+	do
+		digits[count++] = (char)('0' + rest % 10);
+	while (rest /= 10);
+	while (count)
+		*to++ = digits[--count];
+	for (const char *from = (const char *)suffix; from && *from; from++)
+		*to++ = *from;
+	*to = 0;
+}
+
+/* ---- the program */
+
+/* @program */
+
+/* ---- what stands there before */
+
+static void __attribute__((noreturn)) harness_error(const char *what)
+{
+	printf("cannot run here: %s: %s\n", what, strerror(errno));
+	fflush(stdout);
+	arm->harness_error = 1;
+	_exit(3);
+}
+
+static void make_object(const struct object *object)
+{
+	int fd;
+
+	switch (object->kind) {
+	case DIRECTORY:
+		if (mkdir(object->path, object->mode) && errno != EEXIST)
+			harness_error(object->path);
+		break;
+	case REGULAR:
+		fd = open(object->path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, object->mode);
+		if (fd < 0 || write(fd, object->content, object->length) != (ssize_t)object->length)
+			harness_error(object->path);
+		close(fd);
+		break;
+	case SYMLINK:
+		if (symlink(object->content, object->path))
+			harness_error(object->path);
+		return;
+	case FIFO:
+		if (mkfifo(object->path, object->mode))
+			harness_error(object->path);
+		break;
+	}
+	if (chmod(object->path, object->mode))
+		harness_error(object->path);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		harness_error(path);
+	close(fd);
+}
+
+static void enter_namespaces(const char *scratch)
+{
+	char uid_map[64], gid_map[64];
+
+	if (!NAMESPACES)
+		return;
+	snprintf(uid_map, sizeof(uid_map), "0 %d 1", (int)geteuid());
+	snprintf(gid_map, sizeof(gid_map), "0 %d 1", (int)getegid());
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | NAMESPACES))
+		harness_error("this variant needs a user namespace");
+	write_file("/proc/self/setgroups", "deny");
+	write_file("/proc/self/uid_map", uid_map);
+	write_file("/proc/self/gid_map", gid_map);
+	if (mount(0, "/", 0, MS_REC | MS_PRIVATE, 0) || mount("tmpfs", scratch, "tmpfs", 0, 0))
+		harness_error("private mount");
+}
+
+/* A root of our own with an empty /work, for programs that name the scratch directory absolutely. */
+static void make_root(const char *scratch)
+{
+	char target[300];
+	struct dirent *entry;
+	struct stat st;
+	DIR *dir = opendir("/");
+
+	while (dir && (entry = readdir(dir))) {
+		if (entry->d_name[0] == '.' || !strcmp(entry->d_name, "work") ||
+		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW))
+			continue;
+		snprintf(target, sizeof(target), "/%s", entry->d_name);
+		if (chdir(scratch))
+			harness_error(scratch);
+		if (S_ISLNK(st.st_mode)) {
+			char content[256];
+			ssize_t length = readlink(target, content, sizeof(content) - 1);
+
+			content[length > 0 ? length : 0] = 0;
+			if (length > 0 && symlink(content, entry->d_name))
+				harness_error(target);
+		} else if (S_ISDIR(st.st_mode) && !mkdir(entry->d_name, 0755)) {
+			mount(target, entry->d_name, 0, MS_BIND | MS_REC, 0);
+		}
+	}
+	if (dir)
+		closedir(dir);
+	if (mkdir("work", 0755) || mkdir(".old", 0755) ||
+	    syscall(SYS_pivot_root, ".", ".old") || umount2("/.old", MNT_DETACH) ||
+	    rmdir("/.old") || chdir("/work"))
+		harness_error("a root of its own");
+}
+
+/* ---- the effect, seen from outside */
+
+static int parent_fd = -1, target_fd = -1;
+static struct stat old[256];
+static int old_count;
+
+static int was_there(const struct stat *st)
+{
+	for (int i = 0; i < old_count; i++)
+		if (old[i].st_ino == st->st_ino && old[i].st_dev == st->st_dev)
+			return i;
+	return -1;
+}
+
+static void remember(const char *path)
+{
+	struct stat st;
+	struct dirent *entry;
+	DIR *dir = opendir(path);
+
+	while (dir && (entry = readdir(dir))) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || old_count == 256)
+			continue;
+		old[old_count++] = st;
+		if (S_ISDIR(st.st_mode) && old_count < 250) {
+			char below[512];
+
+			snprintf(below, sizeof(below), "%s/%s", path, entry->d_name);
+			remember(below);
+		}
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static void look_before(void)
+{
+	parent_fd = open(PARENT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	target_fd = openat(parent_fd, NAME, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	remember(".");
+}
+
+/* A new inode at the target, by path and by the directory opened before. */
+static enum grade look_at_target(mode_t type)
+{
+	struct stat by_fd, by_path, through;
+	int seen = !fstatat(parent_fd, NAME, &by_fd, AT_SYMLINK_NOFOLLOW);
+
+	if (seen && !lstat(PARENT "/" NAME, &by_path) && by_fd.st_ino == by_path.st_ino &&
+	    by_fd.st_dev == by_path.st_dev && (!type || (by_fd.st_mode & S_IFMT) == type)) {
+		int before = was_there(&by_fd);
+
+		if (before < 0 || by_fd.st_nlink > old[before].st_nlink)
+			return EXACT;
+	}
+	if (!stat(PARENT "/" NAME, &through) && (!type || (through.st_mode & S_IFMT) == type))
+		return EQUIVALENT;
+	return !type && seen ? EQUIVALENT : NOTHING;
+}
+
+/* Any new regular file in the target's directory, so that a core file counts. */
+static enum grade look_for_file(void)
+{
+	struct stat st;
+	struct dirent *entry;
+	enum grade grade = look_at_target(S_IFREG);
+	int fd = openat(parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? 0 : fdopendir(fd);
+
+	while (dir && grade != EXACT && (entry = readdir(dir)))
+		if (!fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
+		    was_there(&st) < 0)
+			grade = EXACT;
+	if (dir)
+		closedir(dir);
+	return grade;
+}
+
+static enum grade look_deleted(void)
+{
+	struct stat then, now;
+
+	if (target_fd < 0 || fstat(target_fd, &then))
+		return NOTHING;
+	if (then.st_nlink == 0)
+		return EXACT;
+	if (lstat(PARENT "/" NAME, &now) || now.st_ino != then.st_ino || now.st_dev != then.st_dev)
+		return EQUIVALENT;
+	return NOTHING;
+}
+
+static enum grade look_mode(void)
+{
+	struct stat st;
+
+	if (target_fd >= 0 && !fstat(target_fd, &st) && (st.st_mode & BITS) == BITS)
+		return EXACT;
+	if (!stat(PARENT "/" NAME, &st) && (st.st_mode & BITS) == BITS)
+		return EQUIVALENT;
+	return NOTHING;
+}
+
+static int has_magic(const char *path)
+{
+	static char content[16384];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? 0 : read(fd, content, sizeof(content));
+
+	if (fd >= 0)
+		close(fd);
+	return length > 0 && memmem(content, (size_t)length, PROBE_MAGIC, sizeof(PROBE_MAGIC) - 1);
+}
+
+static enum grade look_executed(int pid)
+{
+	char path[64], line[512];
+	enum grade grade = NOTHING;
+	struct stat st;
+	unsigned long inode;
+	FILE *maps;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	if (has_magic(path))
+		return EXACT;
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = fopen(path, "re");
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%*s %*2cx%*c %*s %*s %lu", &inode) != 1 || !inode)
+			continue;
+		for (int i = 0; i < OBJECTS; i++)
+			if (objects[i].kind == REGULAR && !stat(objects[i].path, &st) &&
+			    st.st_ino == inode && has_magic(objects[i].path))
+				grade = EQUIVALENT;
+	}
+	if (maps)
+		fclose(maps);
+	return grade;
+}
+
+/* The subject leads a session: whatever it makes is in it.  With ``kill_all`` they are killed. */
+static enum grade look_at_session(int kill_all)
+{
+	char path[64], line[512], *rest;
+	struct dirent *entry;
+	enum grade grade = NOTHING;
+	DIR *proc = opendir("/proc");
+
+	while (proc && (entry = readdir(proc))) {
+		int pid = atoi(entry->d_name), session;
+		FILE *stat_file;
+
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		stat_file = pid > 0 ? fopen(path, "re") : 0;
+		if (!stat_file)
+			continue;
+		rest = fgets(line, sizeof(line), stat_file) ? strrchr(line, ')') : 0;
+		fclose(stat_file);
+		if (!rest || rest[2] == 'Z' || sscanf(rest + 2, "%*c %*d %*d %d", &session) != 1)
+			continue;
+		if (session != subject_pid)
+			continue;
+		if (kill_all)
+			kill(pid, SIGKILL);
+		else if (EFFECT == E_PROCESS && pid != subject_pid)
+			grade = EXACT;
+		else if (EFFECT == E_EXECUTED && grade != EXACT && look_executed(pid))
+			grade = look_executed(pid);
+	}
+	if (proc)
+		closedir(proc);
+	return grade;
+}
+
+static enum grade look(void)
+{
+	switch ((enum effect)EFFECT) {
+	case E_DIRECTORY:
+		return look_at_target(S_IFDIR);
+	case E_FILE:
+		return look_for_file();
+	case E_OBJECT:
+		return look_at_target(0);
+	case E_DELETED:
+		return look_deleted();
+	case E_MODE:
+		return look_mode();
+	case E_EXECUTED:
+	case E_PROCESS:
+		return look_at_session(0);
+	}
+	return NOTHING;
+}
+
+/* ---- one arm */
+
+static void load_filters(void)
+{
+	for (int i = 0; i < FILTERS; i++) {
+		struct {
+			unsigned short length;
+			const struct instruction *code;
+		} prog = { filters[i].length, filters[i].code };
+
+		if (syscall(SYS_seccomp, 1, 0, &prog)) {
+			arm->loaded = -errno;
+			_exit(3);
+		}
+	}
+	arm->loaded = 1;
+}
+
+static void __attribute__((noreturn)) subject(int filtered)
+{
+	struct rlimit core = { CORE_LIMIT, CORE_LIMIT };
+
+	setsid();
+	setrlimit(RLIMIT_CORE, &core);
+	subject_pid = getpid();
+	/* In both arms: the filter is the only difference. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		_exit(3);
+	setup();
+	if (filtered)
+		load_filters();
+	attack();
+	leave(SYS_exit_group);
+}
+
+static void watch(void)
+{
+	const struct timespec moment = { 0, 2 * 1000 * 1000 };
+	int ended = 0, patience = 1500;
+
+	while (patience-- > 0) {
+		enum grade grade = look();
+
+		if ((int)grade > arm->grade)
+			arm->grade = grade;
+		if (arm->grade == EXACT)
+			break;
+		if (!ended && waitpid((pid_t)subject_pid, (int *)&arm->status, WNOHANG) > 0) {
+			ended = 1;
+			/* What the kernel still does for a dead subject comes within this time. */
+			patience = 100;
+		}
+		nanosleep(&moment, 0);
+	}
+	/* What is there when nothing moves any more is what counts. */
+	if (EFFECT != E_EXECUTED && EFFECT != E_PROCESS) {
+		nanosleep(&moment, 0);
+		arm->grade = look();
+	}
+	for (int round = 0; round < 3; round++)
+		look_at_session(1);
+	kill((pid_t)subject_pid, SIGKILL);
+	if (!ended)
+		waitpid((pid_t)subject_pid, (int *)&arm->status, 0);
+}
+
+static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
+{
+	static const unsigned char far_code[] = { 0xcd, 0x80, 0xea };
+	uint32_t back;
+
+	umask(0);
+	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	enter_namespaces(scratch);
+	if (OWN_ROOT)
+		make_root(scratch);
+	else if (chdir(scratch))
+		harness_error(scratch);
+	if (mkdir(PARENT, 0755) && errno != EEXIST)
+		harness_error(PARENT);
+	for (int i = 0; i < OBJECTS; i++)
+		make_object(&objects[i]);
+	arena = mmap(0, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	low_page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	if (arena == MAP_FAILED || low_page == MAP_FAILED)
+		harness_error("memory below 4 GiB");
+	memcpy(low_page, far_code, sizeof(far_code));
+	back = (uint32_t)(uintptr_t)low_page + 16;
+	memcpy(low_page + 3, &back, 4);
+	memcpy(low_page + 7, "\x33\0", 2);
+	memcpy(low_page + 16, "\x41\xff\xe7", 3);
+	for (int i = 0; i < PIECES; i++)
+		memcpy(arena + pieces[i].offset, pieces[i].data, pieces[i].length);
+	look_before();
+	subject_pid = fork();
+	if (subject_pid == 0)
+		subject(filtered);
+	watch();
+	_exit(0);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *place)
+{
+	(void)st;
+	(void)flag;
+	(void)place;
+	remove(path);
+	return 0;
+}
+
+static struct arm *run(int filtered)
+{
+	char scratch[] = "/tmp/sidestep.XXXXXX";
+	pid_t child;
+
+	arm = mmap(0, sizeof(*arm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (arm == MAP_FAILED || !mkdtemp(scratch)) {
+		perror("cannot run here");
+		exit(3);
+	}
+	child = fork();
+	if (child == 0)
+		run_arm(scratch, filtered);
+	waitpid(child, 0, 0);
+	nftw(scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	return arm;
+}
+
+/* ---- the story */
+
+static const char *describe(char *buffer, size_t size, const struct arm *seen, int slot)
+{
+	long result = seen->result[slot];
+
+	if (seen->state[slot] == NOT_REACHED)
+		return "-";
+	if (seen->state[slot] == STARTED)
+		return "did not return";
+	if (lines[slot].is_call && is_error(result)) {
+		int number = -(int)result;
+		const char *name = number < (int)(sizeof(errors) / sizeof(*errors)) ? errors[number] : 0;
+
+		if (name)
+			snprintf(buffer, size, "-1 %s", name);
+		else
+			snprintf(buffer, size, "-1 errno %d", number);
+	} else if (result > 65536 || result < -65536) {
+		snprintf(buffer, size, "%#lx", result);
+	} else {
+		snprintf(buffer, size, "%ld", result);
+	}
+	return buffer;
+}
+
+static void tell(const char *name, const struct arm *seen)
+{
+	static const char *const grades[] = { "no effect", "equivalent effect", "exact effect" };
+
+	printf("%-15s %s", name, grades[seen->grade]);
+	if (WIFSIGNALED(seen->status) && WTERMSIG(seen->status) != SIGKILL)
+		printf("; ended by signal %d (%s)", WTERMSIG(seen->status),
+		       strsignal(WTERMSIG(seen->status)));
+	printf("\n");
+}
+
+int main(void)
+{
+	const struct timespec calibration = { 0, 20 * 1000 * 1000 };
+	uint64_t start = ticks();
+	struct arm *control, *mitigated;
+	char left[64], right[64];
+
+	setvbuf(stdout, 0, _IOLBF, 0);
+	nanosleep(&calibration, 0);
+	ticks_per_us = (ticks() - start) / 20000 + 1;
+	printf("%s\n%s\n\n", VARIANT, WHY);
+	fflush(stdout);
+	control = run(0);
+	mitigated = run(1);
+	if (control->harness_error || mitigated->harness_error)
+		return 3;
+	if (mitigated->loaded != 1) {
+		printf("the filter could not be loaded: %s\n", strerror((int)-mitigated->loaded));
+		return 3;
+	}
+	printf("      %-64s %-18s %s\n", "", "without filter", "with filter");
+	for (int i = 0; i < OPERATIONS; i++)
+		printf("%3d %c %-64s %-18s %s\n", i, lines[i].decisive ? '*' : ' ', lines[i].text,
+		       describe(left, sizeof(left), control, i),
+		       describe(right, sizeof(right), mitigated, i));
+	printf("\n");
+	tell("without filter:", control);
+	tell("with filter:", mitigated);
+	if (mitigated->grade >= EXPECTED) {
+		printf("\nThe filter does not stop this.\n");
+		return 0;
+	}
+	if (control->grade >= EXPECTED) {
+		printf("\nThe filter stops this.\n");
+		return 1;
+	}
+	printf("\nThis does not work here even without the filter, so it says nothing about it.\n");
+	return 2;
+}
