@@ -1,0 +1,73 @@
+"""What must be true afterwards: effects and the objects that a trial starts from, as data.
+
+Paths are relative to the subject's working directory (``/work`` in the sandbox) or absolute.  The
+evaluator looks at the world from outside the subject and grades what it sees; nothing here runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Grade(StrEnum):
+    """How well the effect was reached; only ``exact`` decides a verdict."""
+
+    EXACT = "exact"
+    EQUIVALENT = "equivalent"
+
+
+class EffectKind(StrEnum):
+    """What the oracle looks for."""
+
+    DIRECTORY = "directory"
+    """exact: a directory with a new inode under lstat at the target, by path and by a descriptor of
+    its parent opened before; equivalent: the path resolves to a directory in another way."""
+    FILE = "file"
+    """The same for a regular file (any new name in the target's parent, so that a core file counts)."""
+    OBJECT = "object"
+    """exact: a name in the target's parent that was not there (a new inode, or one more link of an
+    old one); equivalent: something that was there moved, or is mounted, there."""
+    DELETED = "deleted"
+    """exact: the target's inode lost its last name; equivalent: only the path stopped showing it."""
+    MODE = "mode"
+    """exact: the inode opened before now has all of ``bits``; equivalent: only the path shows them."""
+    EXECUTED = "executed"
+    """exact: a process whose /proc/PID/exe is the probe program; equivalent: its code is mapped executable."""
+    PROCESS = "process"
+    """exact: a process beside the subject that was not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One effect; ``bits`` only for MODE."""
+
+    kind: EffectKind
+    parent: str = "d"
+    name: str = "t"
+    bits: int = 0
+
+    @property
+    def path(self) -> str:
+        return f"{self.parent}/{self.name}"
+
+
+class ObjectKind(StrEnum):
+    DIRECTORY = "directory"
+    FILE = "file"
+    SYMLINK = "symlink"
+    FIFO = "fifo"
+    PROBE = "probe"
+    """The probe program: a static ELF that parks without a system call."""
+    PROBE32 = "probe32"
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """Something that the judge makes before each trial, owned by the subject's ids."""
+
+    kind: ObjectKind
+    path: str
+    mode: int = 0o644
+    content: bytes = b""
+    """File contents, or where a symlink points."""

@@ -1,0 +1,295 @@
+"""The attack program: straight-line operations over an arena and result slots.
+
+A program has three sections that share one arena and one numbering of operations:
+
+- ``setup`` runs in the subject's own posture *before* the candidate's layers are put on
+  (only for variants whose assumption says that something was opened or prepared earlier);
+- ``victim`` runs in the victim process, unfiltered, before the attack starts;
+- ``attack`` runs under the candidate.
+
+Every operation has a *slot*: its index when the three sections are flattened in the order setup,
+victim, attack, bodies included, in pre-order.  The result of an operation is the value of its slot, so
+``Slot(3)`` is "what operation 3 returned".  There are no loops and no branches: what is recorded
+is what runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, assert_never
+
+MAX_OPERATIONS = 512
+ARENA_SIZE = 256 * 1024
+MAX_DEPTH = 4
+
+
+class Abi(StrEnum):
+    """The system call table that a call goes through; a filter sees it as ``arch`` and ``nr``."""
+
+    X86_64 = "x86_64"
+    I386 = "i386"
+    X32 = "x32"
+
+
+class Entry(StrEnum):
+    """The instruction that enters the kernel; the last three all show as AUDIT_ARCH_I386."""
+
+    SYSCALL = "syscall"
+    INT80 = "int80"
+    SYSENTER = "sysenter"
+    FAR_INT80 = "far-int80"
+
+
+class Environment(StrEnum):
+    """Values that only the judge knows, when the trial starts."""
+
+    VICTIM_PID = "victim_pid"
+    SUBJECT_PID = "subject_pid"
+    VICTIM_HOOK = "victim_hook"
+    """Address of a function that the victim calls again and again."""
+    SYSCALL_INSN = "syscall_insn"
+    """Address of a ``syscall`` instruction in the runner's own text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """A 64-bit constant; ``text`` is how a person writes it (``O_CREAT|O_WRONLY``)."""
+
+    value: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Addr:
+    """The address of a blob of the arena, plus an offset."""
+
+    blob: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The result of an earlier operation."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """A value from the judge."""
+
+    name: Environment
+
+
+Value = Const | Addr | Slot | Env
+
+
+@dataclass(frozen=True, slots=True)
+class Syscall:
+    """One raw system call.
+
+    The program stops at the first call that returns an error, unless ``may_fail``.  With a ``body``
+    the call creates a process or thread: where it returns 0 the body runs and then ends,
+    elsewhere the program goes on after the body.  ``opcode`` names the io_uring operations that an
+    ``io_uring_enter`` submits, so that a trace can show them.
+    """
+
+    name: str
+    args: tuple[Value, ...] = ()
+    abi: Abi = Abi.X86_64
+    entry: Entry = Entry.SYSCALL
+    decisive: bool = False
+    may_fail: bool = False
+    body: tuple[Operation, ...] = ()
+    opcode: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """slot = the ``width`` bytes at ``address + offset``, zero-extended."""
+
+    address: Value
+    offset: int = 0
+    width: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The low ``width`` bytes of ``value`` go to ``address + offset``; ``decisive`` where a store is the attack."""
+
+    address: Value
+    offset: int
+    width: int
+    value: Value
+    decisive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """slot = a + b, modulo 2**64."""
+
+    a: Value
+    b: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """``value`` in decimal goes to ``address``, then the text at ``suffix``, then a NUL."""
+
+    address: Value
+    value: Value
+    suffix: Value = Const(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Spins until the 32-bit word at ``address + offset`` differs from ``value``, at most ``bound_us``."""
+
+    address: Value
+    offset: int = 0
+    value: Value = Const(0)
+    bound_us: int = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Calls the code at ``address``; ``decisive`` where running it is the attack."""
+
+    address: Value
+    decisive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Stops the program unless ``value & mask == equals``."""
+
+    value: Value
+    mask: int
+    equals: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Executes ``ud2``: a death that needs no system call; ``decisive`` where dying is the attack."""
+
+    decisive: bool = False
+
+
+Operation = Syscall | Load | Store | Add | Print | Wait | Call | Expect | Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes of the arena: ``data``, then zeros up to ``size``, aligned to ``align``."""
+
+    data: bytes
+    size: int
+    align: int = 8
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a variant does; see the module's text for the sections."""
+
+    blobs: tuple[Blob, ...] = ()
+    setup: tuple[Operation, ...] = ()
+    victim: tuple[Operation, ...] = ()
+    attack: tuple[Operation, ...] = field(default=())
+
+    def flatten(self) -> list[tuple[str, Operation]]:
+        """All operations as (section, operation), in slot order; a body follows its call."""
+        sections = (("setup", self.setup), ("victim", self.victim), ("attack", self.attack))
+        return [(name, op) for name, ops in sections for op in _preorder(ops)]
+
+    def layout(self) -> list[int]:
+        """The arena offset of each blob."""
+        offsets: list[int] = []
+        end = 0
+        for blob in self.blobs:
+            end = -(-end // blob.align) * blob.align
+            offsets.append(end)
+            end += blob.size
+        return offsets
+
+    def arena(self) -> bytes:
+        """The initial contents of the arena, without the zeros at its end."""
+        image = bytearray()
+        for blob, offset in zip(self.blobs, self.layout(), strict=True):
+            image.extend(bytes(offset - len(image)))
+            image.extend(blob.data)
+            image.extend(bytes(blob.size - len(blob.data)))
+        return bytes(image)
+
+    def digest(self) -> str:
+        """Sixteen hex digits that change whenever the program does."""
+        canonical = json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def needs_victim(self) -> bool:
+        """Whether a victim process must stand beside the subject."""
+        if self.victim:
+            return True
+        return any(
+            isinstance(value, Env) and value.name is Environment.VICTIM_PID
+            for _, op in self.flatten()
+            for value in operands(op)
+        )
+
+
+def operands(op: Operation) -> tuple[Value, ...]:
+    """The values that an operation reads, in order."""
+    match op:
+        case Syscall():
+            return op.args
+        case Load() | Call():
+            return (op.address,)
+        case Store():
+            return (op.address, op.value)
+        case Add():
+            return (op.a, op.b)
+        case Print():
+            return (op.address, op.value, op.suffix)
+        case Wait():
+            return (op.address, op.value)
+        case Expect():
+            return (op.value,)
+        case Fault():
+            return ()
+        case _:
+            assert_never(op)
+
+
+def is_decisive(op: Operation) -> bool:
+    """Whether this operation is the one that causes the effect."""
+    return isinstance(op, Syscall | Store | Call | Fault) and op.decisive
+
+
+def size_of(op: Operation) -> int:
+    """How many slots an operation takes, its body included."""
+    return 1 + (sum(size_of(inner) for inner in op.body) if isinstance(op, Syscall) else 0)
+
+
+def _preorder(ops: tuple[Operation, ...]) -> Iterator[Operation]:
+    for op in ops:
+        yield op
+        if isinstance(op, Syscall):
+            yield from _preorder(op.body)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses to lists that start with the class name: the input of the digest."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "__slots__") and not isinstance(value, str):
+        # Const.text, Blob.name and opcode are for readers; they do not change what runs.
+        fields = [n for n in value.__dataclass_fields__ if n not in ("text", "opcode") and (n != "name" or not isinstance(value, Blob))]
+        return [type(value).__name__, *(_plain(getattr(value, n)) for n in fields)]
+    return value

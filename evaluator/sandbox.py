@@ -1,0 +1,257 @@
+"""Runner processes: start one, speak to it, and never wait for it without a bound.
+
+One ``Sandbox`` is one native runner with its own namespaces and scratch.  It is started as root
+(then it maps 65,537 unprivileged ids, so inner root is nobody outside) or as an ordinary user with
+user namespaces (then it maps that user alone).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from evaluator import wire
+from evaluator.errors import EnvironmentLackError, HarnessError
+from mitigations import x86_64
+
+ROOT_MAP = "0 100000 65537"
+START_TIMEOUT_S = 10.0
+
+_HINTS = {
+    wire.Step.CLONE_JUDGE: (
+        "user namespaces are not available: kernel.unprivileged_userns_clone or user.max_user_namespaces may be 0; "
+        "in Docker, add --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or run as root on the host"
+    ),
+    wire.Step.UID_MAP: (
+        "the kernel refused the id map: on Ubuntu 24.04 AppArmor restricts user namespaces; run as root (sudo), "
+        "or allow it with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+    ),
+    wire.Step.PRIVATE: (
+        "the new user namespace has no power over mounts: on Ubuntu 24.04 AppArmor restricts user namespaces; run as root "
+        "(sudo), or allow it with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+    ),
+    wire.Step.PROC: (
+        "a fresh /proc may not be mounted: in Docker, parts of /proc are masked; add --security-opt systempaths=unconfined, "
+        "or in Kubernetes procMount: Unmasked"
+    ),
+}
+_HINTS[wire.Step.GID_MAP] = _HINTS[wire.Step.SETGROUPS] = _HINTS[wire.Step.UID_MAP]
+_HINTS[wire.Step.TMPFS] = _HINTS[wire.Step.BIND] = _HINTS[wire.Step.PRIVATE]
+_HINTS[wire.Step.INIT_PROC] = _HINTS[wire.Step.PROC]
+
+
+def runner_path() -> Path:
+    """The native runner; ``EnvironmentLackError`` says how to get one."""
+    here = Path(__file__).resolve().parent
+    given = os.environ.get("SIDESTEP_RUNNER")
+    path = Path(given) if given else here / "_bin" / "runner"
+    if not path.is_file():
+        raise EnvironmentLackError(f"no native runner at {path}: run `make native`, or reinstall the wheel")
+    identity = path.with_suffix(".id")
+    sources = [here / "native" / name for name in ("runner.c", "x86_64.h")]
+    if not given and identity.is_file() and all(source.is_file() for source in sources):
+        digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+        if identity.read_text().strip() != digest:
+            raise EnvironmentLackError("the native runner is older than its source: run `make native`")
+    return path
+
+
+def explain_step(step: wire.Step, error: int) -> str:
+    """One line about a start-up step that failed, with what helps where we know it."""
+    name = errno.errorcode.get(error, str(error))
+    hint = _HINTS.get(step)
+    what = f"cannot build the sandbox: {step.name.lower().replace('_', ' ')} failed with {name} ({os.strerror(error)})"
+    return f"{what}; {hint}" if hint else what
+
+
+class Sandbox:
+    """One runner.  Use as a context manager; ``HarnessError`` means that this one is lost."""
+
+    def __init__(self, runner: Path | None = None) -> None:
+        self._path = runner or runner_path()
+        # By descriptor: the mapped user need not be able to enter the directory it lies in.
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        root = os.geteuid() == 0
+        id_map = ROOT_MAP if root else f"0 {os.geteuid()} 1"
+        try:
+            self._process = subprocess.Popen(
+                [str(self._path), "serve", id_map, "0" if root else "1"],
+                executable=f"/proc/self/fd/{descriptor}",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=(descriptor,),
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise EnvironmentLackError(f"cannot start the native runner {self._path}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in = self._process.stdin.fileno()
+        self._out = self._process.stdout.fileno()
+        os.set_blocking(self._in, False)
+        os.set_blocking(self._out, False)
+        self._buffer = bytearray()
+        self.id_map = 65536 if root else 1
+        try:
+            self.hello = self._greet()
+        except BaseException:
+            self.close()
+            raise
+
+    def _greet(self) -> wire.Hello:
+        kind, payload = self._receive(time.monotonic() + START_TIMEOUT_S)
+        if kind is not wire.Frame.HELLO:
+            raise HarnessError(f"the runner began with {kind.name}")
+        hello = wire.decode_hello(payload)
+        if hello.step is not wire.Step.NONE:
+            raise EnvironmentLackError(explain_step(hello.step, hello.error))
+        return hello
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The pid of the outer process."""
+        return self._process.pid
+
+    @property
+    def output(self) -> int:
+        """The descriptor that results arrive on, for a selector."""
+        return self._out
+
+    def close(self) -> None:
+        """Ends the runner and, with its pid namespace, every process it ever made."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def define_program(self, number: int, spec: wire.ProgramSpec) -> None:
+        self.send(wire.encode_program(number, spec, x86_64.number))
+
+    def define_config(self, number: int, spec: wire.ConfigSpec) -> None:
+        self.send(wire.encode_config(number, spec))
+
+    def send(self, data: bytes) -> None:
+        """Writes a frame; keeps reading meanwhile, so that neither side can wait for the other."""
+        view = memoryview(data)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while view:
+            try:
+                view = view[os.write(self._in, view) :]
+            except BlockingIOError:
+                self._wait(deadline, writing=True)
+                self._fill()
+            except OSError as error:
+                raise HarnessError(f"the runner is gone: {error.strerror}") from error
+
+    def run(self, requests: Sequence[wire.Request]) -> Iterator[wire.Result]:
+        """Runs the requests, yielding each result as it arrives.
+
+        ``HarnessError`` if the runner dies or stays silent: what was not yielded did not happen.
+        """
+        self.send(wire.encode_run(requests))
+        for request in requests:
+            yield self.next_result(request.timeout_us)
+
+    def next_result(self, timeout_us: int) -> wire.Result:
+        """The next RESULT frame.  The runner answers in order, each within its own bound."""
+        kind, payload = self._receive(time.monotonic() + 30 + timeout_us / 1e6)
+        if kind is not wire.Frame.RESULT:
+            raise HarnessError(f"the runner answered {kind.name} where a result was due")
+        return wire.decode_result(payload)
+
+    def park(self, config: int) -> wire.ParkedStatus:
+        """Starts a subject under a configuration and parks it, until ``release``."""
+        self.send(wire.frame(wire.Frame.PROBE, config.to_bytes(4, "little")))
+        kind, payload = self._receive(time.monotonic() + START_TIMEOUT_S)
+        if kind is not wire.Frame.STATUS:
+            raise HarnessError(f"the runner answered {kind.name} where a status was due")
+        return wire.decode_status(payload)
+
+    def release(self) -> None:
+        self.send(wire.frame(wire.Frame.RELEASE, b""))
+
+    def host_pid(self, judge_view: int) -> int | None:
+        """The pid, in our own /proc, of a child of the judge."""
+        try:
+            judge = _children(self.pid)[0]
+            for child in _children(judge):
+                status = Path(f"/proc/{child}/status").read_text()
+                for line in status.splitlines():
+                    if line.startswith("NSpid:") and int(line.split()[-2 if len(line.split()) > 3 else -1]) == judge_view:
+                        return child
+        except (OSError, IndexError, ValueError):
+            return None
+        return None
+
+    def _receive(self, deadline: float) -> tuple[wire.Frame, bytes]:
+        head = self._take(8, deadline)
+        kind, length = wire.head(head)
+        return kind, self._take(length, deadline)
+
+    def _take(self, n: int, deadline: float) -> bytes:
+        while len(self._buffer) < n:
+            if not self._fill():
+                self._wait(deadline, writing=False)
+        data = bytes(self._buffer[:n])
+        del self._buffer[:n]
+        return data
+
+    def _fill(self) -> bool:
+        """Reads what is there; False if that is nothing."""
+        try:
+            data = os.read(self._out, 1 << 16)
+        except BlockingIOError:
+            return False
+        if not data:
+            raise HarnessError("the runner died")
+        self._buffer += data
+        return True
+
+    def _wait(self, deadline: float, *, writing: bool) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._out, selectors.EVENT_READ)
+            if writing:
+                selector.register(self._in, selectors.EVENT_WRITE)
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise HarnessError("the runner does not answer")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def read_back(runner: Path, pid: int) -> list[bytes]:
+    """All seccomp filters of a process, oldest first (PTRACE_SECCOMP_GET_FILTER, ptrace(2)).
+
+    Needs CAP_SYS_ADMIN in the initial user namespace.  ``OSError`` if the kernel refuses.
+    """
+    done = subprocess.run([str(runner), "readback", str(pid)], capture_output=True, timeout=10, check=False)
+    data = done.stdout
+    filters: list[bytes] = []
+    while len(data) >= 4:
+        n = int.from_bytes(data[:4], "little", signed=True)
+        if n < 0:
+            raise OSError(-n, os.strerror(-n))
+        filters.append(data[4 : 4 + n * 8])
+        data = data[4 + n * 8 :]
+    return filters

@@ -1,0 +1,552 @@
+"""The frames between Python and the runner: programs, configurations, requests, results.
+
+A frame is a 32-bit type and a 32-bit length, both little-endian, then the payload.  Every payload
+begins with a fixed structure that ``runner.c`` declares under the same name; the runner's first
+frame (HELLO) carries the sizes of its structures, and a difference is a stale runner.  What comes
+from the runner is checked here before anything else looks at it: the trace is the subject's claim
+and may hold anything.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import assert_never
+
+from attacks.effects import Object, ObjectKind
+from attacks.program import (
+    Add,
+    Addr,
+    Call,
+    Const,
+    Entry,
+    Env,
+    Environment,
+    Expect,
+    Fault,
+    Load,
+    Operation,
+    Print,
+    Program,
+    Slot,
+    Store,
+    Syscall,
+    Value,
+    Wait,
+    size_of,
+)
+from evaluator.errors import HarnessError
+
+VERSION = 1
+MAX_FRAME = 4 * 1024 * 1024
+
+
+class Frame(IntEnum):
+    HELLO = 1
+    PROGRAM = 2
+    CONFIG = 3
+    RUN = 4
+    PROBE = 5
+    RELEASE = 6
+    RESULT = 7
+    STATUS = 8
+    ERROR = 9
+
+
+class Step(IntEnum):
+    """Where the runner failed; the values are ``X_...`` of runner.c."""
+
+    NONE = 0
+    CLONE_JUDGE = 1
+    SETGROUPS = 2
+    UID_MAP = 3
+    GID_MAP = 4
+    SETRESUID = 5
+    PRIVATE = 6
+    TMPFS = 7
+    BIND = 8
+    PROC = 9
+    PIVOT = 10
+    SCRATCH = 11
+    CLONE_INIT = 12
+    INIT_MAPS = 13
+    INIT_MOUNT = 14
+    INIT_PROC = 15
+    INIT_PIVOT = 16
+    LOOPBACK = 17
+    NAMESPACES = 18
+    SHARED_MEMORY = 19
+    FORK = 20
+    SEIZE = 21
+    JOIN = 22
+    FRESH = 23
+    POSTURE = 24
+    SETUP = 25
+    LOADER = 26
+    LOAD = 27
+    GATE_DIED = 28
+    GATE_WAIT = 29
+    FIXTURE = 30
+    SUBJECT = 31
+    VICTIM = 32
+    PROTOCOL = 33
+    SCRATCH_LOST = 34
+    SWEEP = 35
+    STATUS = 36
+
+
+class ProgramFlag(IntFlag):
+    SWEEP = 1
+    WATCH_PROCESS = 2
+    WATCH_EXEC = 4
+    WATCH_MAPPED = 8
+    CORE = 16
+    COLLECT = 32
+    OWN_LOAD = 64
+    VICTIM = 128
+    NO_NEW_PRIVS = 256
+
+
+class RunFlag(IntFlag):
+    NONE = 0
+    SLOW = 1
+
+
+class Mode(IntEnum):
+    """How the subject came under the filter."""
+
+    NONE = 0
+    GATE = 1
+    FRESH_GATE = 2
+    DIRECT = 3
+
+
+class RecordState(IntEnum):
+    NOT_REACHED = 0
+    STARTED = 1
+    DONE = 2
+    MISMATCH = 3
+    TIMEOUT = 4
+
+
+_HEAD = struct.Struct("<II")
+_OP = struct.Struct("<BBBBIII8s6Q")
+_RECORD = struct.Struct("<II7Q")
+_OBJECT = struct.Struct("<IIII64s")
+_PROGRAM = struct.Struct("<10I16s64s64s64s")
+_CONFIG = struct.Struct("<IIIIQQII")
+_LAYER = struct.Struct("<IIII")
+_REQUEST = struct.Struct("<6I")
+_SEEN = struct.Struct("<iIQQIIIIQQ")
+_NAME = struct.Struct("<QB31s")
+_TRUTH = struct.Struct("<4I3Q")
+_REPLY = struct.Struct("<IIIi10I")
+_HELLO = struct.Struct("<IIiI6IQQ")
+_STATUS = struct.Struct("<IiII")
+_NAMES = 8
+_FACTS_SIZE = 4 * _SEEN.size + 16 + _NAMES * _NAME.size
+_REPLY_SIZE = _REPLY.size + _TRUTH.size + 2 * _FACTS_SIZE
+_SIZES = (_OP.size, _RECORD.size, _REPLY_SIZE, _PROGRAM.size, _CONFIG.size, _REQUEST.size)
+
+_KINDS = {Syscall: 1, Load: 2, Store: 3, Add: 4, Print: 5, Wait: 6, Call: 7, Expect: 8, Fault: 9}
+_ENTRIES = {Entry.SYSCALL: 0, Entry.INT80: 1, Entry.SYSENTER: 2, Entry.FAR_INT80: 3}
+_ENVIRONMENT = {
+    Environment.VICTIM_PID: 0,
+    Environment.SUBJECT_PID: 1,
+    Environment.VICTIM_HOOK: 2,
+    Environment.SYSCALL_INSN: 3,
+}
+_OBJECTS = {
+    ObjectKind.DIRECTORY: 0,
+    ObjectKind.FILE: 1,
+    ObjectKind.PROBE: 1,
+    ObjectKind.PROBE32: 1,
+    ObjectKind.SYMLINK: 2,
+    ObjectKind.FIFO: 3,
+}
+_U64 = (1 << 64) - 1
+_MAY_FAIL, _BODY = 1, 2
+
+NumberOf = Callable[[str, str], int | None]
+"""(abi, call name) -> number, as ``mitigations.x86_64.number``."""
+
+
+def frame(kind: Frame, payload: bytes) -> bytes:
+    return _HEAD.pack(kind, len(payload)) + payload
+
+
+def head(data: bytes) -> tuple[Frame, int]:
+    """The type and length of a frame; ``HarnessError`` for nonsense."""
+    kind, length = _HEAD.unpack(data)
+    if length > MAX_FRAME or kind not in set(Frame):
+        raise HarnessError(f"the runner sent nonsense: frame type {kind}, length {length}")
+    return Frame(kind), length
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSpec:
+    """Everything that the runner must know of one variant."""
+
+    program: Program
+    objects: tuple[Object, ...] = ()
+    parent: str = "d"
+    name: str = "t"
+    flags: ProgramFlag = ProgramFlag(0)
+    fresh: int = 0
+    """CLONE_NEW* flags of namespaces that each trial gets new."""
+    magic: bytes = bytes(16)
+    collect: str = ""
+
+
+def encode_program(number: int, spec: ProgramSpec, number_of: NumberOf) -> bytes:
+    """A PROGRAM frame; ``HarnessError`` if a call has no number on its ABI."""
+    program = spec.program
+    sections = [sum(map(size_of, ops)) for ops in (program.setup, program.victim, program.attack)]
+    setup_end, victim_end, attack_end = sections[0], sum(sections[:2]), sum(sections)
+    contents = bytearray()
+    objects = bytearray()
+    for one in spec.objects:
+        data = one.content + (b"\0" if one.kind is ObjectKind.SYMLINK else b"")
+        path = _text(one.path, 64)
+        objects += _OBJECT.pack(_OBJECTS[one.kind], one.mode, len(contents), len(data), path)
+        contents += data
+    arena = program.arena()
+    layout = program.layout()
+    ops = b"".join(_encode_op(op, layout, number_of) for _, op in program.flatten())
+    fixed = _PROGRAM.pack(
+        number,
+        spec.flags,
+        spec.fresh,
+        len(spec.objects),
+        len(contents),
+        len(arena),
+        setup_end,
+        victim_end,
+        attack_end,
+        attack_end,
+        spec.magic,
+        _text(spec.parent, 64),
+        _text(spec.name, 64),
+        _text(spec.collect, 64),
+    )
+    return frame(Frame.PROGRAM, fixed + bytes(objects) + _padded(contents) + _padded(arena) + ops)
+
+
+def _text(text: str, size: int) -> bytes:
+    data = text.encode()
+    if len(data) >= size:
+        raise HarnessError(f"a path of a trial is longer than {size - 1} bytes: {text!r}")
+    return data
+
+
+def _padded(data: bytes | bytearray) -> bytes:
+    return bytes(data) + bytes(-len(data) % 8)
+
+
+def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> bytes:
+    entry = flags = width = nr = bound = 0
+    values: Sequence[Value]
+    match op:
+        case Syscall():
+            entry = _ENTRIES[op.entry]
+            flags = _MAY_FAIL * op.may_fail | _BODY * bool(op.body)
+            nr = call_number(op, number_of)
+            values = op.args
+        case Load():
+            width, values = op.width, (op.address, Const(op.offset))
+        case Store():
+            width, values = op.width, (op.address, Const(op.offset), op.value)
+        case Add():
+            values = (op.a, op.b)
+        case Print():
+            values = (op.address, op.value, op.suffix)
+        case Wait():
+            bound, values = op.bound_us, (op.address, Const(op.offset), op.value)
+        case Call():
+            values = (op.address,)
+        case Expect():
+            values = (op.value, Const(op.mask), Const(op.equals))
+        case Fault():
+            values = ()
+        case _:
+            assert_never(op)
+    kinds, words = zip(*(_encode_value(v, layout) for v in values), strict=True) if values else ((), ())
+    fill = 6 - len(words)
+    return _OP.pack(
+        _KINDS[type(op)], entry, flags, width, nr, size_of(op) - 1, bound, bytes(kinds), *words, *[0] * fill
+    )
+
+
+def _encode_value(value: Value, layout: Sequence[int]) -> tuple[int, int]:
+    match value:
+        case Const():
+            return 0, value.value & _U64
+        case Addr():
+            return 1, layout[value.blob] + value.offset
+        case Slot():
+            return 2, value.index
+        case Env():
+            return 3, _ENVIRONMENT[value.name]
+        case _:
+            assert_never(value)
+
+
+def call_number(op: Syscall, number_of: NumberOf) -> int:
+    """The number of a call on its ABI, as it goes into eax."""
+    nr = number_of(op.abi.value, op.name)
+    if nr is None:
+        raise HarnessError(f"no number for the call {op.name!r} on {op.abi.value}")
+    return nr & 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One seccomp filter as the runner loads it; ``flags`` are seccomp(2)'s SECCOMP_FILTER_FLAG_*."""
+
+    program: bytes
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSpec:
+    """A posture and the layers on top of it; without layers it is the control arm."""
+
+    uid: int
+    gid: int
+    capabilities: int
+    no_new_privs: bool
+    filters: tuple[Filter, ...] = ()
+
+
+def encode_config(number: int, spec: ConfigSpec) -> bytes:
+    """A CONFIG frame."""
+    layers = b"".join(_LAYER.pack(1, one.flags, len(one.program), 0) + one.program for one in spec.filters)
+    fixed = _CONFIG.pack(
+        number, spec.uid, spec.gid, spec.no_new_privs, spec.capabilities, spec.capabilities, len(spec.filters), 0
+    )
+    return frame(Frame.CONFIG, fixed + layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One arm of one trial."""
+
+    tag: int
+    program: int
+    config: int
+    victim_config: int
+    timeout_us: int
+    flags: RunFlag = RunFlag.NONE
+
+
+def encode_run(requests: Sequence[Request]) -> bytes:
+    """A RUN frame; the runner answers each request with one RESULT, in order."""
+    return frame(
+        Frame.RUN,
+        b"".join(
+            _REQUEST.pack(r.tag, r.program, r.config, r.victim_config, r.flags, r.timeout_us) for r in requests
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The runner's first words: whether it stands, and addresses that programs may use."""
+
+    step: Step
+    error: int
+    many_ids: bool
+    victim_hook: int
+    syscall_insn: int
+
+
+def decode_hello(payload: bytes) -> Hello:
+    if len(payload) != _HELLO.size:
+        raise HarnessError("the runner and this Python are of different versions: run `make native`")
+    version, step, error, many, *rest = _HELLO.unpack(payload)
+    if version != VERSION or tuple(rest[:6]) != _SIZES:
+        raise HarnessError("the runner and this Python are of different versions: run `make native`")
+    return Hello(_step(step), error, bool(many), rest[6], rest[7])
+
+
+def _step(number: int) -> Step:
+    return Step(number) if number in set(Step) else Step.PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """lstat, stat or fstat as the judge saw it; ``error`` is an errno, 0 if there was something."""
+
+    error: int
+    mode: int
+    ino: int
+    dev: int
+    nlink: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    ino: int
+    type: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the oracle sees at one moment.
+
+    ``path``: lstat by path; ``by_fd``: lstat by a descriptor of the parent that was opened before
+    the attack; ``followed``: stat by path; ``held``: the inode that the target's path led to before;
+    ``watermark``: inode numbers above it were made later; ``names``: of the parent, at most eight.
+    """
+
+    path: Seen
+    by_fd: Seen
+    followed: Seen
+    held: Seen
+    watermark: int
+    n_names: int
+    names: tuple[Name, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The subject's /proc/PID/status: what is really in force."""
+
+    seccomp: int
+    filters: int
+    no_new_privs: int
+    known: bool
+    effective: int
+    permitted: int
+    bounding: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One operation as the subject says it ran."""
+
+    state: RecordState
+    result: int
+    args: tuple[int, ...]
+
+    @property
+    def error(self) -> int:
+        """The errno of a call that failed, else 0."""
+        return (1 << 64) - self.result if self.result >= (1 << 64) - 4095 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One arm of one trial."""
+
+    tag: int
+    ok: bool
+    step: Step
+    error: int
+    mode: Mode
+    wait_status: int
+    timed_out: bool
+    latency_us: int
+    saw_process: bool
+    saw_exec: bool
+    saw_mapped: bool
+    truth: Truth
+    before: Facts
+    after: Facts
+    records: tuple[Record, ...]
+    collected: bytes
+
+    @property
+    def signal(self) -> int:
+        """The signal that the subject died of, 0 if it did not."""
+        return self.wait_status & 0x7F
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong in the harness, in words."""
+        name = errno.errorcode.get(self.error, str(self.error)) if self.error else ""
+        return f"{self.step.name.lower().replace('_', ' ')} {name}".strip()
+
+
+def decode_result(payload: bytes) -> Result:
+    """A RESULT; ``HarnessError`` if its lengths do not fit together."""
+    if len(payload) < _REPLY_SIZE:
+        raise HarnessError(f"the runner sent a result of {len(payload)} bytes")
+    fixed = _REPLY.unpack_from(payload)
+    tag, status, step, error, mode, wait_status, timed_out, latency, n_records, collected = fixed[:10]
+    end = _REPLY_SIZE + n_records * _RECORD.size
+    if end + collected != len(payload):
+        raise HarnessError("the runner sent a result whose length does not fit")
+    facts_at = _REPLY.size + _TRUTH.size
+    truth = _TRUTH.unpack_from(payload, _REPLY.size)
+    return Result(
+        tag=tag,
+        ok=status == 0,
+        step=_step(step),
+        error=error,
+        mode=Mode(mode) if mode in set(Mode) else Mode.NONE,
+        wait_status=wait_status,
+        timed_out=bool(timed_out),
+        latency_us=latency,
+        saw_process=bool(fixed[10]),
+        saw_exec=bool(fixed[11]),
+        saw_mapped=bool(fixed[12]),
+        truth=Truth(truth[0], truth[1], truth[2], bool(truth[3]), *truth[4:]),
+        before=_decode_facts(payload, facts_at),
+        after=_decode_facts(payload, facts_at + _FACTS_SIZE),
+        records=tuple(_decode_record(payload, _REPLY_SIZE + i * _RECORD.size) for i in range(n_records)),
+        collected=payload[end:],
+    )
+
+
+_STATES = {int(state): state for state in RecordState}
+
+
+def _decode_record(payload: bytes, at: int) -> Record:
+    state, _, result, *args = _RECORD.unpack_from(payload, at)
+    return Record(_STATES.get(state, RecordState.NOT_REACHED), result, tuple(args))
+
+
+def _decode_facts(payload: bytes, at: int) -> Facts:
+    seen = [_decode_seen(payload, at + i * _SEEN.size) for i in range(4)]
+    at += 4 * _SEEN.size
+    watermark, n_names, _ = struct.unpack_from("<QII", payload, at)
+    at += 16
+    names: list[Name] = []
+    for i in range(min(n_names, _NAMES)):
+        ino, kind, name = _NAME.unpack_from(payload, at + i * _NAME.size)
+        names.append(Name(ino, kind, name.split(b"\0")[0].decode(errors="replace")))
+    return Facts(seen[0], seen[1], seen[2], seen[3], watermark, n_names, tuple(names))
+
+
+def _decode_seen(payload: bytes, at: int) -> Seen:
+    error, mode, ino, dev, nlink, uid, gid, _, size, mtime = _SEEN.unpack_from(payload, at)
+    return Seen(error, mode, ino, dev, nlink, uid, gid, size, mtime)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedStatus:
+    """A subject that is parked under a configuration: its pid as the judge sees it, its status file."""
+
+    step: Step
+    error: int
+    pid: int
+    text: str
+
+
+def decode_status(payload: bytes) -> ParkedStatus:
+    if len(payload) < _STATUS.size:
+        raise HarnessError("the runner sent a status that is too short")
+    step, error, pid, length = _STATUS.unpack_from(payload)
+    text = payload[_STATUS.size :]
+    if len(text) != length:
+        raise HarnessError("the runner sent a status whose length does not fit")
+    return ParkedStatus(_step(step), error, pid, text.decode(errors="replace"))
