@@ -19,7 +19,8 @@ class Named(int):
         return self
 
     def __or__(self, other: int) -> Named:
-        return Named(int(self) | int(other), f"{self.text}|{_text(other)}")
+        text = f"{self.text}|{_text(other)}" if other or isinstance(other, Named) else self.text
+        return Named(int(self) | int(other), text)
 
 
 def _text(value: int) -> str:

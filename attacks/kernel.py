@@ -7,7 +7,15 @@ the other sections.  Calls that a table lacks fail when the program is encoded, 
 
 from __future__ import annotations
 
-from attacks.consts import NULL
+from attacks.consts import (
+    CLONE_FILES,
+    CLONE_FS,
+    CLONE_SIGHAND,
+    CLONE_SYSVSEM,
+    CLONE_THREAD,
+    CLONE_VM,
+    NULL,
+)
 from attacks.program import Abi, Addr, Const, Entry, Env
 from attacks.recorder import Arg, Buffer, Recorder, Result, Section, octal
 from attacks.ring import Ring
@@ -51,6 +59,11 @@ class Kernel(Recorder):
     def x32(self) -> Kernel:
         return self._through(Abi.X32, Entry.SYSCALL)
 
+    def thread(self) -> Result:
+        """A thread of the subject, on a stack of its own; a body says what it does."""
+        flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
+        return self.clone(flags, self.stack())
+
     def ring(self, *, sqpoll: bool = False, mapped: bool = True) -> Ring:
         """A new io_uring; see ``Ring``.  On another ABI only the ring's own calls go through it."""
         native = self._through(Abi.X86_64, Entry.SYSCALL)
@@ -61,11 +74,11 @@ class Kernel(Recorder):
 
     # Files and directories
 
-    def open(self, path: Ptr, flags: Num, mode: Num = 0) -> Result:
-        return self.raw("open", path, flags, octal(mode))
+    def open(self, path: Ptr, flags: Num, *mode: Num) -> Result:
+        return self.raw("open", path, flags, *map(octal, mode))
 
-    def openat(self, dirfd: Fd, path: Ptr, flags: Num, mode: Num = 0) -> Result:
-        return self.raw("openat", dirfd, path, flags, octal(mode))
+    def openat(self, dirfd: Fd, path: Ptr, flags: Num, *mode: Num) -> Result:
+        return self.raw("openat", dirfd, path, flags, *map(octal, mode))
 
     def openat2(self, dirfd: Fd, path: Ptr, how: Ptr, size: Num) -> Result:
         return self.raw("openat2", dirfd, path, how, size)

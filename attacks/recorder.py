@@ -320,7 +320,7 @@ class Recorder:
 
     # Values
 
-    def wide(self, value: int | Result) -> Arg:
+    def wide(self, value: int | Result) -> Result | Const:
         """The same value for whoever reads 32 bits of it, with garbage above them."""
         if isinstance(value, Result):
             return self.add(value, Const(_GARBAGE, f"{_GARBAGE:#x}"))
@@ -369,6 +369,10 @@ class Recorder:
     def absolute_text(self, path: str = "") -> str:
         path = path or self.recording.effect.path
         return path if path.startswith("/") else f"{WORK}/{path}"
+
+    def from_root(self) -> Buffer:
+        """The target's last component as a path from the root, for after a chroot."""
+        return self.text(f"/{self.recording.effect.name}")
 
     def from_cwd(self) -> str:
         """The target as a path relative to the working directory, wherever it is."""

@@ -24,9 +24,10 @@ from attacks.consts import (
     NULL,
     PROT_READ,
     PROT_WRITE,
+    Named,
 )
 from attacks.errors import AttackError
-from attacks.recorder import Arg, Recorder, Result
+from attacks.recorder import Arg, Recorder, Result, octal
 
 _ENTRIES = 4
 _PAGE = 4096
@@ -98,7 +99,8 @@ class Ring:
         """
         setup = (IORING_SETUP_SQPOLL if sqpoll else 0) | (0 if mapped else IORING_SETUP_NO_MMAP)
         params = k.buffer(_PARAMS_SIZE, name="params")
-        k.store(params, 8, 4, setup)
+        if setup:
+            k.store(params, 8, 4, setup)
         if sqpoll:
             k.store(params, 16, 4, _IDLE_MS)
         own = (k.buffer(_PAGE, align=_PAGE), k.buffer(_PAGE, align=_PAGE)) if not mapped else None
@@ -109,6 +111,10 @@ class Ring:
         rings, sqes = own or (_map(k, fd, IORING_OFF_SQ_RING), _map(k, fd, IORING_OFF_SQES))
         offsets = tuple(k.load(params, at, 4) for at in (_SQ_TAIL, _SQ_ARRAY, _CQ_TAIL, _CQES))
         return Ring(calls, _memory(k, fd, rings, sqes, offsets), _Progress(), sqpoll=sqpoll)
+
+    @property
+    def fd(self) -> Arg:
+        return self.memory.fd
 
     def by(self, k: Recorder) -> Ring:
         """The same ring, used by another recorder: one of another section, or another ABI."""
@@ -146,14 +152,14 @@ class Ring:
 
     def openat(self, dirfd: Arg, path: Arg, flags: int, mode: int, *, slot: int = 0) -> Result:
         return self._submit(
-            "OPENAT", fd=dirfd, addr=path, length=mode, op_flags=flags, file_index=slot
+            "OPENAT", fd=dirfd, addr=path, length=octal(mode), op_flags=flags, file_index=slot
         )
 
     def openat2(self, dirfd: Arg, path: Arg, how: Arg, size: int) -> Result:
         return self._submit("OPENAT2", fd=dirfd, addr=path, length=size, off=how)
 
     def mkdirat(self, dirfd: Arg, path: Arg, mode: int) -> Result:
-        return self._submit("MKDIRAT", fd=dirfd, addr=path, length=mode)
+        return self._submit("MKDIRAT", fd=dirfd, addr=path, length=octal(mode))
 
     def unlinkat(self, dirfd: Arg, path: Arg, flags: int) -> Result:
         return self._submit("UNLINKAT", fd=dirfd, addr=path, op_flags=flags)
@@ -199,8 +205,9 @@ class Ring:
         if index >= _ENTRIES:
             raise AttackError(f"more than {_ENTRIES} operations on one ring")
         self.progress.submitted += 1
+        opcode = f"IORING_OP_{name}"
         fields: tuple[tuple[int, int, Arg], ...] = (
-            (0, 1, _OPCODES[name]),
+            (0, 1, Named(_OPCODES[name], opcode)),
             (1, 1, self.flags),
             (4, 4, fd),
             (8, 8, off),
@@ -215,12 +222,12 @@ class Ring:
             if not (type(value) is int and value == 0):
                 self.k.store(self.memory.sqes, index * _SQE_SIZE + offset, width, value)
         self.k.store(self.memory.sq_array, 4 * index, 4, index)
-        cause = self._ring_the_bell(name, index)
+        cause = self._publish(opcode, index)
         answer = self.k.load(self.memory.cqes, index * _CQE_SIZE + _CQE_RES, 4)
         self.k.expect(answer, _ERROR, 0)
         return Result(answer.node, cause.node)
 
-    def _ring_the_bell(self, name: str, index: int) -> Result:
+    def _publish(self, opcode: str, index: int) -> Result:
         tail = self.k.store(self.memory.sq_tail, 0, 4, index + 1)
         if self.store_only:
             self.k.wait(self.memory.cq_tail, 0, index, _FOREVER_US)
@@ -228,7 +235,6 @@ class Ring:
         flags = IORING_ENTER_GETEVENTS
         if self.sqpoll:
             flags = flags | IORING_ENTER_SQ_WAKEUP
-        opcode = f"IORING_OP_{name}"
         return self.k.raw("io_uring_enter", self.memory.fd, 1, 1, flags, NULL, 0, opcode=opcode)
 
 

@@ -1,32 +1,521 @@
-"""Create a directory."""
+"""Create a directory.
 
-from attacks.consts import AT_FDCWD, O_DIRECTORY, O_PATH
-from attacks.effects import Effect, EffectKind
-from attacks.family import Family, Technique
+A new inode at the target is exact; a directory that was elsewhere and is now found there (renamed,
+mounted, linked to) is equivalent.
+"""
+
+from attacks import deputy
+from attacks.consts import (
+    AT_FDCWD,
+    FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_STRING,
+    IOSQE_ASYNC,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MS_BIND,
+    MS_MOVE,
+    MS_PRIVATE,
+    MS_REC,
+    NULL,
+    O_CREAT,
+    O_DIRECTORY,
+    O_PATH,
+    OPEN_TREE_CLONE,
+    RENAME_EXCHANGE,
+    RENAME_NOREPLACE,
+    S_IFDIR,
+)
+from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
+from attacks.family import TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
+from attacks.recorder import Result
 
 FAMILY = Family(
     "create-directory",
     title="Create a directory",
     effect=lambda _: Effect(EffectKind.DIRECTORY),
+    attack_technique="T1074",
 )
+SOURCE = (
+    Object(ObjectKind.DIRECTORY, "src", 0o755),
+    Object(ObjectKind.DIRECTORY, "src/t", 0o755),
+)
+OVERLAY = (
+    *SOURCE,
+    Object(ObjectKind.DIRECTORY, "up", 0o755),
+    Object(ObjectKind.DIRECTORY, "wk", 0o755),
+    Object(ObjectKind.DIRECTORY, "mnt", 0o755),
+)
+IN_THE_WAY = Object(ObjectKind.FILE, TARGET)
+ADMIN = (Need.CAP_SYS_ADMIN,)
+MOUNTS = (Fresh.MOUNT,)
+MODE = 0o755
+
+
+# Direct calls
 
 
 @FAMILY.variant(Technique.BASELINE)
 def mkdir(k: Kernel) -> None:
     """The call that the author of the policy has in mind."""
-    k.mkdir(k.path(), 0o755).decisive()
+    k.mkdir(k.path(), MODE).decisive()
 
 
-@FAMILY.variant(Technique.FD_RELATIVE)
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def mkdirat(k: Kernel) -> None:
+    """Lists that name mkdir often forget its *at sibling, which is what some C libraries call."""
+    k.mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.FD_RELATIVE, rescue="mkdirat-inherited-dirfd")
 def mkdirat_dirfd(k: Kernel) -> None:
     """A real dirfd defeats rules that only match AT_FDCWD."""
     here = k.openat(AT_FDCWD, k.parent(), O_PATH | O_DIRECTORY)
-    k.mkdirat(here, k.name(), 0o755).decisive()
+    k.mkdirat(here, k.name(), MODE).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL)
+@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
+def mkdirat_inherited_dirfd(k: Kernel) -> None:
+    """The directory was opened before the filter: rules on open never see it."""
+    here = k.setup.openat(AT_FDCWD, k.parent(), O_PATH | O_DIRECTORY)
+    k.mkdirat(here, k.name(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.FD_RELATIVE)
+def mkdirat_absolute_bad_dirfd(k: Kernel) -> None:
+    """An absolute path makes the kernel ignore dirfd, so any number passes a rule on it."""
+    k.mkdirat(9999, k.absolute(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def mkdir_dotdot(k: Kernel) -> None:
+    """The path is spelled in a roundabout way, for whoever compares the text of paths."""
+    parent = k.recording.effect.parent
+    again = parent.rpartition("/")[2]
+    k.mkdir(k.text(f"{parent}/./../{again}//{k.recording.effect.name}"), MODE).decisive()
+
+
+@FAMILY.variant(Technique.FD_RELATIVE)
+def mkdir_chdir(k: Kernel) -> None:
+    """The working directory names the place; the path given to mkdir is only the last part."""
+    k.chdir(k.parent())
+    k.mkdir(k.name(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.NAMESPACE, needs=(Need.CAP_SYS_CHROOT,))
+def mkdir_chroot(k: Kernel) -> None:
+    """After chroot the same directory has another absolute path."""
+    k.chroot(k.parent())
+    k.mkdir(k.from_root(), MODE).decisive()
+
+
+# Paths through procfs
+
+
+@FAMILY.variant(Technique.PROC_INTERFACE)
+def mkdir_proc_cwd(k: Kernel) -> None:
+    """A magic link of procfs leads to the same place under another name."""
+    k.mkdir(k.proc(f"self/cwd/{k.from_cwd()}"), MODE).decisive()
+
+
+@FAMILY.variant(Technique.PROC_INTERFACE)
+def mkdir_proc_root(k: Kernel) -> None:
+    """The root link of procfs gives every file a second absolute path."""
+    k.mkdir(k.proc(f"self/root{k.absolute_text()}"), MODE).decisive()
+
+
+@FAMILY.variant(Technique.PROC_INTERFACE)
+def mkdir_proc_fd(k: Kernel) -> None:
+    """A descriptor's link in procfs turns it back into a path, so plain mkdir is relative to it."""
+    here = k.open(k.parent(), O_PATH)
+    k.mkdir(k.proc_fd(here, f"/{k.recording.effect.name}"), MODE).decisive()
+
+
+# Arguments with more bits than the kernel reads
+
+
+@FAMILY.variant(Technique.WIDE_ARGUMENT)
+def mkdirat_wide_dirfd(k: Kernel) -> None:
+    """The kernel reads 32 bits of dirfd; a filter that compares all 64 with AT_FDCWD misses."""
+    k.mkdirat(k.wide(AT_FDCWD), k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.WIDE_ARGUMENT)
+def mkdir_wide_mode(k: Kernel) -> None:
+    """The kernel reads 16 bits of a mode; a filter that compares all 64 misses."""
+    k.mkdir(k.path(), 0xFFFFFFFFFFFF0000 | MODE).decisive()
+
+
+@FAMILY.variant(Technique.WIDE_ARGUMENT)
+def mkdirat_wide_mode(k: Kernel) -> None:
+    """The mode of mkdirat is as narrow as that of mkdir."""
+    k.mkdirat(AT_FDCWD, k.path(), 0xFFFFFFFFFFFF0000 | MODE).decisive()
+
+
+# Other system call tables
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def mkdir_i386(k: Kernel) -> None:
+    """The 32-bit table has other numbers; a filter without that architecture may let it pass."""
+    k.i386.mkdir(k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def mkdirat_i386(k: Kernel) -> None:
+    """The *at sibling in the 32-bit table."""
+    k.i386.mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def mkdir_i386_sysenter(k: Kernel) -> None:
+    """The call is made before the task dies of the wrong return: a kill is no proof of a stop."""
+    k.i386_sysenter.mkdir(k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def mkdir_i386_far(k: Kernel) -> None:
+    """A far jump into the 32-bit code segment: the process is 32-bit for two instructions."""
+    k.i386_far.mkdir(k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.X32_ABI)
+def mkdir_x32(k: Kernel) -> None:
+    """x32 has the same architecture word and other numbers (bit 30 is set)."""
+    k.x32.mkdir(k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.X32_ABI)
+def mkdirat_x32(k: Kernel) -> None:
+    """The *at sibling among the x32 numbers."""
+    k.x32.mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+# io_uring
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
 def io_uring_mkdirat(k: Kernel) -> None:
     """The kernel makes the directory on behalf of a ring: no mkdir call is ever made."""
-    ring = k.ring()
-    ring.mkdirat(AT_FDCWD, k.path(), 0o755).decisive()
+    k.ring().mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+def io_uring_async_mkdirat(k: Kernel) -> None:
+    """A kernel worker thread makes the directory, outside the caller's own context."""
+    k.ring().asynchronous(IOSQE_ASYNC).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+def io_uring_no_mmap_mkdirat(k: Kernel) -> None:
+    """The ring lies in memory of the program: rules on mmap of a descriptor never see it."""
+    k.ring(mapped=False).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(
+    Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,), rescue="io-uring-inherited-sqpoll-mkdirat"
+)
+def io_uring_sqpoll_mkdirat(k: Kernel) -> None:
+    """A kernel thread takes the entry from memory."""
+    k.ring(sqpoll=True).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
+def io_uring_inherited_mkdirat(k: Kernel) -> None:
+    """A ring from before the filter: only io_uring_enter is left for the filter to see."""
+    k.setup.ring().by(k).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
+def io_uring_personality_mkdirat(k: Kernel) -> None:
+    """Entries run with credentials that were stored in the ring before any restriction."""
+    ring = k.setup.ring().registered_personality()
+    ring.by(k).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(
+    Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
+)
+def io_uring_inherited_sqpoll_mkdirat(k: Kernel) -> None:
+    """A polled ring from before the filter takes the operation from memory, without any call."""
+    ring = k.setup.ring(sqpoll=True)
+    ring.nop()
+    ring.by(k).stores_only().mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def io_uring_i386_mkdirat(k: Kernel) -> None:
+    """The ring's calls have entries in the 32-bit table too."""
+    k.i386.ring().mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+# A directory that was elsewhere
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
+def rename(k: Kernel) -> None:
+    """Moves a directory in: nothing is made, but something is there that was not."""
+    k.rename(k.source(), k.path()).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
+def renameat(k: Kernel) -> None:
+    """The *at sibling of rename."""
+    k.renameat(AT_FDCWD, k.source(), AT_FDCWD, k.path()).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
+def renameat2(k: Kernel) -> None:
+    """The newest rename; lists that stop at renameat miss it."""
+    k.renameat2(AT_FDCWD, k.source(), AT_FDCWD, k.path(), 0).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
+def renameat2_noreplace(k: Kernel) -> None:
+    """A flag changes the arguments and not the effect."""
+    k.renameat2(AT_FDCWD, k.source(), AT_FDCWD, k.path(), RENAME_NOREPLACE).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=(*SOURCE, IN_THE_WAY))
+def renameat2_exchange(k: Kernel) -> None:
+    """A file and a directory swap places: the directory appears where the file was."""
+    k.renameat2(AT_FDCWD, k.source(), AT_FDCWD, k.path(), RENAME_EXCHANGE).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, grade=Grade.EQUIVALENT, objects=SOURCE)
+def io_uring_renameat(k: Kernel) -> None:
+    """A ring renames without a rename call."""
+    k.ring().renameat(AT_FDCWD, k.source(), AT_FDCWD, k.path()).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, grade=Grade.EQUIVALENT, objects=SOURCE)
+def rename_i386(k: Kernel) -> None:
+    """Rename through the 32-bit table."""
+    k.i386.rename(k.source(), k.path()).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, grade=Grade.EQUIVALENT, objects=SOURCE)
+def renameat_i386(k: Kernel) -> None:
+    """The *at sibling of rename in the 32-bit table."""
+    k.i386.renameat(AT_FDCWD, k.source(), AT_FDCWD, k.path()).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, grade=Grade.EQUIVALENT, objects=SOURCE)
+def renameat2_i386(k: Kernel) -> None:
+    """The newest rename in the 32-bit table."""
+    k.i386.renameat2(AT_FDCWD, k.source(), AT_FDCWD, k.path(), 0).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
+def symlink(k: Kernel) -> None:
+    """A symbolic link: whoever follows it finds a directory."""
+    k.symlink(k.absolute("src/t"), k.path()).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, grade=Grade.EQUIVALENT, objects=SOURCE)
+def io_uring_symlinkat(k: Kernel) -> None:
+    """A ring makes the symbolic link."""
+    k.ring().symlinkat(k.absolute("src/t"), AT_FDCWD, k.path()).decisive()
+
+
+# Mounts
+
+
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, needs=ADMIN, fresh=MOUNTS, objects=SOURCE
+)
+def bind_mount(k: Kernel) -> None:
+    """Another directory, mounted over the parent, brings its entries along."""
+    k.mount(k.relative("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
+
+
+@FAMILY.variant(
+    Technique.COMPAT_ABI, grade=Grade.EQUIVALENT, needs=ADMIN, fresh=MOUNTS, objects=SOURCE
+)
+def bind_mount_i386(k: Kernel) -> None:
+    """The bind mount through the 32-bit table."""
+    k.i386.mount(k.relative("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
+
+
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, needs=ADMIN, fresh=MOUNTS, objects=SOURCE
+)
+def rbind_mount(k: Kernel) -> None:
+    """A recursive bind mount differs in the flags, which a rule may compare for equality."""
+    k.mount(k.relative("src"), k.parent(), NULL, MS_BIND | MS_REC, NULL).decisive()
+
+
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT,
+    assumption=Assumption.TRUSTED_SETUP,
+    grade=Grade.EQUIVALENT,
+    needs=ADMIN,
+    fresh=MOUNTS,
+    objects=SOURCE,
+)
+def mount_move(k: Kernel) -> None:
+    """A mount that is there already is moved over the parent."""
+    _private_mount(k.setup)
+    k.mount(k.relative("src"), k.parent(), NULL, MS_MOVE, NULL).decisive()
+
+
+@FAMILY.variant(
+    Technique.NEWER_SYSCALL,
+    assumption=Assumption.TRUSTED_SETUP,
+    grade=Grade.EQUIVALENT,
+    needs=ADMIN,
+    fresh=MOUNTS,
+    objects=SOURCE,
+)
+def move_mount(k: Kernel) -> None:
+    """move_mount moves a mount that is there already; mount is never called."""
+    _private_mount(k.setup)
+    k.move_mount(AT_FDCWD, k.relative("src"), AT_FDCWD, k.parent(), 0).decisive()
+
+
+@FAMILY.variant(
+    Technique.NEWER_SYSCALL,
+    grade=Grade.EQUIVALENT,
+    needs=ADMIN,
+    fresh=MOUNTS,
+    objects=SOURCE,
+    rescue="move-mount-inherited-tree",
+)
+def open_tree_move_mount(k: Kernel) -> None:
+    """A bind mount by the mount API of Linux 5.2, without the mount call."""
+    tree = k.open_tree(AT_FDCWD, k.relative("src"), OPEN_TREE_CLONE)
+    _move_over_parent(k, tree)
+
+
+@FAMILY.variant(
+    Technique.NEWER_SYSCALL,
+    grade=Grade.EQUIVALENT,
+    needs=ADMIN,
+    fresh=MOUNTS,
+    objects=SOURCE,
+    rescue="move-mount-inherited-tree",
+)
+def open_tree_attr_move_mount(k: Kernel) -> None:
+    """open_tree_attr (6.15) is too new for lists that name open_tree."""
+    attributes = k.buffer(32, name="attr")
+    tree = k.open_tree_attr(AT_FDCWD, k.relative("src"), OPEN_TREE_CLONE, attributes, 32)
+    _move_over_parent(k, tree)
+
+
+@FAMILY.variant(
+    Technique.DESCRIPTOR_REUSE,
+    assumption=Assumption.INHERITED_DESCRIPTOR,
+    grade=Grade.EQUIVALENT,
+    needs=ADMIN,
+    fresh=MOUNTS,
+    objects=SOURCE,
+)
+def move_mount_inherited_tree(k: Kernel) -> None:
+    """A detached copy of a directory, made before the filter, is attached under it."""
+    tree = k.setup.open_tree(AT_FDCWD, k.relative("src"), OPEN_TREE_CLONE)
+    _move_over_parent(k, tree)
+
+
+@FAMILY.variant(Technique.NEWER_SYSCALL, grade=Grade.EQUIVALENT, needs=ADMIN, fresh=MOUNTS)
+def fsmount_tmpfs(k: Kernel) -> None:
+    """The directory is made in a file system that no path leads to, which is attached after."""
+    context = k.fsopen(k.text("tmpfs"), 0)
+    k.fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)
+    mounted = k.fsmount(context, 0, 0)
+    k.mkdirat(mounted, k.name(), MODE)
+    _move_over_parent(k, mounted)
+
+
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY
+)
+def overlay_lower(k: Kernel) -> None:
+    """An overlay mount shows the entries of its lower directory in the parent."""
+    options = k.text("lowerdir=src,upperdir=up,workdir=wk")
+    k.mount(k.text("overlay"), k.parent(), k.text("overlay"), 0, options).decisive()
+
+
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY, target_name="work"
+)
+def overlay_workdir(k: Kernel) -> None:
+    """Mounting an overlay makes the kernel create a directory called work in its workdir."""
+    options = k.text(f"lowerdir=src,upperdir=up,workdir={k.recording.effect.parent}")
+    k.mount(k.text("overlay"), k.relative("mnt"), k.text("overlay"), 0, options).decisive()
+
+
+@FAMILY.variant(
+    Technique.NEWER_SYSCALL, grade=Grade.EQUIVALENT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY
+)
+def fsopen_overlay(k: Kernel) -> None:
+    """The overlay by the mount API of Linux 5.2: its options never pass as one string."""
+    context = k.fsopen(k.text("overlay"), 0)
+    k.fsconfig(context, FSCONFIG_SET_STRING, k.text("lowerdir"), k.text("src"), 0)
+    k.fsconfig(context, FSCONFIG_SET_STRING, k.text("upperdir"), k.text("up"), 0)
+    k.fsconfig(context, FSCONFIG_SET_STRING, k.text("workdir"), k.text("wk"), 0)
+    k.fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0)
+    _move_over_parent(k, k.fsmount(context, 0, 0))
+
+
+# Somebody else
+
+
+@FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
+def ptrace_neighbour(k: Kernel) -> None:
+    """A neighbour without the filter is made to call mkdir by planting an instruction in it."""
+    deputy.traced_call(k, deputy.SYS_MKDIR, k.path(), MODE)
+
+
+@FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
+def ptrace_neighbour_registers(k: Kernel) -> None:
+    """Only the neighbour's registers change; rules against writing its memory never apply."""
+    deputy.stepped_call(k, deputy.SYS_MKDIR, k.path(), MODE)
+
+
+@FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
+def ptrace_neighbour_syscall_info(k: Kernel) -> None:
+    """A harmless call of the neighbour is replaced while it is stopped at the entry (6.16)."""
+    deputy.rewritten_call(k, deputy.SYS_MKDIR, k.path(), MODE)
+
+
+@FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
+def neighbour_proc_mem(k: Kernel) -> None:
+    """A neighbour's code is overwritten through a file, with open and write, without ptrace."""
+    deputy.planted_call(k, deputy.SYS_MKDIR, k.path(), MODE)
+
+
+@FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
+def io_uring_stolen_mkdirat(k: Kernel) -> None:
+    """A neighbour's ring is fetched by pidfd_getfd, so io_uring_setup need not be allowed."""
+    deputy.stolen_ring(k).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_THREAD)
+def sibling_thread(k: Kernel) -> None:
+    """A thread from before a filter that was loaded without TSYNC keeps all its rights."""
+    with deputy.sibling_thread(k) as thread:
+        thread.mkdir(k.path(), MODE)
+
+
+# Controls that must not make a directory
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
+def mknod_directory(k: Kernel) -> None:
+    """It is said that mknod makes directories: the kernel refuses the type."""
+    k.mknod(k.path(), S_IFDIR | MODE, 0).decisive().may_fail()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
+def openat_creat_directory(k: Kernel) -> None:
+    """It is said that O_CREAT with O_DIRECTORY makes directories: it is an error since 6.4."""
+    k.openat(AT_FDCWD, k.path(), O_CREAT | O_DIRECTORY, MODE).decisive().may_fail()
+
+
+def _private_mount(k: Kernel) -> None:
+    """Makes src a mount of its own; one that is shared cannot be moved."""
+    k.mount(k.relative("src"), k.relative("src"), NULL, MS_BIND, NULL)
+    k.mount(NULL, k.relative("src"), NULL, MS_PRIVATE, NULL)
+
+
+def _move_over_parent(k: Kernel, tree: Result) -> None:
+    k.move_mount(tree, k.text(""), AT_FDCWD, k.parent(), MOVE_MOUNT_F_EMPTY_PATH).decisive()
