@@ -28,6 +28,11 @@ find_python() {
 	return 1
 }
 
+die_of_old_python() {
+	die "Python 3.11 or newer is needed; python3 here is $(python3 --version 2>&1 || true)" \
+		"  with a newer one elsewhere: make PYTHON=/path/to/python3 ..."
+}
+
 has_libseccomp() {
 	"$1" -c 'import ctypes; ctypes.CDLL("libseccomp.so.2")' 2>/dev/null
 }
@@ -47,6 +52,7 @@ missing_packages() {
 
 install_system_packages() {
 	local missing
+	find_python >/dev/null || ! command -v python3 >/dev/null || die_of_old_python
 	mapfile -t missing < <(missing_packages)
 	[ ${#missing[@]} -gt 0 ] || return 0
 	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -64,9 +70,7 @@ install_system_packages() {
 
 make_venv() {
 	local python
-	python=$(find_python) ||
-		die "Python 3.11 or newer is needed; python3 here is $(python3 --version 2>&1 || true)" \
-			"  with a newer one elsewhere: make PYTHON=/path/to/python3 ..."
+	python=$(find_python) || die_of_old_python
 	# An environment whose Python went away, or that was moved, cannot be mended.
 	if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
 		echo "+ $python -m venv $venv"
@@ -75,24 +79,35 @@ make_venv() {
 	fi
 }
 
+# What the environment was made from; a moved tree needs a new one.
+inputs() {
+	cat pyproject.toml evaluator/native/hatch_hook.py | sha256sum
+	pwd
+}
+
+is_installed() {
+	local extras
+	for extras in "$@"; do
+		[ "$(cat "$venv/.installed-$extras" 2>/dev/null)" != "$(inputs)" ] || return 0
+	done
+	return 1
+}
+
 install_packages() {
-	local extras=$1 stamp=$venv/.installed-$1 wanted
-	wanted=$(cat pyproject.toml evaluator/native/hatch_hook.py | sha256sum)$PWD
-	if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
-		return
-	fi
-	echo "+ pip install -e .[$extras]"
-	"$venv/bin/python" -m pip install -qq --disable-pip-version-check -e ".[$extras]" ||
+	echo "+ pip install -e .[$1]"
+	"$venv/bin/python" -m pip install -qq --disable-pip-version-check -e ".[$1]" ||
 		die "pip could not install the packages; its message is above"
-	echo "$wanted" >"$stamp"
+	inputs >"$venv/.installed-$1"
 }
 
 case $want in
-run) extras=llm ;;
-dev) extras=dev,llm ;;
+run) extras=(llm dev,llm) ;;
+dev) extras=(dev,llm) ;;
 *) die "unknown environment: $want (run or dev)" ;;
 esac
-install_system_packages
-make_venv
-install_packages "$extras"
+if ! is_installed "${extras[@]}" || ! "$venv/bin/python" -c ''; then
+	install_system_packages
+	make_venv
+	install_packages "${extras[0]}"
+fi
 "$venv/bin/python" evaluator/native/build.py
