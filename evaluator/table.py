@@ -1,10 +1,9 @@
-"""The results document as text for a terminal: within 80 columns, with or without colour."""
+"""What the command prints for people: within 80 columns, with or without colour."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -12,10 +11,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from evaluator.records import Starts
+from attacks.text import program_text
+from evaluator.records import Probe, Starts
+from evaluator.terminal import printable
 from evaluator.verdict import Verdict
 
-WIDEST = 100
+if TYPE_CHECKING:
+    from attacks.family import FamilyInstance, Variant
+    from evaluator.workloads import Workload
+
 _NAME_WIDTH = 30
 
 # The word carries the meaning; mark and colour only repeat it.
@@ -40,15 +44,6 @@ _VERBS = {
 }
 _START_PARTS = ("loads", "runtime", "static", "dynamic")
 _NOTHING = (0, "0", "", "none", "unconfined", "disabled")
-
-
-def printable(text: str) -> str:
-    """Text from outside without anything that a terminal obeys or that hides other text."""
-    return "".join(
-        character if unicodedata.category(character)[0] not in "CZ" or character == " "
-        else f"\\u{{{ord(character):x}}}"
-        for character in text
-    )  # fmt: skip
 
 
 def show(console: Console, document: Mapping[str, Any]) -> None:
@@ -259,6 +254,72 @@ def _show_gates(console: Console, gates: Iterable[Mapping[str, Any]]) -> None:
         line = Text("gate failed: ", "bold red")
         line.append(f"{printable(gate['candidate'])}: {printable(gate['message'])}", "not bold")
         console.print(line)
+
+
+def show_attacks(console: Console, families: Iterable[FamilyInstance]) -> None:
+    """All variants, family by family, with what makes each one special."""
+    for number, instance in enumerate(families):
+        if number:
+            console.print()
+        title = Text(instance.label, "bold").append(f": {instance.family.title}", "not bold")
+        console.print(title)
+        table = _table(console)
+        table.add_column("variant", overflow="fold", min_width=20)
+        table.add_column("technique", no_wrap=True)
+        table.add_column("remarks", overflow="fold")
+        for variant in instance.variants:
+            table.add_row(variant.name, variant.technique.value, _dim(", ".join(_remarks(variant))))
+        console.print(table)
+
+
+def _remarks(variant: Variant) -> list[str]:
+    remarks = [f"needs {need.value}" for need in sorted(variant.needs)]
+    if variant.assumption.value != "none":
+        remarks.append(f"assumes {variant.assumption.value}")
+    if variant.grade.value != "exact":
+        remarks.append("equivalent effect")
+    if variant.negative:
+        remarks.append("negative control")
+    if variant.beyond_seccomp:
+        remarks.append("no system call")
+    return remarks
+
+
+def show_variant(console: Console, variant: Variant) -> None:
+    """One variant with its program; the decisive operation is marked."""
+    console.print(Text(variant.id, "bold"))
+    console.print(_indented(Text(variant.why)))
+    facts = [f"technique {variant.technique.value}", *_remarks(variant)]
+    console.print(_indented(Text(", ".join(facts))))
+    for reference in variant.references:
+        console.print(_indented(_dim(reference)))
+    console.print()
+    for line in program_text(variant.program):
+        console.print(Text(printable(str(line)), "bold" if line.decisive else ""))
+    console.print()
+    console.print(_dim(f"* decisive operation; program {variant.program.digest()}"))
+
+
+def show_workloads(console: Console, workloads: Iterable[Workload]) -> None:
+    table = _table(console)
+    table.add_column("workload", no_wrap=True)
+    table.add_column("what it does", overflow="fold")
+    for workload in workloads:
+        table.add_row(workload.name, workload.title)
+    console.print(table)
+
+
+def show_probes(console: Console, probes: Iterable[Probe]) -> None:
+    table = _table(console)
+    table.add_column("probe", overflow="fold", max_width=_NAME_WIDTH)
+    table.add_column("value", overflow="fold", max_width=_NAME_WIDTH)
+    table.add_column("what it means", overflow="fold")
+    good, bad = ("+", "x") if _ascii_only(console) else ("✓", "✗")
+    for one in probes:
+        name = Text(f"{good} " if one.ok else f"{bad} ", "green" if one.ok else "bold red")
+        name.append(printable(one.name), "not bold default")
+        table.add_row(name, Text(printable(one.value)), Text(printable(one.meaning)))
+    console.print(table)
 
 
 def _table(console: Console) -> Table:

@@ -1,0 +1,517 @@
+"""The command ``sidestep``: options, files, terminal and exit codes; nothing is decided here.
+
+Heavy modules are imported where they are used, so that ``sidestep --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from evaluator.errors import InputError, SidestepError, border
+from evaluator.terminal import complain, discard_stdout, flush, page, progress_bar, say
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from attacks.family import FamilyInstance, Variant
+    from evaluator.plan import Plan
+    from evaluator.records import CandidateResult, Environment, Run
+    from evaluator.request import Request
+
+INTERRUPTED = 130
+TERMINATED = 143
+HARNESS_FAILED = 4
+POSTURES = ("container", "restricted", "root")
+RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
+FAIL_ON = ("leaky", "undecided", "reachable-elsewhere", "broken-workload")
+FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet")
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM: what Ctrl-C does, with another exit code."""
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the outermost frame must know of the command line."""
+
+    debug: bool = False
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit; every failure is one line on stderr."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    invocation = Invocation()
+    try:
+        code = cli.main(
+            None if arguments is None else list(arguments),
+            prog_name="sidestep",
+            standalone_mode=False,
+            obj=invocation,
+        )
+    except BaseException as error:
+        if invocation.debug and not isinstance(error, click.exceptions.Exit):
+            raise
+        code = _explain(error)
+    flush()
+    sys.exit(code or 0)
+
+
+def _explain(error: BaseException) -> int:
+    """The exit code of an exception, after its line on stderr."""
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else 0
+        case TerminatedError():
+            return TERMINATED
+        case KeyboardInterrupt() | click.Abort():
+            return INTERRUPTED
+        case SidestepError():
+            complain(str(error))
+            return error.exit_code
+        case click.ClickException():
+            complain(error.format_message())
+            return InputError.exit_code
+        case BrokenPipeError():
+            discard_stdout()
+            return 0
+        case _:
+            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            complain(f"internal error: {what} (--debug shows where)")
+            return HARNESS_FAILED
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise TerminatedError
+
+
+# Options that more than one command takes mean the same everywhere.
+
+
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Invocation).debug = True
+
+
+def _debug_option(command: _F) -> _F:
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_set_debug,
+        help="Show a traceback where something goes wrong.",
+    )(command)
+
+
+def _json_option(command: _F) -> _F:
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON object and nothing else; short for --format json.",
+    )(command)
+
+
+def _format_option(command: _F) -> _F:
+    option = click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="What to print.",
+    )
+    return option(_json_option(command))
+
+
+def _split(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """A repeatable option that also takes several values with commas between them."""
+    del parameter
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        say(f"sidestep {_own_version()}")
+        context.exit()
+
+
+def _own_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("sidestep")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
+    help="Print the version and exit.",
+)
+@_debug_option
+def cli() -> None:
+    """Find what still gets past a mitigation, and what it breaks.
+
+    Every known way to cause an effect runs once without the mitigation and once with it, and the
+    effect is looked for from outside.
+
+    Exit codes: 0 done, 1 a gate failed, 2 some input is wrong, 3 this machine cannot do it, 4 the
+    harness failed or two views disagreed, 130 interrupted.
+    """
+
+
+@cli.command()
+@click.argument("paths", metavar="CANDIDATE...", nargs=-1, required=True)
+@click.option(
+    "--from",
+    "meaning",
+    type=click.Choice(["auto", "oci", "docker"]),
+    default="auto",
+    show_default=True,
+    help="How to read a profile that both engines take.",
+)
+@click.option(
+    "--runtime-model",
+    type=click.Choice(RUNTIME_MODELS),
+    default=RUNTIME_MODELS[0],
+    show_default=True,
+    help="Whose filter to load: what this runtime makes of the profile.",
+)
+@click.option(
+    "--posture",
+    type=click.Choice(POSTURES),
+    default=POSTURES[0],
+    show_default=True,
+    help="What the subject may do before the candidate.",
+)
+@click.option(
+    "--family",
+    "families",
+    metavar="FAMILY",
+    multiple=True,
+    help="Test only this family, and fail unless it is held; repeatable. "
+    "Takes a target and parameters: create-file@/data, change-mode[bits=04000].",
+)
+@click.option(
+    "--objective", metavar="NAME", help="Families that must hold, workloads that must run."
+)
+@click.option(
+    "--assume",
+    metavar="ASSUMPTION",
+    multiple=True,
+    callback=_split,
+    help="Count what an attacker gets from this as well: inherited-descriptor, inherited-ring, "
+    "unfiltered-thread, unfiltered-neighbour, trusted-setup; repeatable.",
+)
+@click.option("--suite", metavar="NAME", help="The frozen list of variants to judge by.")
+@click.option(
+    "--fail-on",
+    metavar="CONDITION",
+    multiple=True,
+    callback=_split,
+    help=f"Exit with 1 on any of: {', '.join(FAIL_ON)}; repeatable.",
+)
+@click.option("--jobs", type=click.IntRange(1, 256), help="Workers; as many as processors.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="How often to run each trial; a block counts only if all repeats agree.",
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0.01, 3600),
+    default=5.0,
+    show_default=True,
+    help="For one arm of one trial.",
+)
+@click.option(
+    "--fast-path/--no-fast-path",
+    default=True,
+    show_default=True,
+    help="Reuse controls and loaded filters where that cannot change a result.",
+)
+@_format_option
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    help="Write results.parquet, summary.csv, run.json and report.html there; or one file.",
+)
+@_debug_option
+@click.pass_context
+def evaluate(context: click.Context, /, **options: Any) -> None:
+    """Run the attack library under each candidate and say what gets through.
+
+    CANDIDATE is a seccomp profile (OCI or Docker JSON) or a directory of them.
+    """
+    from evaluator.request import Request
+
+    with border():
+        code = _evaluate(Request(**options))
+    context.exit(code)
+
+
+def _evaluate(request: Request) -> int:
+    from evaluator.doctor import environment
+    from evaluator.request import plan
+
+    started = time.time()
+    if request.output is not None:
+        _check_output(Path(request.output))
+    planned = plan(request)
+    failures = _complain_of_failed(planned)
+    if failures == len(planned.candidates) and not request.prints_json:
+        return InputError.exit_code
+    where = environment()
+    results, stopped = _campaign(planned)
+    return _publish(request, _run(request, planned, where, results, started, stopped))
+
+
+def _complain_of_failed(plan: Plan) -> int:
+    """A line for each candidate that could not be loaded, and their number."""
+    from mitigations.candidate import FailedCandidate
+
+    failures = [one for one in plan.candidates if isinstance(one, FailedCandidate)]
+    for candidate in failures:
+        message = str(candidate.error)
+        says_where = message.startswith(candidate.source)
+        complain(message if says_where else f"{candidate.source}: {message}")
+    return len(failures)
+
+
+def _check_output(path: Path) -> None:
+    """Finds out before the run, not after it, that there is nowhere to write."""
+    directory = path.parent if path.suffix in FILE_SUFFIXES and not path.is_dir() else path
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory}: not a directory")
+    candidates = (directory, *directory.absolute().parents)
+    there = next(one for one in candidates if one.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot write to {there}")
+
+
+def _campaign(plan: Plan) -> tuple[list[CandidateResult], int | None]:
+    """The results, and the exit code of an interruption; what was finished before is kept."""
+    from evaluator.campaign import evaluate as run_campaign
+
+    results: list[CandidateResult] = []
+    try:
+        with progress_bar() as on_progress, closing(run_campaign(plan, on_progress)) as found:
+            results.extend(found)
+    except KeyboardInterrupt as error:
+        complain(f"interrupted: {len(results)} of {len(plan.candidates)} candidates finished")
+        return results, TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
+    return results, None
+
+
+def _run(
+    request: Request,
+    plan: Plan,
+    where: Environment,
+    results: list[CandidateResult],
+    started: float,
+    stopped: int | None,
+) -> Run:
+    from datetime import UTC, datetime
+
+    from attacks import library
+    from evaluator.records import Run, Tool, gates, run_exit_code
+    from evaluator.verdict import FailOn
+
+    named = {one.label for one in plan.families} if request.families else set[str]()
+    must_hold = named.union(plan.objective.families if plan.objective else ())
+    judged = gates(
+        results,
+        families=sorted(must_hold),
+        workloads=plan.objective.workloads if plan.objective else (),
+        fail_on=[FailOn(one) for one in request.fail_on],
+    )
+    return Run(
+        tool=Tool("sidestep", _own_version()),
+        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        duration_s=time.time() - started,
+        exit_code=run_exit_code(results, judged) if stopped is None else stopped,
+        arguments=tuple(sys.argv[1:]),
+        environment=where,
+        suite=request.suite or library.SUITE,
+        objective=request.objective,
+        assume=tuple(sorted(plan.assume)),
+        gates=judged,
+        candidates=tuple(results),
+    )
+
+
+def _publish(request: Request, run: Run) -> int:
+    """Files first, as they are what must not get lost; then the terminal."""
+    from evaluator.records import document
+
+    written = document(run)
+    if request.output is not None:
+        from reports.write import write
+
+        write(written, Path(request.output))
+    if request.prints_json:
+        say(json.dumps(written))
+        return run.exit_code
+    from evaluator.table import show
+
+    with page() as console:
+        show(console, written)
+        if request.output is not None:
+            console.print(f"\nwritten to {request.output}", markup=False)
+    return run.exit_code
+
+
+@cli.group()
+def attacks() -> None:
+    """List and show the attack programs."""
+
+
+@attacks.command("list")
+@click.option("--family", "families", metavar="FAMILY", multiple=True, help="Only this family.")
+@_format_option
+@_debug_option
+def attacks_list(families: tuple[str, ...], form: str, as_json: bool) -> None:
+    """All variants, family by family."""
+    from evaluator.request import families as families_named
+    from evaluator.table import show_attacks
+
+    with border():
+        found = families_named(families)
+    if as_json or form == "json":
+        say(json.dumps({"families": [_family_json(one) for one in found]}))
+        return
+    with page() as console:
+        show_attacks(console, found)
+
+
+def _family_json(instance: FamilyInstance) -> dict[str, Any]:
+    return {
+        "family": instance.label,
+        "title": instance.family.title,
+        "attack_technique": instance.family.attack_technique,
+        "variants": [_variant_json(variant) for variant in instance.variants],
+    }
+
+
+def _variant_json(variant: Variant) -> dict[str, Any]:
+    return {
+        "variant": variant.id,
+        "technique": variant.technique.value,
+        "assumption": variant.assumption.value,
+        "grade": variant.grade.value,
+        "negative": variant.negative,
+        "beyond_seccomp": variant.beyond_seccomp,
+        "needs": sorted(need.value for need in variant.needs),
+        "digest": variant.program.digest(),
+        "why": variant.why,
+        "references": list(variant.references),
+    }
+
+
+@attacks.command("show")
+@click.argument("variant")
+@_format_option
+@_debug_option
+def attacks_show(variant: str, form: str, as_json: bool) -> None:
+    """One variant, call by call: create-directory/mkdirat-dirfd."""
+    from attacks.jsonform import document as program_document
+    from attacks.library import find_variant
+    from evaluator.table import show_variant
+
+    with border():
+        found = find_variant(variant)
+    if as_json or form == "json":
+        say(json.dumps({**_variant_json(found), "program": program_document(found.program)}))
+        return
+    with page() as console:
+        show_variant(console, found)
+
+
+@cli.group()
+def workloads() -> None:
+    """List the honest programs that must keep working."""
+
+
+@workloads.command("list")
+@_format_option
+@_debug_option
+def workloads_list(form: str, as_json: bool) -> None:
+    """All workloads."""
+    from evaluator.records import plain
+    from evaluator.table import show_workloads
+    from evaluator.workloads import WORKLOADS
+
+    if as_json or form == "json":
+        say(json.dumps({"workloads": plain(WORKLOADS)}))
+        return
+    with page() as console:
+        show_workloads(console, WORKLOADS)
+
+
+@cli.command()
+@click.argument("results")
+@click.option("-o", "--output", metavar="PATH", help="Write the four files there; or one file.")
+@_format_option
+@_debug_option
+def report(results: str, output: str | None, form: str, as_json: bool) -> None:
+    """Render stored results again: a results directory, run.json or results.parquet."""
+    from evaluator.table import show
+    from reports.document import load_document
+    from reports.write import write
+
+    with border():
+        stored = load_document(Path(results))
+        if output is not None:
+            _check_output(Path(output))
+            write(stored, Path(output))
+    if as_json or form == "json":
+        say(json.dumps(stored))
+        return
+    with page() as console:
+        show(console, stored)
+        if output is not None:
+            console.print(f"\nwritten to {output}", markup=False)
+
+
+@cli.command()
+@_format_option
+@_debug_option
+def doctor(form: str, as_json: bool) -> None:
+    """What this machine can enforce and test, and why not."""
+    from evaluator.doctor import probe
+    from evaluator.records import plain
+    from evaluator.table import show_probes
+
+    probes = probe()
+    if as_json or form == "json":
+        say(json.dumps({"probes": plain(probes)}))
+        return
+    with page() as console:
+        show_probes(console, probes)

@@ -1,0 +1,145 @@
+"""From the options of ``sidestep evaluate`` to the plan of a campaign."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from mitigations.load import load
+
+from attacks import library
+from attacks.family import Assumption, FamilyInstance
+from evaluator.errors import InputError
+from evaluator.objectives import objective, unknown
+from evaluator.plan import Plan
+from evaluator.posture import posture
+from evaluator.records import PROFILE_TEXT_LIMIT
+from evaluator.verdict import FailOn
+from evaluator.workloads import WORKLOADS
+from mitigations.candidate import Candidate, FailedCandidate, ProfileError
+
+Meaning = Literal["auto", "oci", "docker"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The options of ``evaluate``, still as the user wrote them."""
+
+    paths: tuple[str, ...]
+    meaning: Meaning
+    runtime_model: str
+    posture: str
+    families: list[str]
+    objective: str | None
+    assume: list[str]
+    suite: str | None
+    fail_on: list[str]
+    jobs: int | None
+    repeats: int
+    timeout: float
+    fast_path: bool
+    form: str
+    as_json: bool
+    output: str | None
+
+    @property
+    def prints_json(self) -> bool:
+        return self.as_json or self.form == "json"
+
+
+def plan(request: Request) -> Plan:
+    """What to run; an ``InputError`` where the options make no sense."""
+    _check_known(list(FailOn), request.fail_on, "condition")
+    _check_known(list(Assumption), request.assume, "assumption")
+    goal = objective(request.objective) if request.objective is not None else None
+    # An objective says what must hold; `--family` narrows what runs, but not below that.
+    named = [*request.families, *(goal.families if goal and request.families else ())]
+    candidates = _candidates(request)
+    return Plan(
+        candidates=candidates,
+        families=families(named, request.suite or library.SUITE),
+        workloads=WORKLOADS,
+        objective=goal,
+        posture=request.posture,
+        assume=frozenset(Assumption(one) for one in request.assume),
+        jobs=request.jobs or len(os.sched_getaffinity(0)),
+        repeats=request.repeats,
+        timeout_s=request.timeout,
+        fast_path=request.fast_path,
+        sources={one.source: text for one in candidates if (text := _text(one.source))},
+    )
+
+
+def _check_known(known: Sequence[str], values: Sequence[str], kind: str) -> None:
+    for value in values:
+        if value not in known:
+            raise InputError(unknown(kind, value, list(known)))
+
+
+def families(references: Sequence[str], suite: str | None = None) -> tuple[FamilyInstance, ...]:
+    """The families named, or all of them; with a suite, only the variants that it holds."""
+    if references:
+        chosen = [library.parse_reference(reference) for reference in references]
+    else:
+        chosen = [family.default for family in library.load_families().values()]
+    distinct = tuple({instance.label: instance for instance in chosen}.values())
+    if suite is None:
+        return distinct
+    frozen = library.suite(suite).variants.keys()
+    held = [_only(instance, frozen) for instance in distinct]
+    for instance in held:
+        if references and not instance.variants:
+            raise InputError(f"suite {suite} holds nothing of family {instance.family.name}")
+    return tuple(instance for instance in held if instance.variants)
+
+
+def _only(instance: FamilyInstance, frozen: Collection[str]) -> FamilyInstance:
+    """A suite names variants without parameters and target."""
+    kept = (one for one in instance.variants if f"{instance.family.name}/{one.name}" in frozen)
+    return replace(instance, variants=tuple(kept))
+
+
+def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
+    """All candidates of all paths; what cannot be loaded stays among them as failed."""
+    found: list[Candidate | FailedCandidate] = []
+    for path in request.paths:
+        try:
+            found += load(
+                Path(path),
+                meaning=request.meaning,
+                runtime=request.runtime_model,
+                capabilities=posture(request.posture).capabilities,
+            )
+        except ProfileError as error:
+            found.append(FailedCandidate(Path(path).stem or path, path, error))
+    return _with_distinct_names(found)
+
+
+def _with_distinct_names(
+    candidates: Sequence[Candidate | FailedCandidate],
+) -> tuple[Candidate | FailedCandidate, ...]:
+    """Two files of one name are told apart by their paths, and one file given twice by a number."""
+    names = [one.name for one in candidates]
+    taken: set[str] = set()
+    distinct: list[Candidate | FailedCandidate] = []
+    for candidate in candidates:
+        wanted = candidate.name if names.count(candidate.name) == 1 else candidate.source
+        name, number = wanted, 2
+        while name in taken:
+            name, number = f"{wanted} ({number})", number + 1
+        taken.add(name)
+        distinct.append(replace(candidate, name=name))
+    return tuple(distinct)
+
+
+def _text(source: str) -> str:
+    """The beginning of a candidate's file, for the report; a raw program has no text."""
+    try:
+        with Path(source).open("rb") as file:
+            content = file.read(PROFILE_TEXT_LIMIT)
+    except OSError:
+        return ""
+    return "" if b"\0" in content else content.decode("utf-8", errors="replace")

@@ -1,0 +1,111 @@
+"""Text on the terminal: pages on stdout, complaints and the progress bar on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from evaluator.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from evaluator.plan import Progress
+
+WIDEST = 100
+_REFRESH_S = 0.1
+_LONGEST = 400
+
+
+def printable(text: str) -> str:
+    """Text from outside without anything that a terminal obeys or that hides other text."""
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}..."
+    return "".join(
+        character if unicodedata.category(character)[0] not in "CZ" or character == " "
+        else f"\\u{{{ord(character):x}}}"
+        for character in text
+    )  # fmt: skip
+
+
+def complain(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    line = " ".join(message.split())
+    click.echo(f"sidestep: {printable(line)}", err=True)
+
+
+def say(text: str) -> None:
+    """Text to stdout; a reader that went away is no error, and changes no exit code."""
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_stdout()
+    except OSError as error:
+        discard_stdout()
+        raise InputError(f"cannot write to stdout: {error.strerror}") from None
+
+
+def flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard_stdout()
+
+
+def discard_stdout() -> None:
+    # The interpreter flushes stdout once more at exit and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _console(*, error: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=error, highlight=False)
+    console.width = min(console.width, WIDEST)
+    return console
+
+
+@contextmanager
+def page() -> Generator[Console]:
+    """A console whose text goes to stdout at the end, without spaces at the ends of lines."""
+    console = _console()
+    with console.capture() as captured:
+        yield console
+    say("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+@contextmanager
+def progress_bar() -> Generator[Callable[[Progress], None]]:
+    """Live on stderr if that is a terminal, and gone at the end."""
+    console = _console(error=True)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    # Without a thread of its own: the campaign forks.
+    with Bar(*columns, console=console, transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("starting", total=None)
+        shown_at = 0.0
+
+        def advance(progress: Progress) -> None:
+            nonlocal shown_at
+            now = time.monotonic()
+            if now - shown_at < _REFRESH_S and progress.done < progress.total:
+                return
+            shown_at = now
+            name = printable(progress.candidate)
+            bar.update(task, description=name, completed=progress.done, total=progress.total)
+            bar.refresh()
+
+        yield advance
