@@ -1,0 +1,191 @@
+"""From a path to candidates: profiles in JSON, filters in our JSON or in binary, directories."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from mitigations import oci, raw, runtimes, strict_json
+from mitigations.candidate import Attachment, Candidate, FailedCandidate, ProfileError
+from mitigations.classic import MAX_INSTRUCTIONS
+from mitigations.oci import DOCKER_CAPABILITIES
+from mitigations.runtimes import DEFAULT_MODEL, Model
+from mitigations.strict_json import is_list
+from mitigations.traps import find_traps
+
+LIBRARY = Path(__file__).parent / "library"
+LIBRARY_INDEX = "library.toml"
+
+_SUFFIXES = (".json", ".bpf")
+_LARGEST_PROGRAM_BYTES = (MAX_INSTRUCTIONS + 1) * 8
+
+Meaning = Literal["auto", "oci", "docker"]
+
+
+def load(
+    path: Path,
+    *,
+    meaning: Meaning = "auto",
+    runtime: str = DEFAULT_MODEL,
+    capabilities: frozenset[str] = DOCKER_CAPABILITIES,
+    kernel: tuple[int, int] | None = None,
+) -> list[Candidate | FailedCandidate]:
+    """One candidate of a file; of a directory one per *.json and *.bpf in it, sorted by name.
+
+    A bad file raises ProfileError, but in a directory it becomes a FailedCandidate and the others
+    go on; a directory without any such file raises. `capabilities` (the bounding set of the
+    posture) and `kernel` (by default the running one) decide Docker's includes and excludes.
+    LibseccompMissing escapes: no other file would fare better.
+    """
+    loader = _Loader(
+        meaning,
+        runtimes.find_model(runtime),
+        capabilities,
+        running_kernel() if kernel is None else kernel,
+    )
+    if not path.is_dir():
+        return [loader.load_file(path)]
+    files = _files_of(path)
+    if not files:
+        raise ProfileError("no profile (*.json, *.bpf) in this directory", code="no-profiles")
+    return [_load_or_fail(loader, file) for file in files]
+
+
+def running_kernel() -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    assert match is not None
+    return int(match[1]), int(match[2])
+
+
+def load_index(directory: Path) -> Mapping[str, Mapping[str, Any]]:
+    """What a library says about its files, by file name: the entries of its library.toml."""
+    path = directory / LIBRARY_INDEX
+    if not path.is_file():
+        return {}
+    return _read_index(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _read_index(path: Path, changed_ns: int) -> Mapping[str, Mapping[str, Any]]:
+    del changed_ns  # a part of the key, so that an edited file is read again
+    try:
+        document = tomllib.loads(strict_json.read_limited(path).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProfileError(f"not TOML: {error}", path.name, "bad-library-index") from None
+    entries: object = document.get("profile", [])
+    if not is_list(entries) or not all(_is_entry(entry) for entry in entries):
+        raise ProfileError(
+            "every [[profile]] is a table with a file", path.name, "bad-library-index"
+        )
+    return {entry["file"]: entry for entry in entries}
+
+
+def _is_entry(entry: object) -> bool:
+    match entry:
+        case {"file": str(), "intent": str()}:
+            return True
+        case _:
+            return False
+
+
+def _files_of(directory: Path) -> list[Path]:
+    try:
+        entries = sorted(directory.iterdir())
+    except OSError as error:
+        raise ProfileError(error.strerror or str(error), code="unreadable") from None
+    return [
+        entry
+        for entry in entries
+        if entry.suffix in _SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+    ]
+
+
+def _load_or_fail(loader: "_Loader", file: Path) -> Candidate | FailedCandidate:
+    try:
+        return loader.load_file(file)
+    except ProfileError as error:
+        return FailedCandidate(file.stem, str(file), error)
+
+
+class _Loader:
+    """The choices that hold for all files of one call."""
+
+    def __init__(
+        self,
+        meaning: Meaning,
+        model: Model,
+        capabilities: frozenset[str],
+        kernel: tuple[int, int],
+    ) -> None:
+        self._meaning: Meaning = meaning
+        self._model = model
+        self._capabilities = capabilities
+        self._kernel = kernel
+
+    def load_file(self, path: Path) -> Candidate:
+        intent = str(load_index(path.parent).get(path.name, {}).get("intent", ""))
+        if path.suffix == ".bpf":
+            layer = raw.parse_program(strict_json.read_limited(path, _LARGEST_PROGRAM_BYTES))
+            return Candidate(
+                name=path.stem,
+                source=str(path),
+                layers=(layer,),
+                attachment=Attachment.RUNTIME,
+                meaning="raw",
+                intent=intent,
+            )
+        document = strict_json.parse(strict_json.read_limited(path))
+        if raw.is_raw(document):
+            return _raw_candidate(path, raw.parse_raw(document), intent)
+        return self._profile_candidate(path, document, intent)
+
+    def _profile_candidate(self, path: Path, document: object, intent: str) -> Candidate:
+        reading = oci.read(
+            document,
+            meaning=self._meaning,
+            capabilities=self._capabilities,
+            kernel=self._kernel,
+        )
+        profile, warnings = reading.profile, reading.findings
+        if profile is None:
+            if self._model.refuses_pointless_errno:
+                raise ProfileError(
+                    "no default action given: crun refuses that, others run unconfined",
+                    "defaultAction",
+                    "missing-default-action",
+                )
+            return Candidate(
+                name=path.stem,
+                source=str(path),
+                layers=(),
+                attachment=Attachment.RUNTIME,
+                meaning=reading.meaning,
+                intent=intent,
+                warnings=warnings,
+            )
+        return Candidate(
+            name=path.stem,
+            source=str(path),
+            layers=(runtimes.compile_profile(profile, self._model),),
+            attachment=Attachment.RUNTIME,
+            meaning=reading.meaning,
+            runtime_model=runtimes.describe(self._model),
+            default_action=profile.default_action,
+            intent=intent,
+            profile=profile.as_dict(),
+            warnings=(*warnings, *find_traps(profile)),
+        )
+
+
+def _raw_candidate(path: Path, found: raw.RawCandidate, intent: str) -> Candidate:
+    return Candidate(
+        name=path.stem,
+        source=str(path),
+        layers=found.layers,
+        attachment=found.attachment,
+        meaning="raw",
+        intent=found.intent or intent,
+    )

@@ -1,0 +1,144 @@
+"""JSON from files that nobody vouches for: every defect is one ProfileError with its place."""
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn, TypeGuard
+
+from mitigations.candidate import ProfileError
+from mitigations.suggestion import quote
+
+LIMIT_BYTES = 4 << 20
+_LONGEST_KEY = 40
+_LONGEST_NUMBER = 64  # digits; converting millions of them takes minutes
+
+
+class JsonObject(dict[str, Any]):
+    """A JSON object that remembers which of its keys were given twice."""
+
+    duplicates: tuple[str, ...] = ()
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def read_limited(path: Path, limit: int = LIMIT_BYTES) -> bytes:
+    """The bytes of a file, refused before reading where it says that it is too large."""
+    try:
+        with path.open("rb") as file:
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode) and status.st_size > limit:
+                raise _too_large(status.st_size, limit)
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise ProfileError(error.strerror or str(error), code="unreadable") from None
+    if len(content) > limit:
+        raise _too_large(len(content), limit)
+    return content
+
+
+def _too_large(size: int, limit: int) -> ProfileError:
+    return ProfileError(
+        f"{size:,} bytes are too large for a profile (limit {limit:,})", code="too-large"
+    )
+
+
+def parse(content: bytes) -> Any:
+    """The document; objects are JsonObject."""
+    text = _decode(content)
+    if not text.strip():
+        raise ProfileError("the file is empty", code="empty-file")
+    try:
+        document = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_int=_integer,
+        )
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise ProfileError(f"not JSON: {error.msg}", where, "not-json") from None
+    except RecursionError:
+        raise ProfileError("nested too deeply for a profile", code="too-deep") from None
+    _refuse_duplicates(document)
+    return document
+
+
+def _decode(content: bytes) -> str:
+    if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise ProfileError(
+            "starts with a byte order mark, which runtimes refuse: save it as plain UTF-8",
+            code="byte-order-mark",
+        )
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ProfileError(
+            f"not UTF-8 (byte {error.object[error.start]:#04x})",
+            f"byte {error.start}",
+            "not-utf8",
+        ) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+    result = JsonObject(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        result.duplicates = tuple(key for key in result if keys.count(key) > 1)
+    return result
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ProfileError(f"{text} is not JSON", code="not-a-number")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER:
+        raise ProfileError(f"a number of {len(text)} digits", code="number-out-of-range")
+    return int(text)
+
+
+def _refuse_duplicates(document: object) -> None:
+    for value, where in _walk(document):
+        if isinstance(value, JsonObject) and value.duplicates:
+            raise ProfileError("key given twice", join(where, value.duplicates[0]), "duplicate-key")
+
+
+def _walk(document: object) -> Iterator[tuple[object, str]]:
+    """Every value with its path; iterative, for the nesting is the author's choice."""
+    pending: list[tuple[object, str]] = [(document, "")]
+    while pending:
+        value, where = pending.pop()
+        yield value, where
+        if isinstance(value, JsonObject):
+            pending.extend((child, join(where, key)) for key, child in value.items())
+        elif is_list(value):
+            pending.extend((child, f"{where}[{index}]") for index, child in enumerate(value))
+
+
+def join(where: str, key: str) -> str:
+    """A JSON path one step further; a key that would not print plainly is quoted."""
+    is_plain = key.isascii() and key.isprintable() and 0 < len(key) <= _LONGEST_KEY
+    shown = key if is_plain else quote(key)
+    return f"{where}.{shown}" if where else shown
+
+
+def kind(value: object) -> str:
+    """What JSON calls it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return "a number"
+        case float():
+            return f"the number {value!r}, which is not an integer"
+        case str():
+            return "a string"
+        case list():
+            return "an array"
+        case _:
+            return "an object"

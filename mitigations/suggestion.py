@@ -1,0 +1,28 @@
+"""Words of the input in messages: quoted on one line, with the nearest word that is known."""
+
+import re
+from collections.abc import Iterable
+
+_LONGEST_QUOTE = 60
+# What all names of a kind begin with, which would make any two of them near.
+_FAMILY = re.compile(r"SCMP_[A-Z]+_|SECCOMP_FILTER_FLAG_")
+
+
+def quote(word: str) -> str:
+    return ascii(word if len(word) <= _LONGEST_QUOTE else f"{word[:_LONGEST_QUOTE]}...")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A clause for the end of a message, empty if nothing is near."""
+    if len(word) > _LONGEST_QUOTE:
+        return ""
+    # Only wrong input needs it, and it would slow down every start.
+    from difflib import get_close_matches
+
+    by_own_part = {_own_part(each): each for each in known}
+    nearest = get_close_matches(_own_part(word), by_own_part, n=1, cutoff=0.65)
+    return f" (did you mean {by_own_part[nearest[0]]!r}?)" if nearest else ""
+
+
+def _own_part(word: str) -> str:
+    return _FAMILY.sub("", word, count=1).casefold()
