@@ -6,9 +6,12 @@
 """
 
 import ctypes
+import json
 import os
 import stat
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +21,13 @@ from pathlib import Path
 
 import experiment as x
 
+from mitigations.bpf import Filter
+from mitigations.candidate import Candidate
+from mitigations.load import Meaning, load
+from mitigations.x86_64 import AUDIT_ARCH_X86_64, NUMBERS
+
+LIBRARY = Path(__file__).parents[1] / "mitigations" / "library"
+RUNTIME_DEFAULT = LIBRARY.parent / "data" / "runtime-default.containerd-1.6.20.json"
 PAGE = Path(__file__).with_name("claims.md")
 
 
@@ -606,6 +616,122 @@ def strict_mode_seen() -> str:
     )
 
 
+# --- what a profile compiles to ------------------------------------------------------------------
+
+COMPILED = "What a profile becomes"
+
+
+def decisions(candidate: Candidate, *names: str) -> str:
+    """What the compiled filter answers to native calls, whatever their arguments."""
+    program = Filter.decode(candidate.seccomp[0].program)
+    arguments = [None] * 6
+    return "; ".join(
+        f"{name}: {program.decide(AUDIT_ARCH_X86_64, NUMBERS['x86_64'][name], arguments).text}"
+        for name in names
+    )
+
+
+def load_one(path: Path, meaning: Meaning = "auto") -> Candidate:
+    (candidate,) = load(path, meaning=meaning)
+    assert isinstance(candidate, Candidate)
+    return candidate
+
+
+def runtime_default() -> Candidate:
+    return as_profile(json.loads(RUNTIME_DEFAULT.read_text())["seccomp"])
+
+
+def as_profile(section: object) -> Candidate:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "profile.json")
+        path.write_text(json.dumps(section))
+        return load_one(path, "oci")
+
+
+@claim(
+    COMPILED,
+    "A profile is compiled to cBPF: a name becomes a comparison with a number, the default action "
+    "the last answer, SCMP_ACT_ERRNO the kernel's errno answer.",
+    Verdict.CONFIRMED,
+    "The number is compared per architecture, and the same number means another call in another.",
+)
+def block_mkdir_compiled() -> str:
+    candidate = load_one(LIBRARY / "block-mkdir.json")
+    return f"block-mkdir: {decisions(candidate, 'mkdir', 'mkdirat', 'openat')}"
+
+
+@claim(
+    COMPILED,
+    "RuntimeDefault is a kind of denylist.",
+    Verdict.WRONG,
+    "It is an allowlist: a call that it does not name is denied.",
+)
+def runtime_default_kind() -> str:
+    candidate = runtime_default()
+    program = Filter.decode(candidate.seccomp[0].program)
+    unnamed = program.decide(AUDIT_ARCH_X86_64, 1000, [None] * 6)
+    return (
+        f"default action {candidate.default_action}; a call number that nobody has: {unnamed.text}"
+    )
+
+
+@claim(
+    COMPILED,
+    "RuntimeDefault blocks some 40 to 60 calls, mount, reboot, kexec_load and bpf among them, and "
+    "allows about 300.",
+    Verdict.HALF,
+    "The dangerous ones are among the denied, but more are denied than that, every call newer than "
+    "the profile among them.",
+)
+def runtime_default_counts() -> str:
+    rules = json.loads(RUNTIME_DEFAULT.read_text())["seccomp"]["syscalls"]
+    calls = NUMBERS["x86_64"].keys()
+    always = {name for rule in rules if not rule.get("args") for name in rule["names"]} & calls
+    sometimes = {name for rule in rules for name in rule["names"]} & calls - always
+    denied = len(calls) - len(always) - len(sometimes)
+    named = decisions(runtime_default(), "mount", "reboot", "kexec_load", "bpf")
+    return (
+        f"of the {len(calls)} calls of x86-64 up to Linux 6.18 {len(always)} allowed, "
+        f"{len(sometimes)} by their arguments, {denied} denied; {named}"
+    )
+
+
+@claim(COMPILED, "mkdir, ls and echo work under RuntimeDefault.", Verdict.CONFIRMED)
+def runtime_default_is_transparent() -> str:
+    return decisions(runtime_default(), "mkdir", "getdents64", "write", "execve")
+
+
+@claim(
+    COMPILED,
+    "That a profile is declared does not mean that it is in effect.",
+    Verdict.CONFIRMED,
+    "Two profiles that runc 1.1 takes without a word and that stop nothing.",
+)
+def declared_only() -> str:
+    rule = {"name": "mkdir", "action": "SCMP_ACT_ERRNO"}
+    empty = as_profile({})
+    old_form = as_profile({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    return f"{{}}: {len(empty.seccomp)} filters; a rule with `name`: {decisions(old_form, 'mkdir')}"
+
+
+@claim(
+    COMPILED,
+    "Blocking every call of the family is robust.",
+    Verdict.HALF,
+    "Not if the calls are blocked by name: there are ways around a name.",
+)
+def whole_family() -> str:
+    names = ("deny-create-directory-by-name", "no-new-directories")
+    command = [Path(sys.executable).with_name("sidestep"), "evaluate", "--json"]
+    files = [LIBRARY / f"{name}.json" for name in names]
+    family = ["--family", "create-directory"]
+    done = subprocess.run([*command, *files, *family], capture_output=True, text=True, check=True)
+    return "; ".join(
+        f"{one['name']}: {one['families'][0]['verdict']}"
+        for one in json.loads(done.stdout)["candidates"]
+    )
+
+
 # --- what needs a cluster or another kernel ------------------------------------------------------
 
 CLUSTER = "What a single machine cannot show"
@@ -674,8 +800,9 @@ succeed. Here is every claim of theirs, in our words, with an experiment and the
 kernel gave. A live test runs all experiments again and compares the answers with this page.
 
 Any single one runs as `.venv/bin/python docs/claims.py NAME`. They are plain system calls
-(`docs/experiment.py`) and do not use the tool, so they also stand as a second witness for it. They
-run in children of their own, need no privilege beyond user namespaces, and leave nothing behind.
+(`docs/experiment.py`) that do not use the tool, so they also stand as a second witness for it; only
+the part on compiled profiles asks the tool. They run in children of their own, need no privilege
+beyond user namespaces, and leave nothing behind.
 """
 
 

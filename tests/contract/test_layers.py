@@ -65,11 +65,11 @@ def test_starting_the_command_loads_no_heavy_package() -> None:
 
 def test_the_runner_includes_no_kernel_or_library_header() -> None:
     freestanding = {"stddef.h", "stdint.h", "stdbool.h", "stdarg.h", "limits.h"}
-    sources = sorted((ROOT / "evaluator" / "native").glob("*.[ch]"))
+    native = ROOT / "evaluator" / "native"
+    sources = [native / "runner.c", *native.glob("*.h")]
     included = {
         name
         for path in sources
         for name in re.findall(r"^\s*#\s*include\s*<([^>]+)>", path.read_text(), re.MULTILINE)
     }
-    assert sources
     assert included <= freestanding
