@@ -1,7 +1,7 @@
 """Create a regular file.
 
-A new inode at the target is exact, and so is a core file or a copied-up one; a file that had another
-name before, or is only seen through a mount or a link, is equivalent.
+A new inode at the target is exact, and so is a core file or a copied-up one; a file that had
+another name before, or is only seen through a mount or a link, is equivalent.
 """
 
 from attacks import deputy
@@ -471,6 +471,21 @@ def sibling_thread(k: Kernel) -> None:
     """A thread from before a filter that was loaded without TSYNC keeps all its rights."""
     with deputy.sibling_thread(k) as thread:
         thread.open(k.path(), O_CREAT | O_WRONLY, MODE)
+
+
+# Controls that must not make a file
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, negative=True)
+def tmpfile_only(k: Kernel) -> None:
+    """A nameless file alone is no new file for anybody else."""
+    k.openat(AT_FDCWD, k.parent(), O_TMPFILE | O_RDWR, MODE).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
+def open_path_creat(k: Kernel) -> None:
+    """O_PATH makes the kernel ignore O_CREAT, so a rule may let the two pass together."""
+    k.open(k.path(), O_PATH | O_CREAT, MODE).decisive().may_fail()
 
 
 def _how(k: Kernel, flags: int) -> Buffer:
