@@ -59,7 +59,9 @@ _CALL_NAME = re.compile(r"[a-z_][a-z0-9_]{0,63}")
 _BLOB_NAME = re.compile(r"[A-Za-z0-9_.-]{0,64}")
 _OPCODE = re.compile(r"[A-Z0-9_, ]{0,200}")
 _PRINTABLE = re.compile(r"[ -~]{0,200}")
-_PROC_SELF = re.compile(r"/proc/(self|thread-self|\d*)(/(?!root(/|$)|cwd(/|$))[^/]*)*")
+_INSIDE = re.compile(
+    r"/work(/.*)?|/proc/(self|thread-self|\d*)(/(?!root(/|$)|cwd(/|$))[^/]*)*", re.DOTALL
+)
 
 KnownCalls = Callable[[Abi, str], bool]
 _E = TypeVar("_E", bound=StrEnum)
@@ -225,8 +227,8 @@ def parse(
     """The program that a JSON document holds, or ProgramError.
 
     ``known_calls`` says which call names exist under an ABI.  ``confined`` refuses blobs that read
-    as a path out of the scratch directory: absolute (other than below /proc/self) or with ``..``.
-    It catches accidents; what confines a program is the sandbox.
+    as a path out of the scratch directory: with ``..``, or absolute and not below /work or
+    /proc/self.  It catches accidents; what confines a program is the sandbox.
     """
     reader = _Reader(known_calls)
     fields = reader.fields(content, "$", ("format",), ("blobs", "setup", "victim", "attack"))
@@ -564,24 +566,24 @@ def _quote(content: object) -> str:
 
 def _check_paths(program: Program) -> None:
     """Refuse every string in the arena that reads as a path out of the scratch directory."""
-    places = {(index, 0) for index in range(len(program.blobs))}
+    whole: set[tuple[int, int]] = set()
+    parts: set[tuple[int, int]] = set()
     for _, op in program.flatten():
-        for value in operands(op):
+        values = operands(op)
+        for value in values:
             if isinstance(value, Addr):
-                places.add((value.blob, value.offset))
-    for index, offset in sorted(places):
-        reason = _escape(program.blobs[index].data[offset : offset + _LONGEST_PATH])
-        if reason:
-            raise ProgramError(reason, f"$.blobs[{index}]")
+                # What a Print appends is the end of a path, which may well start with a slash.
+                is_part = isinstance(op, Print) and value is values[2]
+                (parts if is_part else whole).add((value.blob, value.offset))
+    for index, offset in sorted(whole | parts):
+        content = program.blobs[index].data[offset : offset + _LONGEST_PATH].partition(b"\0")[0]
+        if b".." in content.split(b"/"):
+            raise ProgramError("a path with '..' leaves the scratch directory", f"$.blobs[{index}]")
+        if (index, offset) in whole and _is_outside(content):
+            raise ProgramError("an absolute path leaves the scratch directory", f"$.blobs[{index}]")
 
 
-def _escape(data: bytes) -> str:
-    """Why the string at the start of ``data`` leaves the scratch directory, or nothing."""
-    content = data.partition(b"\0")[0]
-    if b".." in content.split(b"/"):
-        return "a path with '..' leaves the scratch directory"
+def _is_outside(content: bytes) -> bool:
     if not content.startswith(b"/") or not content.isascii():
-        return ""
-    if _PROC_SELF.fullmatch(content.decode("ascii")):
-        return ""
-    return "an absolute path leaves the scratch directory"
+        return False
+    return not _INSIDE.fullmatch(content.decode("ascii"))

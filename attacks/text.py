@@ -186,7 +186,7 @@ def _string_at(index: int, offset: int, context: Context) -> str | None:
     content, _, rest = blob.data[offset : offset + _LONGEST_LOOK].partition(b"\0")
     if any(rest) or not all(byte in b"\t\n" or 0x20 <= byte < 0x7F for byte in content):
         return None
-    if not content and (blob.size - offset > 1 or (index, offset) in context.printed):
+    if not content and (blob.size - offset != 1 or (index, offset) in context.printed):
         return None
     shown = content[:_LONGEST_STRING].decode("ascii").translate(_ESCAPES)
     if len(content) > _LONGEST_STRING:

@@ -47,6 +47,7 @@ from evaluator.errors import InputError
 Numbers = Callable[[str, str], int | None]
 
 _X32_BIT = 0x40000000
+_LINE_BYTES = 48
 _WORD = (1 << 64) - 1
 _LAYOUT = struct.Struct("<HBBI")
 _CALLS = {
@@ -133,18 +134,18 @@ def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
     if rooted or any(need.value.startswith("CAP_") for need in variant.needs):
         namespaces.add("CLONE_NEWNS")
     return [
-        f"#define VARIANT {_c_string(variant.id.encode())}",
-        f"#define WHY {_c_string(_plain(variant.why).encode())}",
+        f"#define VARIANT {_literal(variant.id.encode())}",
+        f"#define WHY {_literal(_plain(variant.why).encode())}",
         f"#define EFFECT E_{effect.kind.name}",
-        f"#define PARENT {_c_string(effect.parent.encode())}",
-        f"#define NAME {_c_string(effect.name.encode())}",
+        f"#define PARENT {_literal(effect.parent.encode())}",
+        f"#define NAME {_literal(effect.name.encode())}",
         f"#define BITS 0{effect.bits:o}u",
         f"#define EXPECTED {'EXACT' if variant.grade is Grade.EXACT else 'EQUIVALENT'}",
         f"#define NAMESPACES ({' | '.join(sorted(namespaces)) or 0})",
         f"#define OWN_ROOT {int(rooted)}",
         f"#define CORE_LIMIT {1 << 20 if variant.core_file else 0}",
         f"#define ARENA_SIZE {ARENA_SIZE}",
-        f"#define PROBE_MAGIC {_c_string(PROBE_MAGIC)}",
+        f"#define PROBE_MAGIC {_literal(PROBE_MAGIC)}",
         f"enum {{ OPERATIONS = {len(program.flatten())} }};",
         "",
         *_pieces(program),
@@ -225,10 +226,12 @@ def _table(kind: str, name: str, count: str, rows: list[str]) -> list[str]:
 
 def _c_string(data: bytes) -> str:
     """A C string literal; long ones are broken into lines."""
-    pieces = [
-        "".join(_c_character(byte) for byte in data[at : at + 48]) for at in range(0, len(data), 48)
-    ]
-    return "\n\t\t".join(f'"{piece}"' for piece in pieces) or '""'
+    lines = [_literal(data[at : at + _LINE_BYTES]) for at in range(0, len(data), _LINE_BYTES)]
+    return "\n\t\t".join(lines) or '""'
+
+
+def _literal(data: bytes) -> str:
+    return f'"{"".join(_c_character(byte) for byte in data)}"'
 
 
 def _c_character(byte: int) -> str:

@@ -77,6 +77,16 @@ static unsigned char *low_page;
 static uint64_t ticks_per_us;
 static long subject_pid;
 
+/* A child runs on a stack of its own: it may share its memory with its parent. */
+#define BODY_STACK 65536
+static unsigned char body_stack[8][BODY_STACK] __attribute__((aligned(64)));
+static volatile unsigned int bodies;
+
+static inline __attribute__((always_inline)) long new_stack(void (*body)(void))
+{
+	return body ? (long)(body_stack[bodies++ % 8] + BODY_STACK - 64) : 0;
+}
+
 #define A(offset) ((long)(arena + (offset)))
 #define R(slot) (arm->result[slot])
 
@@ -90,6 +100,7 @@ call64(void (*body)(void), long nr, long a, long b, long c, long d, long e, long
 	register long r8 __asm__("r8") = e;
 	register long r9 __asm__("r9") = f;
 	register long r12 __asm__("r12") = (long)body;
+	register long r14 __asm__("r14") = new_stack(body);
 
 	/* A child never returns into this frame, which vfork or a thread shares with its parent. */
 	__asm__ volatile("syscall\n\t"
@@ -98,13 +109,12 @@ call64(void (*body)(void), long nr, long a, long b, long c, long d, long e, long
 			 "test %%rax, %%rax\n\t"
 			 "jnz 1f\n\t"
 			 "xor %%ebp, %%ebp\n\t"
-			 "sub $512, %%rsp\n\t"
-			 "and $-16, %%rsp\n\t"
+			 "mov %%r14, %%rsp\n\t"
 			 "call *%%r12\n\t"
 			 "ud2\n"
 			 "1:"
 			 : "=a"(result), "+r"(r10), "+r"(r8), "+r"(r9)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r12)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r12), "r"(r14)
 			 : "rcx", "r11", "memory", "cc");
 	return result;
 }
@@ -115,6 +125,7 @@ call32(void (*body)(void), long nr, long a, long b, long c, long d, long e, long
 	long result;
 	register long r12 __asm__("r12") = (long)body;
 	register long r13 __asm__("r13") = f;
+	register long r14 __asm__("r14") = new_stack(body);
 
 	__asm__ volatile("xchg %%rbp, %%r13\n\t"
 			 "int $0x80\n\t"
@@ -124,13 +135,12 @@ call32(void (*body)(void), long nr, long a, long b, long c, long d, long e, long
 			 "test %%rax, %%rax\n\t"
 			 "jnz 1f\n\t"
 			 "xor %%ebp, %%ebp\n\t"
-			 "sub $512, %%rsp\n\t"
-			 "and $-16, %%rsp\n\t"
+			 "mov %%r14, %%rsp\n\t"
 			 "call *%%r12\n\t"
 			 "ud2\n"
 			 "1:"
 			 : "=a"(result), "+r"(r13)
-			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), "r"(r12)
+			 : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), "r"(r12), "r"(r14)
 			 : "r8", "r9", "r10", "r11", "memory", "cc");
 	return result;
 }
@@ -580,6 +590,7 @@ static void __attribute__((noreturn)) subject(int filtered)
 static void watch(void)
 {
 	const struct timespec moment = { 0, 2 * 1000 * 1000 };
+	const int lives = EFFECT == E_EXECUTED || EFFECT == E_PROCESS;
 	int ended = 0, patience = 1500;
 
 	while (patience-- > 0) {
@@ -587,7 +598,7 @@ static void watch(void)
 
 		if ((int)grade > arm->grade)
 			arm->grade = grade;
-		if (arm->grade == EXACT)
+		if (arm->grade == EXACT && (lives || ended))
 			break;
 		if (!ended && waitpid((pid_t)subject_pid, (int *)&arm->status, WNOHANG) > 0) {
 			ended = 1;
@@ -597,7 +608,7 @@ static void watch(void)
 		nanosleep(&moment, 0);
 	}
 	/* What is there when nothing moves any more is what counts. */
-	if (EFFECT != E_EXECUTED && EFFECT != E_PROCESS) {
+	if (!lives) {
 		nanosleep(&moment, 0);
 		arm->grade = look();
 	}
@@ -714,6 +725,7 @@ int main(void)
 	uint64_t start = ticks();
 	struct arm *control, *mitigated;
 	char left[64], right[64];
+	int width = 24;
 
 	setvbuf(stdout, 0, _IOLBF, 0);
 	nanosleep(&calibration, 0);
@@ -728,9 +740,12 @@ int main(void)
 		printf("the filter could not be loaded: %s\n", strerror((int)-mitigated->loaded));
 		return 3;
 	}
-	printf("      %-64s %-18s %s\n", "", "without filter", "with filter");
 	for (int i = 0; i < OPERATIONS; i++)
-		printf("%3d %c %-64s %-18s %s\n", i, lines[i].decisive ? '*' : ' ', lines[i].text,
+		if (width < (int)strlen(lines[i].text))
+			width = (int)strlen(lines[i].text);
+	printf("      %-*s  %-18s %s\n", width, "", "without filter", "with filter");
+	for (int i = 0; i < OPERATIONS; i++)
+		printf("%3d %c %-*s  %-18s %s\n", i, lines[i].decisive ? '*' : ' ', width, lines[i].text,
 		       describe(left, sizeof(left), control, i),
 		       describe(right, sizeof(right), mitigated, i));
 	printf("\n");
