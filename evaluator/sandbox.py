@@ -55,8 +55,8 @@ def runner_path() -> Path:
     if not path.is_file():
         raise EnvironmentLackError(f"no native runner at {path}: run `make native`, or reinstall the wheel")
     identity = path.with_suffix(".id")
-    sources = [here / "native" / name for name in ("runner.c", "x86_64.h")]
-    if not given and identity.is_file() and all(source.is_file() for source in sources):
+    sources = sorted((here / "native").glob("*.[ch]"))
+    if not given and identity.is_file() and sources:
         digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
         if identity.read_text().strip() != digest:
             raise EnvironmentLackError("the native runner is older than its source: run `make native`")

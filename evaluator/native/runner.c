@@ -1069,7 +1069,7 @@ static void strangers(struct pids *to, int subject_pid, int victim_pid, int gate
 
 static int runs_probe(int pid, const u8 *magic)
 {
-	static u8 head[4096];
+	static u8 head[8192];
 	char path[64];
 	i64 fd = open_at(AT_FDCWD, proc_path(path, pid, "exe"), O_NONBLOCK, 0), n;
 

@@ -1,0 +1,239 @@
+"""A campaign: every candidate against every variant, in two arms, and what became of it.
+
+The control of a posture is run once per campaign and shared by all candidates (unless the fast
+path is off); it is run again at the end, and a control that then differs ends the run as a harness
+failure, because everything compared with it is in doubt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from attacks.effects import Grade
+from attacks.family import Assumption, Variant
+from evaluator import enforcement, outcome, starts
+from evaluator.enforcement import Applied
+from evaluator.errors import HarnessError
+from evaluator.needs import Needs
+from evaluator.outcome import Pair, Terms
+from evaluator.plan import Plan, Progress
+from evaluator.pool import Arm, Pool
+from evaluator.posture import Posture, posture
+from evaluator.predict import predicted
+from evaluator.records import CandidateResult, CandidateRun, TrialRecord, WorkloadRecord, assemble, failed
+from evaluator.trial import grade, program_spec, rescue_program
+from evaluator.verdict import Outcome
+from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
+from mitigations.candidate import Candidate, FailedCandidate
+
+_CONTROL_ROUNDS = 3
+_LEAST_WAIT_US = 250_000
+_DENIED_WAIT_US = 50_000
+_LATENCIES = 50
+
+
+def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[CandidateResult]:
+    """The candidates' results, one by one, in their order."""
+    with Pool(plan.jobs) as pool:
+        campaign = _Campaign(plan, pool, on_progress)
+        for candidate in plan.candidates:
+            yield campaign.result(candidate)
+        campaign.check_controls()
+
+
+class _Campaign:
+    """What lasts from one candidate to the next: programs, controls, probes."""
+
+    def __init__(self, plan: Plan, pool: Pool, on_progress: Callable[[Progress], None]) -> None:
+        self._plan = plan
+        self._pool = pool
+        self._on_progress = on_progress
+        self._variants = tuple({v.id: v for family in plan.families for v in family.variants}.values())
+        self._specs: dict[str, ProgramSpec] = {}
+        self._controls: dict[str, dict[str, Result | str]] = {}
+        self._needs: dict[str, Needs] = {}
+        self._runs: dict[tuple[str, str], CandidateRun] = {}
+        self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
+        self._done = 0
+        valid = sum(isinstance(one, Candidate) for one in plan.candidates)
+        self._total = valid * len(self._variants) * plan.repeats
+
+    # ------------------------------------------------------------------ one candidate
+
+    def result(self, candidate: Candidate | FailedCandidate) -> CandidateResult:
+        if isinstance(candidate, FailedCandidate):
+            return failed(candidate, self._plan)
+        name = candidate.posture or self._plan.posture
+        run = self._runs.get((candidate.digest, name)) if self._plan.fast_path else None
+        if run is None:
+            run = self._run(candidate, posture(name))
+            self._runs[(candidate.digest, name)] = run
+        else:
+            self._step(candidate.name, len(self._variants) * self._plan.repeats)
+        return assemble(replace(run, candidate=candidate), self._plan)
+
+    def _run(self, candidate: Candidate, stance: Posture) -> CandidateRun:
+        begin = time.monotonic()
+        applied = enforcement.apply(self._pool, candidate, stance)
+        if not self._plan.fast_path:
+            self._controls.pop(stance.name, None)
+        controls = self._control(stance, self._variants)
+        terms = applied.terms(self._pool.first.hello.syscall_insn)
+        trials = self._trials(candidate, applied, controls, terms)
+        trials = self._rescues(trials, applied, terms)
+        works = self._workloads(candidate, applied)
+        return CandidateRun(
+            candidate=candidate,
+            posture=stance.name,
+            enforcement=applied.enforcement,
+            starts=starts.of(self._pool, candidate, applied),
+            trials=trials,
+            workloads=works,
+            duration_s=time.monotonic() - begin,
+            notes=applied.notes,
+        )
+
+    def _trials(
+        self, candidate: Candidate, applied: Applied, controls: dict[str, Result | str], terms: Terms
+    ) -> tuple[TrialRecord, ...]:
+        needs = self._needs_of(applied.stance)
+        pairs = self._pairs(candidate, applied, controls, terms, self._variants)
+        records = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in pairs]
+        # A harness fault is tried once more; an effect that did not come may only have been late.
+        again = [i for i, one in enumerate(records) if one.outcome in (Outcome.HARNESS_ERROR, Outcome.INEFFECTIVE)]
+        if again:
+            retried = self._pairs(candidate, applied, controls, terms, [pairs[i].variant for i in again], patient=True)
+            for i, pair in zip(again, retried, strict=True):
+                second = outcome.classify(pair, terms, needs.unmet(pair.variant))
+                records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
+        return tuple(records)
+
+    def _pairs(
+        self,
+        candidate: Candidate,
+        applied: Applied,
+        controls: dict[str, Result | str],
+        terms: Terms,
+        variants: Sequence[Variant],
+        *,
+        patient: bool = False,
+    ) -> list[Pair]:
+        """Runs the mitigated arm wherever the control says that there is something to compare."""
+        wanted = [] if terms.layers_missing else [v for v in variants if _worked(v, controls[v.id])]
+        arms = [
+            self._arm(v, applied.config, applied.control, self._bound(v, controls[v.id], terms, patient=patient))
+            for v in wanted
+            for _ in range(self._plan.repeats)
+        ]
+        before = self._done
+        results = self._pool.run(arms, lambda n: self._step(candidate.name, n))
+        if not patient:
+            self._step(candidate.name, len(variants) * self._plan.repeats - (self._done - before))
+        found: dict[str, list[Result | str]] = {}
+        for index, result in enumerate(results):
+            found.setdefault(wanted[index // self._plan.repeats].id, []).append(result)
+        return [Pair(v, controls[v.id], tuple(found.get(v.id, []) or ["not run"])) for v in variants]
+
+    def _bound(self, variant: Variant, control: Result | str, terms: Terms, *, patient: bool) -> int:
+        """How long to wait for the effect: longer than the control took, if the filter lets it pass."""
+        limit = int(self._plan.timeout_s * 1e6)
+        assert isinstance(control, Result)
+        wait = max(_LEAST_WAIT_US, _LATENCIES * control.latency_us)
+        if predicted(variant.program, terms.filters, control, terms.syscall_insn) == "BLOCKED":
+            wait = _DENIED_WAIT_US
+        return min(limit, wait * (4 if patient else 1))
+
+    def _step(self, name: str, n: int) -> None:
+        self._done = min(self._total, self._done + n)
+        self._on_progress(Progress(name, self._done, self._total))
+
+    # ------------------------------------------------------------------ controls
+
+    def _needs_of(self, stance: Posture) -> Needs:
+        if stance.name not in self._needs:
+            self._needs[stance.name] = Needs(self._pool, enforcement.control_of(self._pool, stance))
+        return self._needs[stance.name]
+
+    def _control(self, stance: Posture, variants: Sequence[Variant]) -> dict[str, Result | str]:
+        """The control arm of each variant in a posture; what fails without a cause is retried."""
+        known = self._controls.setdefault(stance.name, {})
+        needs = self._needs_of(stance)
+        for _ in range(_CONTROL_ROUNDS):
+            open_ = [v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)]
+            if not open_:
+                break
+            known.update(zip((v.id for v in open_), self._run_control(stance, open_), strict=True))
+        return known
+
+    def _run_control(self, stance: Posture, variants: Sequence[Variant]) -> list[Result | str]:
+        config = enforcement.control_of(self._pool, stance)
+        wait = int(self._plan.timeout_s * 1e6)
+        return self._pool.run([self._arm(v, config, config, wait) for v in variants])
+
+    def check_controls(self) -> None:
+        """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
+        for name, known in self._controls.items():
+            working = [v for v in self._variants if v.id in known and _worked(v, known[v.id])]
+            for variant, second in zip(working, self._run_control(posture(name), working), strict=True):
+                if _effect(variant, second) is _effect(variant, known[variant.id]):
+                    continue
+                third = self._run_control(posture(name), [variant])[0]
+                if _effect(variant, third) is not _effect(variant, known[variant.id]):
+                    raise HarnessError(f"the control arm of {variant.id} changed during the run: results are in doubt")
+
+    def _arm(self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int) -> Arm:
+        if variant.id not in self._specs:
+            self._specs[variant.id] = program_spec(variant)
+        return Arm(self._specs[variant.id], config, victim, timeout_us, self._flags)
+
+    # ------------------------------------------------------------------ beside the trials
+
+    def _rescues(self, trials: tuple[TrialRecord, ...], applied: Applied, terms: Terms) -> tuple[TrialRecord, ...]:
+        """For each block of a mere prerequisite: what happens if the earlier steps were done before."""
+        by_id = {v.id: v for v in self._variants}
+        rescues: dict[str, Variant] = {}
+        for trial in trials:
+            if trial.outcome is Outcome.BLOCKED and trial.prerequisite_only and trial.assumption is Assumption.NONE:
+                program = rescue_program(by_id[trial.variant].program)
+                if program is not None:
+                    rescues[trial.variant] = replace(by_id[trial.variant], id=f"{trial.variant}~rescue", program=program)
+        controls = self._control(applied.stance, tuple(rescues.values()))
+        working = [v for v in rescues.values() if _worked(v, controls[v.id])]
+        wait = int(self._plan.timeout_s * 1e6)
+        results = self._pool.run([self._arm(v, applied.config, applied.control, min(wait, _LEAST_WAIT_US)) for v in working])
+        said: dict[str, str] = {}
+        for variant, result in zip(working, results, strict=True):
+            one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
+            said[variant.id.removesuffix("~rescue")] = _rescue_text(one)
+        return tuple(replace(t, reason=said[t.variant]) if t.variant in said else t for t in trials)
+
+    def _workloads(self, candidate: Candidate, applied: Applied) -> tuple[WorkloadRecord, ...]:
+        return starts.workloads(self._pool, self._plan.workloads, applied, self._plan.timeout_s)
+
+
+def _effect(variant: Variant, result: Result | str) -> Grade | None:
+    return grade(variant.effect, result) if isinstance(result, Result) else None
+
+
+def _worked(variant: Variant, result: Result | str) -> bool:
+    return not variant.negative and _effect(variant, result) is not None
+
+
+def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
+    if isinstance(result, str):
+        return True
+    if variant.negative or _effect(variant, result) is not None:
+        return False
+    return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
+
+
+def _rescue_text(one: TrialRecord) -> str:
+    match one.outcome:
+        case Outcome.BYPASSED:
+            return "only a prerequisite was denied; with the earlier steps done before the filter, it gets through"
+        case Outcome.BLOCKED if one.stopped_at is not None:
+            return f"with the earlier steps done before the filter, {one.stopped_at.call} is denied as well ({one.stopped_at.answer})"
+        case _:
+            return f"with the earlier steps done before the filter: {one.outcome.value}"

@@ -1,0 +1,191 @@
+"""What this machine can enforce and test, and why not: probed by building the real sandbox once."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from attacks.family import Need
+from attacks.program import Addr, Blob, Const, Program, Syscall
+from evaluator.errors import SidestepError
+from evaluator.enforcement import control_of
+from evaluator.needs import Needs, core_pattern
+from evaluator.pool import Arm, Pool
+from evaluator.posture import POSTURES
+from evaluator.records import Environment, Probe
+from evaluator.wire import ProgramSpec, Record, RecordState, Result
+from mitigations import libseccomp
+
+_ACTIONS = {
+    "KILL_PROCESS": 0x80000000,
+    "KILL_THREAD": 0,
+    "TRAP": 0x30000,
+    "ERRNO": 0x50000,
+    "USER_NOTIF": 0x7FC00000,
+    "TRACE": 0x7FF00000,
+    "LOG": 0x7FFC0000,
+    "ALLOW": 0x7FFF0000,
+}
+_AMBIENT = ("Seccomp", "Seccomp_filters", "NoNewPrivs", "CapEff", "CapBnd")
+
+
+def why_not_live() -> str | None:
+    """Why no trial can run here; ``None`` if they can."""
+    try:
+        with Pool(1):
+            return None
+    except SidestepError as error:
+        return str(error)
+
+
+def probe() -> list[Probe]:
+    """Every question, with its answer and what that means."""
+    probes = _static()
+    try:
+        with Pool(1) as pool:
+            probes += _live(pool)
+    except SidestepError as error:
+        probes.append(Probe("sandbox", "cannot be built", str(error), ok=False))
+    return probes
+
+
+def environment(probes: list[Probe]) -> Environment:
+    """Where this run takes place, for the results document."""
+    many = next((one.value for one in probes if one.name == "id map"), "0")
+    return Environment(
+        kernel=platform.release(),
+        arch=platform.machine(),
+        libseccomp=_libseccomp(),
+        isolation="namespaces",
+        lsm=_lsms(),
+        ambient=ambient(),
+        user="root" if os.geteuid() == 0 else f"uid {os.geteuid()}",
+        id_map=int(many.split()[0]),
+        probes=tuple(probes),
+    )
+
+
+def ambient() -> dict[str, str]:
+    """The confinement that was there before us: of this process, and machine-wide switches."""
+    found: dict[str, str] = {}
+    for line in _read("/proc/self/status").splitlines():
+        name, _, value = line.partition(":")
+        if name in _AMBIENT:
+            found[name] = value.strip()
+    label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
+    if label:
+        found["lsm_label"] = label
+    disabled = _read("/proc/sys/kernel/io_uring_disabled")
+    if disabled:
+        found["io_uring_disabled"] = disabled
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace").strip().strip("\0")
+    except OSError:
+        return ""
+
+
+def _libseccomp() -> str:
+    try:
+        return libseccomp.version()
+    except libseccomp.LibseccompMissing:
+        return "missing"
+
+
+def _lsms() -> tuple[str, ...]:
+    text = _read("/sys/kernel/security/lsm")
+    return tuple(text.split(",")) if text else ()
+
+
+def _static() -> list[Probe]:
+    arch = platform.machine()
+    version = _libseccomp()
+    own = ambient()
+    confined = own.get("Seccomp", "0") != "0"
+    return [
+        Probe("kernel", platform.release(), "what every result is about", ok=True),
+        Probe("architecture", arch, "only x86_64 is supported", ok=arch == "x86_64"),
+        Probe("user", "root" if os.geteuid() == 0 else f"uid {os.geteuid()}", _user_meaning(), ok=True),
+        Probe("libseccomp", version, "compiles the profiles; a newer one knows more calls", ok=version != "missing"),
+        Probe(
+            "ambient seccomp",
+            f"mode {own.get('Seccomp', '?')}, {own.get('Seccomp_filters', '?')} filters",
+            "a filter is on this process already: results are about both together" if confined else "nothing confines us",
+            ok=not confined,
+        ),
+        Probe("LSMs", ", ".join(_lsms()) or "not shown (no securityfs)", _lsm_meaning(), ok=True),
+        Probe("core pattern", core_pattern(), "core-file variants need a plain name here", ok=True),
+        Probe("user namespaces", _read("/proc/sys/user/max_user_namespaces") or "?", "how many may exist", ok=True),
+    ]
+
+
+def _user_meaning() -> str:
+    if os.geteuid() == 0:
+        return "the sandbox maps 65,536 unprivileged ids"
+    return "the sandbox maps one id: the posture `restricted` runs as uid 0 without capabilities, filters cannot be read back"
+
+
+def _lsm_meaning() -> str:
+    label = ambient().get("lsm_label")
+    return f"this process has the label {label}" if label else "no label on this process"
+
+
+def _live(pool: Pool) -> list[Probe]:
+    control = control_of(pool, POSTURES["container"])
+    needs = Needs(pool, control)
+    probes = [
+        Probe("sandbox", "built", "user, mount, pid, network, IPC, UTS and cgroup namespaces", ok=True),
+        Probe("id map", f"{pool.first.id_map} ids", _user_meaning(), ok=True),
+    ]
+    for need, name in ((Need.I386, "i386 calls"), (Need.X32, "x32 calls"), (Need.IO_URING, "io_uring"), (Need.SQPOLL, "io_uring SQPOLL")):
+        lacking = needs.lacking.get(need)
+        probes.append(Probe(name, "no" if lacking else "yes", lacking or "variants that need it can be tested", ok=not lacking))
+    results = pool.run([Arm(ProgramSpec(one), control, control, 1_000_000) for one in (_landlock(), _actions())])
+    probes.append(_landlock_probe(results[0]))
+    probes.append(_actions_probe(results[1]))
+    root = os.geteuid() == 0
+    probes.append(
+        Probe(
+            "filter read-back",
+            "permitted" if root else "not permitted",
+            "loaded filters are compared byte by byte" if root else "needs CAP_SYS_ADMIN in the initial user namespace",
+            ok=root,
+        )
+    )
+    return probes
+
+
+def _landlock() -> Program:
+    return Program(attack=(Syscall("landlock_create_ruleset", (Const(0), Const(0), Const(1)), may_fail=True),))
+
+
+def _landlock_probe(result: Result | str) -> Probe:
+    record = _first(result)
+    abi = 0 if record is None or record.error else record.result
+    return Probe("Landlock", f"ABI {abi}" if abi else "no", "layers of this kind can be enforced" if abi else "not built in", ok=bool(abi))
+
+
+def _actions() -> Program:
+    """seccomp(SECCOMP_GET_ACTION_AVAIL) for each action."""
+    blobs = tuple(Blob(value.to_bytes(4, "little"), 4, 4, name) for name, value in _ACTIONS.items())
+    return Program(
+        blobs=blobs,
+        attack=tuple(Syscall("seccomp", (Const(2), Const(0), Addr(i)), may_fail=True) for i in range(len(blobs))),
+    )
+
+
+def _actions_probe(result: Result | str) -> Probe:
+    if isinstance(result, str):
+        return Probe("seccomp actions", "?", result, ok=False)
+    missing = [name for name, one in zip(_ACTIONS, result.records, strict=True) if one.error]
+    return Probe("seccomp actions", "all" if not missing else f"without {', '.join(missing)}", "what a filter may answer here", ok=not missing)
+
+
+def _first(result: Result | str) -> Record | None:
+    if isinstance(result, str) or result.records[0].state is not RecordState.DONE:
+        return None
+    return result.records[0]

@@ -1,0 +1,143 @@
+"""From a candidate to a configuration of the runner, and the kernel's word that it is in force."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from evaluator.errors import HarnessError
+from evaluator.outcome import Terms
+from evaluator.pool import Pool
+from evaluator.posture import Posture
+from evaluator.records import Enforcement, GroundTruth
+from evaluator.sandbox import read_back, runner_path
+from evaluator.wire import ConfigSpec, Filter, ParkedStatus, Step
+from mitigations import bpf
+from mitigations.candidate import Candidate, NoNewPrivsLayer
+
+# seccomp(2); the runner adds TSYNC where a second thread loads for the first.
+FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 1,
+    "SECCOMP_FILTER_FLAG_LOG": 2,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0,  # means something with a listener only
+}
+_CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A candidate as it stands in the sandbox."""
+
+    stance: Posture
+    control: ConfigSpec
+    config: ConfigSpec
+    filters: tuple[bpf.Filter, ...]
+    enforcement: Enforcement
+    loads: bool
+    notes: tuple[str, ...] = ()
+
+    def terms(self, syscall_insn: int) -> Terms:
+        missing = "" if self.enforcement.enforced else self.enforcement.reason
+        return Terms(self.filters, missing, self.config.no_new_privs, syscall_insn)
+
+
+def control_of(pool: Pool, stance: Posture) -> ConfigSpec:
+    """The posture alone.  With a single mapped id, every posture is uid 0 of the sandbox."""
+    single = pool.first.id_map == 1
+    return ConfigSpec(
+        uid=0 if single else stance.uid,
+        gid=0 if single else stance.gid,
+        capabilities=stance.mask,
+        no_new_privs=stance.no_new_privs,
+    )
+
+
+def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
+    """Loads the candidate once, reads the subject's state and the filter back, and compares."""
+    control = control_of(pool, stance)
+    config = _configured(control, candidate)
+    filters = tuple(bpf.Filter.decode(layer.program) for layer in candidate.seccomp)
+    before = _park(pool, control, None)[0]
+    if before.step is not Step.NONE:
+        raise HarnessError(f"the control arm cannot be set up: {before.step.name} {os.strerror(before.error)}")
+    status, back = _park(pool, config, candidate)
+    notes = ("one id is mapped: every posture runs as uid 0 of the sandbox",) if pool.first.id_map == 1 and stance.uid else ()
+    if status.step is not Step.NONE:
+        reason = f"{status.step.name.lower()} failed: {os.strerror(status.error)}"
+        if status.step is Step.LOAD:
+            reason = f"the kernel refused the filter: {os.strerror(status.error)}"
+        return Applied(stance, control, config, filters, Enforcement(False, GroundTruth(), reason), False, notes)
+    truth = _ground_truth(_fields(before.text), _fields(status.text), back)
+    reason = _not_in_force(truth, len(filters), config.no_new_privs)
+    return Applied(stance, control, config, filters, Enforcement(not reason, truth, reason), True, notes)
+
+
+def _configured(control: ConfigSpec, candidate: Candidate) -> ConfigSpec:
+    programs = tuple(
+        Filter(layer.program, sum(FLAGS.get(flag, 0) for flag in layer.flags) & ~1) for layer in candidate.seccomp
+    )
+    own = any(isinstance(layer, NoNewPrivsLayer) for layer in candidate.layers)
+    return ConfigSpec(control.uid, control.gid, control.capabilities, control.no_new_privs or own, programs)
+
+
+def _park(pool: Pool, config: ConfigSpec, candidate: Candidate | None) -> tuple[ParkedStatus, str]:
+    """The status of a parked subject, and for a candidate what reading its filters back showed."""
+    sandbox = pool.first
+    status = sandbox.park(pool.config_number(config))
+    try:
+        if status.step is not Step.NONE or candidate is None:
+            return status, ""
+        host = sandbox.host_pid(status.pid)
+        return status, _read_back(host, candidate)
+    finally:
+        sandbox.release()
+
+
+def _read_back(pid: int | None, candidate: Candidate) -> str:
+    if os.geteuid() != 0:
+        return "not permitted: needs CAP_SYS_ADMIN in the initial user namespace"
+    if pid is None:
+        return "the subject was not found in /proc"
+    try:
+        loaded = read_back(runner_path(), pid)
+    except OSError as error:
+        return f"not permitted: {error.strerror}"
+    # Filters that were there before us are older, and so come first.
+    own = loaded[len(loaded) - len(candidate.seccomp) :] if candidate.seccomp else []
+    same = all(a == b.program for a, b in zip(own, candidate.seccomp, strict=False)) and len(own) == len(candidate.seccomp)
+    return "identical" if same else "different"
+
+
+def _fields(text: str) -> dict[str, str]:
+    pairs = (line.partition(":") for line in text.splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def _ground_truth(control: dict[str, str], status: dict[str, str], back: str) -> GroundTruth:
+    before, after = _number(control.get("Seccomp_filters")), _number(status.get("Seccomp_filters"))
+    return GroundTruth(
+        seccomp_mode=_number(status.get("Seccomp")),
+        seccomp_filters=None if before is None or after is None else after - before,
+        no_new_privs=status.get("NoNewPrivs") == "1",
+        read_back=back,
+        capabilities={name: status[name] for name in _CAPABILITY_SETS if status.get(name) != control.get(name)},
+    )
+
+
+def _not_in_force(truth: GroundTruth, filters: int, no_new_privs: bool) -> str:
+    if truth.seccomp_filters is not None and truth.seccomp_filters != filters:
+        return f"the kernel counts {truth.seccomp_filters} filters of this candidate, not {filters}"
+    if filters and truth.seccomp_mode != 2:
+        return f"/proc/PID/status says Seccomp: {truth.seccomp_mode}"
+    if no_new_privs and not truth.no_new_privs:
+        return "no_new_privs is not set"
+    if truth.read_back == "different":
+        return "the filter that the kernel holds is not the one that was loaded"
+    return ""
+
+

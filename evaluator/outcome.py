@@ -1,0 +1,304 @@
+"""From what two arms showed to an outcome, with the evidence for it.
+
+The order of the questions matters, and each answer needs its own evidence: did the control reach
+the effect; is every layer in force; did the mitigated arm reach the effect; do the simulator and
+the kernel agree; which call was stopped.  Whatever is left is not a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attacks.effects import Grade
+from attacks.family import Technique, Variant
+from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_decisive
+from attacks.text import program_text
+from evaluator import predict
+from evaluator.records import StepRecord, StoppedAt, TrialRecord
+from evaluator.trial import already, grade
+from evaluator.verdict import Outcome
+from evaluator.wire import Record, RecordState, Result
+from mitigations.bpf import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both arms of one variant; an arm is a message where the harness failed."""
+
+    variant: Variant
+    control: Result | str
+    mitigated: tuple[Result | str, ...]
+    """One for each repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is the same for all trials of a candidate."""
+
+    filters: tuple[Filter, ...]
+    layers_missing: str
+    """Why the candidate is not in force as a whole; empty if it is."""
+    no_new_privs: bool
+    """Whether the mitigated arm must have it."""
+    syscall_insn: int
+
+
+def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
+    """The record of one variant; ``unmet`` is the probed need that this machine or posture lacks."""
+    variant = pair.variant
+    if isinstance(pair.control, str):
+        return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {pair.control}")
+    achieved = grade(variant.effect, pair.control)
+    if variant.negative:
+        return _negative(pair, terms, achieved)
+    not_ready = already(variant.effect, pair.control.before)
+    if not_ready:
+        return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {not_ready}")
+    if achieved is None:
+        cause = unmet or lacking(variant, pair.control)
+        outcome = Outcome.UNSUPPORTED if cause else Outcome.HARNESS_ERROR
+        return _record(pair, terms, outcome, reason=cause or _why_no_effect(variant, pair.control))
+    outcomes = [_one(variant, achieved, arm, pair.control, terms) for arm in pair.mitigated]
+    chosen = _choose(outcomes)
+    outcome, reason, stopped = outcomes[chosen]
+    return _record(
+        pair,
+        terms,
+        outcome,
+        reason=reason,
+        stopped=stopped,
+        shown=chosen,
+        agree=len({one[0] for one in outcomes}) == 1,
+    )
+
+
+_Single = tuple[Outcome, str | None, StoppedAt | None]
+_STRONGEST = (
+    Outcome.NOT_ENFORCED,
+    Outcome.BYPASSED,
+    Outcome.DISAGREEMENT,
+    Outcome.HARNESS_ERROR,
+    Outcome.INEFFECTIVE,
+    Outcome.BLOCKED,
+)
+
+
+def _choose(outcomes: Sequence[_Single]) -> int:
+    """One success is a bypass; a block needs every repeat."""
+    ranks = [_STRONGEST.index(outcome) for outcome, _, _ in outcomes]
+    return ranks.index(min(ranks))
+
+
+def _one(variant: Variant, achieved: Grade, arm: Result | str, control: Result, terms: Terms) -> _Single:
+    if terms.layers_missing:
+        return Outcome.NOT_ENFORCED, terms.layers_missing, None
+    if isinstance(arm, str):
+        return Outcome.HARNESS_ERROR, arm, None
+    missing = _missing(arm, control, terms)
+    if missing:
+        return Outcome.NOT_ENFORCED, missing, None
+    not_ready = already(variant.effect, arm.before)
+    if not_ready:
+        return Outcome.HARNESS_ERROR, not_ready, None
+    reached = grade(variant.effect, arm)
+    if reached is Grade.EXACT or reached is achieved:
+        return Outcome.BYPASSED, None, None
+    calls = predict.judged(variant.program, arm, terms.filters, terms.syscall_insn)
+    inside = predict.bodies(variant.program)
+    for one in calls:
+        found = predict.contradiction(one, arm.records[one.slot], arm, in_body=one.slot in inside)
+        if found:
+            return Outcome.DISAGREEMENT, found, None
+    for one in calls:
+        if not one.decision.allows:
+            return Outcome.BLOCKED, None, _stopped(one)
+    if arm.timed_out:
+        return Outcome.INEFFECTIVE, "every call was allowed, but the effect did not come in time", None
+    return Outcome.INEFFECTIVE, "every call was allowed, but the effect did not come", None
+
+
+def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
+    """The layer that this very subject was not under, by its /proc/PID/status."""
+    if not arm.truth.known or not control.truth.known:
+        return "the subject's /proc/PID/status could not be read"
+    wanted = control.truth.filters + len(terms.filters)
+    if arm.truth.filters != wanted:
+        return f"{arm.truth.filters} seccomp filters are in force, not {wanted}"
+    if terms.filters and arm.truth.seccomp != 2:
+        return f"/proc/PID/status says Seccomp: {arm.truth.seccomp}"
+    if terms.no_new_privs and not arm.truth.no_new_privs:
+        return "no_new_privs is not set"
+    return None
+
+
+def _stopped(one: predict.Judged) -> StoppedAt:
+    return StoppedAt(one.op.name, one.op.abi.value, predict.answer(one.decision), one.op.decisive)
+
+
+def lacking(variant: Variant, control: Result) -> str | None:
+    """What the control's own trace shows to be missing here: a call or an entry instruction."""
+    for slot, op in enumerate(op for _, op in variant.program.flatten()):
+        if not isinstance(op, Syscall):
+            continue
+        record = control.records[slot]
+        if record.state is RecordState.DONE and record.error == 38:
+            return f"kernel: {_called(op)} answers ENOSYS without the candidate"
+        died = record.state is RecordState.STARTED and control.signal in (4, 7, 11)
+        if died and op.entry in (Entry.SYSENTER, Entry.FAR_INT80):
+            return f"architecture: {op.entry.value} from 64-bit code ends in signal {control.signal} on this machine"
+    return None
+
+
+def _called(op: Syscall) -> str:
+    return op.name if op.abi is Abi.X86_64 else f"{op.abi.value}:{op.name}"
+
+
+def _why_no_effect(variant: Variant, control: Result) -> str:
+    for slot, op in enumerate(op for _, op in variant.program.flatten()):
+        record = control.records[slot]
+        if isinstance(op, Syscall) and record.error and not op.may_fail:
+            return f"no effect in the control arm: {_called(op)} answered {predict.errno_name(record.error)}"
+        if record.state is RecordState.STARTED:
+            return f"no effect in the control arm: it died in operation {slot} (status {control.wait_status:#x})"
+        if record.state in (RecordState.MISMATCH, RecordState.TIMEOUT):
+            return f"no effect in the control arm: operation {slot} ended in {record.state.name.lower()}"
+    return f"no effect in the control arm (status {control.wait_status:#x})"
+
+
+def _negative(pair: Pair, terms: Terms, achieved: Grade | None) -> TrialRecord:
+    if achieved is None:
+        return _record(pair, terms, Outcome.UNSUPPORTED, reason="negative control: no effect, as it must be")
+    return _record(pair, terms, Outcome.HARNESS_ERROR, reason="negative control: it reached the effect")
+
+
+# ------------------------------------------------------------------------------------- records
+
+
+def _record(
+    pair: Pair,
+    terms: Terms,
+    outcome: Outcome,
+    *,
+    reason: str | None,
+    stopped: StoppedAt | None = None,
+    shown: int = 0,
+    agree: bool = True,
+) -> TrialRecord:
+    variant = pair.variant
+    control = None if isinstance(pair.control, str) else pair.control
+    arm = pair.mitigated[shown] if shown < len(pair.mitigated) else None
+    mitigated = arm if isinstance(arm, Result) else None
+    decisive = next((op for _, op in variant.program.flatten() if is_decisive(op)), None)
+    runs = [one for one in pair.mitigated if isinstance(one, Result)]
+    return TrialRecord(
+        variant=variant.id,
+        family=variant.family,
+        title=_title(variant.program),
+        technique=variant.technique,
+        assumption=variant.assumption,
+        grade=variant.grade,
+        outcome=outcome,
+        control_effect=grade(variant.effect, control) if control else None,
+        mitigated_effect=grade(variant.effect, mitigated) if mitigated else None,
+        predicted=predict.predicted(variant.program, terms.filters, control, terms.syscall_insn),
+        route=route(variant.program, control, terms),
+        stopped_at=stopped,
+        prerequisite_only=stopped is not None and not stopped.decisive,
+        reason=reason,
+        agree=agree,
+        repeats=max(1, len(pair.mitigated)),
+        latency_us=runs[0].latency_us if runs else 0,
+        native=isinstance(decisive, Syscall) and decisive.abi is Abi.X86_64 and variant.technique is not Technique.X32_ABI,
+        negative=variant.negative,
+        beyond_seccomp=variant.beyond_seccomp,
+        reachable_elsewhere=outcome is Outcome.UNSUPPORTED and not variant.negative and _reachable(variant.program, terms),
+        why=variant.why,
+        references=variant.references,
+        steps=steps(variant.program, control, mitigated, terms),
+    )
+
+
+def _title(program: Program) -> str:
+    lines = program_text(program)
+    for line in lines:
+        if line.decisive:
+            return line.text
+    return lines[-1].text if lines else ""
+
+
+def route(program: Program, control: Result | None, terms: Terms) -> str:
+    """What these filters can tell apart: ABI, decisive call, region of its arguments, other denials.
+
+    Two variants with equal routes are one way to these filters.
+    """
+    denied: list[str] = []
+    decisive = "none"
+    for slot, op in predict.attack_ops(program):
+        if isinstance(op, Store) and op.decisive:
+            decisive = "memory"
+        if not isinstance(op, Syscall):
+            continue
+        reached = control is not None and control.records[slot].state is not RecordState.NOT_REACHED
+        args: Sequence[int | None] = control.records[slot].args if control and reached else [None] * 6
+        decision = predict.decide(op, args, terms.filters, terms.syscall_insn)
+        if op.decisive:
+            region = ",".join(f"{pc}{'+' if taken else '-'}" for pc, taken in decision.region)
+            decisive = f"{op.abi.value}:{op.opcode or op.name}" + (f"[{region}]" if region else "")
+        elif not decision.allows:
+            name = f"{op.abi.value}:{op.name}"
+            denied += [] if name in denied else [name]
+    return " ".join([decisive, *(f"after {name}" for name in denied)])
+
+
+def _reachable(program: Program, terms: Terms) -> bool:
+    """Whether the filters would let the decisive call pass where a kernel has it."""
+    return predict.predicted(program, terms.filters, None, terms.syscall_insn) == "BYPASSED"
+
+
+def steps(program: Program, control: Result | None, mitigated: Result | None, terms: Terms) -> tuple[StepRecord, ...]:
+    """The program operation by operation, with what each arm got."""
+    found: list[StepRecord] = []
+    flat = program.flatten()
+    for line in program_text(program):
+        section, op = flat[line.slot]
+        left = control.records[line.slot] if control else None
+        right = mitigated.records[line.slot] if mitigated else None
+        answer = None
+        if isinstance(op, Syscall) and section == "attack":
+            ran = right if right is not None and right.state is not RecordState.NOT_REACHED else left
+            if ran is not None and ran.state is not RecordState.NOT_REACHED:
+                answer = predict.decide(op, ran.args, terms.filters, terms.syscall_insn).text
+        found.append(
+            StepRecord(
+                slot=line.slot,
+                section=section,
+                text=line.text,
+                abi=op.abi.value if isinstance(op, Syscall) else "",
+                decisive=is_decisive(op),
+                control=_shown(op, left, control),
+                mitigated=_shown(op, right, mitigated),
+                filter=answer,
+            )
+        )
+    return tuple(found)
+
+
+def _shown(op: Operation, record: Record | None, result: Result | None) -> str | None:
+    if record is None or result is None or record.state is RecordState.NOT_REACHED:
+        return None
+    if record.state is RecordState.STARTED:
+        return _unfinished(op, result)
+    if record.state is not RecordState.DONE:
+        return record.state.name.lower()
+    if isinstance(op, Syscall) and record.error:
+        return f"-1 {predict.errno_name(record.error)}"
+    return str(record.result) if record.result < 1 << 20 else hex(record.result)
+
+
+def _unfinished(op: Operation, result: Result) -> str:
+    if result.signal == predict.SIGSYS:
+        return "killed by SIGSYS"
+    if isinstance(op, Syscall) and op.name in ("execve", "execveat", "exit", "exit_group"):
+        return "does not return"
+    return f"killed by signal {result.signal}" if result.signal else "did not return"

@@ -1,0 +1,151 @@
+"""Warm runners, and arms spread over them.
+
+A runner that dies or hangs costs the arm it was busy with; it is replaced, and the others go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from evaluator.errors import HarnessError
+from evaluator.sandbox import Sandbox, runner_path
+from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
+
+_CHUNK = 16
+_PROGRAMS = 8192
+_CONFIGS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One arm of one trial; ``victim`` is the configuration of a process beside the subject."""
+
+    program: ProgramSpec
+    config: ConfigSpec
+    victim: ConfigSpec
+    timeout_us: int
+    flags: RunFlag = RunFlag.NONE
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One runner and what it has been told."""
+
+    sandbox: Sandbox
+    programs: dict[int, ProgramSpec] = field(default_factory=dict[int, ProgramSpec])
+    configs: dict[int, ConfigSpec] = field(default_factory=dict[int, ConfigSpec])
+
+
+class Pool:
+    """``jobs`` runners.  Use as a context manager."""
+
+    def __init__(self, jobs: int) -> None:
+        self._path = runner_path()
+        self._numbers: dict[int, int] = {}
+        self._kept: list[ProgramSpec] = []
+        self._configs: dict[ConfigSpec, int] = {}
+        self._lock = threading.Lock()
+        self._workers: list[_Worker] = []
+        self._executor = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="runner")
+        try:
+            for _ in range(max(1, jobs)):
+                self._workers.append(_Worker(Sandbox(self._path)))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every runner, and with it all that it started."""
+        for worker in self._workers:
+            worker.sandbox.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def first(self) -> Sandbox:
+        return self._workers[0].sandbox
+
+    def config_number(self, spec: ConfigSpec, sandbox_index: int = 0) -> int:
+        """The number under which a runner knows a configuration, told to it now if need be."""
+        return self._tell_config(self._workers[sandbox_index], spec)
+
+    def run(self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None) -> list[Result | str]:
+        """All arms, in order; a message stands where the runner was lost on that very arm."""
+        results: list[Result | str] = ["not run"] * len(arms)
+        queue = deque(range(len(arms)))
+        futures = [self._executor.submit(self._work, worker, arms, queue, results, done) for worker in self._workers]
+        for future in futures:
+            future.result()
+        return results
+
+    def _work(
+        self,
+        worker: _Worker,
+        arms: Sequence[Arm],
+        queue: deque[int],
+        results: list[Result | str],
+        done: Callable[[int], None],
+    ) -> None:
+        while True:
+            with self._lock:
+                chunk = [queue.popleft() for _ in range(min(_CHUNK, len(queue)))]
+            if not chunk:
+                return
+            finished = 0
+            try:
+                for result in worker.sandbox.run([self._request(worker, i, arms[i]) for i in chunk]):
+                    index = chunk[finished]
+                    results[index] = result if result.ok else result.trouble
+                    finished += 1
+            except HarnessError as error:
+                results[chunk[finished]] = str(error)
+                with self._lock:
+                    queue.extend(chunk[finished + 1 :])
+                finished += 1
+                self._replace(worker)
+            done(finished)
+
+    def _replace(self, worker: _Worker) -> None:
+        worker.sandbox.close()
+        worker.sandbox = Sandbox(self._path)
+        worker.programs.clear()
+        worker.configs.clear()
+
+    def _request(self, worker: _Worker, tag: int, arm: Arm) -> Request:
+        return Request(
+            tag=tag,
+            program=self._tell_program(worker, arm.program),
+            config=self._tell_config(worker, arm.config),
+            victim_config=self._tell_config(worker, arm.victim),
+            timeout_us=arm.timeout_us,
+            flags=arm.flags,
+        )
+
+    def _tell_program(self, worker: _Worker, spec: ProgramSpec) -> int:
+        with self._lock:
+            if id(spec) not in self._numbers:
+                self._numbers[id(spec)] = len(self._kept) % _PROGRAMS
+                self._kept.append(spec)  # alive, so that its id stays its own
+            number = self._numbers[id(spec)]
+        if worker.programs.get(number) is not spec:
+            worker.sandbox.define_program(number, spec)
+            worker.programs[number] = spec
+        return number
+
+    def _tell_config(self, worker: _Worker, spec: ConfigSpec) -> int:
+        with self._lock:
+            number = self._configs.setdefault(spec, len(self._configs)) % _CONFIGS
+        if worker.configs.get(number) != spec:
+            worker.sandbox.define_config(number, spec)
+            worker.configs[number] = spec
+        return number

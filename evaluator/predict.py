@@ -1,0 +1,169 @@
+"""What the filters say of a program's calls: before the run, and on the arguments that really ran."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attacks.program import Abi, Add, Addr, Const, Entry, Env, Operation, Print, Program, Slot, Syscall, Value, is_decisive
+from evaluator.wire import Record, RecordState, Result, call_number
+from mitigations import x86_64
+from mitigations.bpf import Decision, Filter, decide_stack
+from mitigations.classic import Action
+
+SIGSYS = 31
+ARENA = 0x10000000
+"""Where runner.c maps the arena."""
+DEPENDS = "DEPENDS"
+_KILLS = (Action.KILL_PROCESS, Action.KILL_THREAD, Action.TRAP)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A call of the attack with the filters' decision on it."""
+
+    slot: int
+    op: Syscall
+    decision: Decision
+
+
+def decide(op: Syscall, args: Sequence[int | None], filters: Sequence[Filter], insn: int = 0) -> Decision:
+    """The decision on one call; ``None`` stands for an argument that is not known."""
+    nr = call_number(op, x86_64.number)
+    padded = [*args, *[0] * (6 - len(args))]
+    if op.abi is Abi.I386:
+        low = [None if arg is None else arg & 0xFFFFFFFF for arg in padded]
+        return decide_stack(filters, x86_64.AUDIT_ARCH_I386, nr, low)
+    # A filter sees the address after the instruction.
+    ip = insn + 2 if insn and op.entry is Entry.SYSCALL and not op.body else 0
+    return decide_stack(filters, x86_64.AUDIT_ARCH_X86_64, nr, padded, ip)
+
+
+def attack_ops(program: Program) -> list[tuple[int, Operation]]:
+    """The attack's operations with their slots."""
+    return [(slot, op) for slot, (section, op) in enumerate(program.flatten()) if section == "attack"]
+
+
+def judged(program: Program, result: Result, filters: Sequence[Filter], insn: int) -> list[Judged]:
+    """Every call that the subject says it made, decided on the arguments that it says it used."""
+    return [
+        Judged(slot, op, decide(op, result.records[slot].args, filters, insn))
+        for slot, op in attack_ops(program)
+        if isinstance(op, Syscall) and result.records[slot].state is not RecordState.NOT_REACHED
+    ]
+
+
+def answer(decision: Decision, *, text: bool = True) -> str:
+    """What the program got instead of its call, in words."""
+    match decision.action:
+        case Action.ERRNO:
+            return errno_name(decision.data) if decision.data else "0 (faked)"
+        case Action.TRAP:
+            return "SIGSYS (trapped)"
+        case Action.TRACE:
+            return "ENOSYS (no tracer)"
+        case Action.USER_NOTIF:
+            return "ENOSYS (no listener)"
+        case Action.KILL_PROCESS | Action.KILL_THREAD:
+            return "SIGSYS (killed)"
+        case _:
+            return decision.text if text else ""
+
+
+def errno_name(number: int) -> str:
+    return errno.errorcode.get(number, f"errno {number}")
+
+
+def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool) -> str | None:
+    """How the kernel's answer to a call differs from the simulator's; ``None`` if it does not."""
+    decision = one.decision
+    died = record.state is RecordState.STARTED and result.signal == SIGSYS and not result.timed_out
+    if decision.depends:
+        return f"{one.op.name}: the filter's answer hangs on an unknown word"
+    if decision.action in _KILLS:
+        if record.state is RecordState.STARTED and (in_body or died or one.op.body):
+            return None
+        return f"{one.op.name}: simulated {decision.text}, but the call returned"
+    if died and not in_body:
+        return f"{one.op.name}: simulated {decision.text}, but the kernel killed the subject"
+    if decision.allows or record.state is not RecordState.DONE:
+        return None
+    expected = {Action.ERRNO: min(decision.data, 4095)}.get(decision.action or Action.ERRNO, errno.ENOSYS)
+    got = record.error
+    if got != expected or (not expected and record.result != 0):
+        return f"{one.op.name}: simulated {decision.text}, but the kernel answered {errno_name(got) if got else got}"
+    return None
+
+
+def bodies(program: Program) -> frozenset[int]:
+    """Slots of operations inside children and threads."""
+    inside: set[int] = set()
+    for slot, op in enumerate(op for _, op in program.flatten()):
+        if isinstance(op, Syscall) and op.body:
+            inside.update(range(slot + 1, slot + 1 + _length(op)))
+    return frozenset(inside)
+
+
+def _length(op: Syscall) -> int:
+    return sum(1 + (_length(inner) if isinstance(inner, Syscall) else 0) for inner in op.body)
+
+
+def predicted(program: Program, filters: Sequence[Filter], control: Result | None, insn: int) -> str:
+    """``BLOCKED``, ``BYPASSED`` or ``DEPENDS``: the filters on the control's arguments.
+
+    What a denied call would have returned is known (its errno, or the faked 0); what hangs on it
+    further on is unknown, and so is every result if there is no control.
+    """
+    known: dict[int, int | None] = {}
+    uncertain = False
+    layout = program.layout()
+    for slot, op in attack_ops(program):
+        if not isinstance(op, Syscall):
+            if isinstance(op, Add) and any(_unknown(value, known) for value in (op.a, op.b)):
+                known[slot] = None
+            if isinstance(op, Print) and _unknown(op.value, known):
+                uncertain = True
+            if is_decisive(op):
+                return DEPENDS if uncertain else "BYPASSED"
+            continue
+        args = [_argument(value, index, slot, known, layout, control) for index, value in enumerate(op.args)]
+        decision = decide(op, args, filters, insn)
+        if decision.depends:
+            return DEPENDS
+        if not decision.allows:
+            if op.decisive or decision.action in _KILLS:
+                return "BLOCKED"
+            failed = decision.action is not Action.ERRNO or decision.data > 0
+            if failed and not op.may_fail:
+                return "BLOCKED"
+            known[slot] = None if failed else 0
+            uncertain = True
+        if op.decisive:
+            return DEPENDS if uncertain else "BYPASSED"
+    return DEPENDS if uncertain else "BYPASSED"
+
+
+def _unknown(value: Value, known: dict[int, int | None]) -> bool:
+    return isinstance(value, Slot) and value.index in known
+
+
+def _argument(
+    value: Value,
+    index: int,
+    slot: int,
+    known: dict[int, int | None],
+    layout: Sequence[int],
+    control: Result | None,
+) -> int | None:
+    match value:
+        case Const():
+            return value.value & ((1 << 64) - 1)
+        case Addr():
+            return ARENA + layout[value.blob] + value.offset
+        case Slot() if value.index in known:
+            return known[value.index]
+        case Slot() | Env():
+            if control is None or control.records[slot].state is RecordState.NOT_REACHED:
+                return None
+            return control.records[slot].args[index]

@@ -1,0 +1,176 @@
+"""Honest programs under a candidate: the four parts of starting, and the workloads."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import json
+import os
+import signal
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from attacks.effects import Object, ObjectKind
+from attacks.program import Addr, Blob, Const, Operation, Program, Slot, Store, Syscall
+from evaluator.enforcement import Applied
+from evaluator.pool import Arm, Pool
+from evaluator.records import Starts, WorkloadRecord
+from evaluator.wire import ConfigSpec, ProgramFlag, ProgramSpec, Result
+from evaluator.workloads import Program as WorkloadProgram
+from evaluator.workloads import Workload, workload
+from mitigations import x86_64
+from mitigations.bpf import Filter, decide_stack
+from mitigations.candidate import Attachment, Candidate
+from mitigations.classic import Action
+
+_STATIC = "/work/w/static-entry"
+_DYNAMIC = Workload(
+    name="dynamic-entry",
+    title="A dynamically linked program starts and exits",
+    program=WorkloadProgram.SYSTEM,
+    argv=("/bin/true",),
+    needs=("/bin/true",),
+)
+
+
+def static_entry() -> bytes:
+    """A static ELF of a few bytes: exit_group(0), else exit(0)."""
+    code = bytes.fromhex("31ff b8e7000000 0f05 31ff b83c000000 0f05 0f0b".replace(" ", ""))
+    base, size = 0x400000, 64 + 56
+    ident = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)
+    header = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, base + size, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    total = size + len(code)
+    segment = struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, total, total, 4096)
+    return ident + header + segment + code
+
+
+def of(pool: Pool, candidate: Candidate, applied: Applied) -> Starts:
+    """What of a container's start works under the candidate."""
+    if not applied.loads:
+        return Starts(loads=False, reason=applied.enforcement.reason)
+    runtime, reason = True, ""
+    if candidate.attachment is Attachment.RUNTIME and candidate.seccomp:
+        runtime, reason = _runtime(candidate.runtime_model, applied)
+    entries = workloads(pool, (workload("static-entry"), _DYNAMIC), applied, 5.0)
+    tried = [one.works if one.works_in_control else None for one in entries]
+    if not reason:
+        reason = next((f"{one.title}: {one.reason}" for one in entries if one.reason and not one.works), "")
+    return Starts(loads=True, runtime=runtime, static=tried[0], dynamic=tried[1], reason=reason)
+
+
+@functools.cache
+def _startup_calls() -> dict[str, Any]:
+    text = importlib.resources.files("mitigations").joinpath("data/startup-calls.json").read_text()
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _runtime(model: str, applied: Applied) -> tuple[bool | None, str]:
+    """Whether the runtime's own calls between load and exec pass; simulated on recorded calls.
+
+    A call whose refusal the recorded runtime survived matters only if it is answered by a kill.
+    """
+    recorded = _startup_calls().get(model.partition("/")[0])
+    if recorded is None:
+        return None, f"no start of {model or 'this runtime'} was recorded"
+    case = "nnp" if applied.config.no_new_privs else "no-nnp"
+    for call in recorded[case]["always"]:
+        stopped = _stopped(call, applied.filters)
+        if stopped:
+            return False, f"{model.partition('/')[0]} cannot finish: {call['name']} answers {stopped}"
+    return True, ""
+
+
+def _stopped(call: dict[str, Any], filters: Sequence[Filter]) -> str:
+    decision = decide_stack(filters, x86_64.AUDIT_ARCH_X86_64, call["nr"], call["args"])
+    if decision.depends or decision.allows:
+        return ""
+    survivable = decision.action in (Action.ERRNO, Action.TRACE, Action.USER_NOTIF) and not call["needed"]
+    return "" if survivable else decision.text
+
+
+def workloads(pool: Pool, wanted: Sequence[Workload], applied: Applied, timeout_s: float) -> tuple[WorkloadRecord, ...]:
+    """Each workload in both arms, exec'ed under the candidate as a container's entry point is."""
+    present = [one for one in wanted if all(os.path.exists(path) for path in one.needs)]
+    wait = int(max(timeout_s, 5.0) * 1e6)
+    specs = [_spec(one) for one in present]
+    configs: list[ConfigSpec] = [applied.control, applied.config] if applied.loads else [applied.control]
+    arms = [Arm(spec, config, applied.control, wait) for spec in specs for config in configs]
+    results = iter(pool.run(arms))
+    records: list[WorkloadRecord] = []
+    for one in wanted:
+        if one not in present:
+            missing = next(path for path in one.needs if not os.path.exists(path))
+            records.append(WorkloadRecord(one.name, one.title, works=False, works_in_control=False, reason=f"not here: {missing}"))
+            continue
+        control, mitigated = next(results), next(results) if applied.loads else "the candidate does not load"
+        records.append(_workload_record(one, control, mitigated))
+    return tuple(records)
+
+
+def _workload_record(one: Workload, control: Result | str, mitigated: Result | str) -> WorkloadRecord:
+    fine = _trouble(one, control)
+    broken = _trouble(one, mitigated)
+    output = "" if isinstance(mitigated, str) else mitigated.collected.decode(errors="replace")
+    return WorkloadRecord(
+        workload=one.name,
+        title=one.title,
+        works=not broken,
+        works_in_control=not fine,
+        reason=f"control arm: {fine}" if fine else broken or None,
+        output=output[-2000:],
+    )
+
+
+def _trouble(one: Workload, result: Result | str) -> str:
+    """Why a run does not count as working; empty if it does."""
+    if isinstance(result, str):
+        return result
+    if result.timed_out:
+        return "it did not end in time"
+    if result.signal:
+        return f"it was killed by {signal.Signals(result.signal).name}"
+    output = result.collected.decode(errors="replace")
+    execve = result.records[-1]
+    if execve.error:
+        return f"execve answered {os.strerror(execve.error)}"
+    if result.wait_status:
+        said = output.strip().splitlines()[-1:] or [""]
+        return f"it exited with {result.wait_status >> 8 & 0xFF}" + (f": {said[0]}" if said[0] else "")
+    return "" if output == one.stdout else "it printed something else than it should"
+
+
+def _spec(one: Workload) -> ProgramSpec:
+    argv = (_STATIC, *one.argv[1:]) if one.program is WorkloadProgram.STATIC_ENTRY else one.argv
+    objects = [Object(ObjectKind.DIRECTORY, "d", 0o755), Object(ObjectKind.DIRECTORY, "w", 0o755)]
+    if one.program is WorkloadProgram.STATIC_ENTRY:
+        objects.append(Object(ObjectKind.FILE, "w/static-entry", 0o755, static_entry()))
+    return ProgramSpec(
+        program=_execve(argv, one.env),
+        objects=tuple(objects),
+        flags=ProgramFlag.SWEEP | ProgramFlag.COLLECT,
+        collect="out",
+    )
+
+
+def _execve(argv: Sequence[str], env: dict[str, str] | Any) -> Program:
+    """Output to a file, own directory, both before the filter; then execve under it."""
+    texts = [*argv, *(f"{name}={value}" for name, value in env.items())]
+    blobs = [Blob(text.encode() + b"\0", len(text.encode()) + 1, 1, text[:20]) for text in ("out", "w", *texts)]
+    vector = len(blobs)
+    pointers = [index + 2 for index in range(len(texts))]
+    blobs.append(Blob(b"", 8 * (len(texts) + 2), 8, "argv"))
+    flags = 0o1 | 0o100 | 0o1000  # O_WRONLY|O_CREAT|O_TRUNC
+    setup: list[Operation] = [
+        Syscall("openat", (Const(-100, "AT_FDCWD"), Addr(0), Const(flags), Const(0o644))),
+        Syscall("dup2", (Slot(0), Const(1))),
+        Syscall("dup2", (Slot(0), Const(2))),
+        Syscall("close", (Slot(0),)),
+        Syscall("chdir", (Addr(1),)),
+    ]
+    for index, blob in enumerate(pointers):
+        gap = index >= len(argv)  # a null ends argv
+        setup.append(Store(Addr(vector), 8 * (index + gap), 8, Addr(blob)))
+    execve = Syscall("execve", (Addr(pointers[0]), Addr(vector), Addr(vector, 8 * (len(argv) + 1))), decisive=True)
+    return Program(blobs=tuple(blobs), setup=tuple(setup), attack=(execve,))

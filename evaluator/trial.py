@@ -1,0 +1,176 @@
+"""One arm of one trial: what the runner needs of a variant, and the grade of what the judge saw."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+
+from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
+from attacks.family import Assumption, Fresh, Variant
+from attacks.probe import PROBE_MAGIC, probe_elf
+from attacks.program import Call, Program, Syscall, is_decisive
+from evaluator.wire import Facts, ProgramFlag, ProgramSpec, Result
+
+# What can make a process: afterwards init sweeps the pid namespace until nobody is left.
+_SPAWNING = frozenset({"clone", "clone3", "fork", "vfork", "execve", "execveat", "ptrace"})
+_CLONE_NEW = {Fresh.MOUNT: 0x20000, Fresh.UTS: 0x4000000, Fresh.IPC: 0x8000000, Fresh.NET: 0x40000000}
+_DT_REG = 8
+_WATCH = {
+    EffectKind.PROCESS: ProgramFlag.WATCH_PROCESS,
+    EffectKind.EXECUTED: ProgramFlag.WATCH_EXEC,
+}
+
+
+def program_spec(variant: Variant) -> ProgramSpec:
+    """The variant as the runner gets it."""
+    return ProgramSpec(
+        program=variant.program,
+        objects=tuple(_filled(one) for one in variant.objects),
+        parent=variant.effect.parent,
+        name=variant.effect.name,
+        flags=_flags(variant),
+        fresh=sum(_CLONE_NEW[one] for one in variant.fresh),
+        magic=PROBE_MAGIC,
+    )
+
+
+def _filled(one: Object) -> Object:
+    match one.kind:
+        case ObjectKind.PROBE:
+            return replace(one, content=probe_elf(64))
+        case ObjectKind.PROBE32:
+            return replace(one, content=probe_elf(32))
+        case _:
+            return one
+
+
+def _flags(variant: Variant) -> ProgramFlag:
+    flags = _WATCH.get(variant.effect.kind, ProgramFlag(0))
+    if may_spawn(variant.program):
+        flags |= ProgramFlag.SWEEP
+    if variant.effect.kind is EffectKind.EXECUTED and variant.grade is Grade.EQUIVALENT:
+        flags |= ProgramFlag.WATCH_MAPPED
+    if variant.core_file:
+        flags |= ProgramFlag.CORE
+    if variant.no_new_privs:
+        flags |= ProgramFlag.NO_NEW_PRIVS
+    if variant.assumption is Assumption.UNFILTERED_THREAD:
+        flags |= ProgramFlag.OWN_LOAD
+    if variant.program.needs_victim:
+        flags |= ProgramFlag.VICTIM
+    return flags
+
+
+def may_spawn(program: Program) -> bool:
+    """Whether a process may be left over: it makes one, execs, steers another, or runs bytes."""
+    return any(
+        isinstance(op, Call) or (isinstance(op, Syscall) and (op.body or op.name in _SPAWNING))
+        for _, op in program.flatten()
+    )
+
+
+def rescue_program(program: Program) -> Program | None:
+    """The program with everything before its decisive operation done in setup.
+
+    ``None`` where there is nothing before it, where the decisive operation is inside a child, or
+    where a victim's operations lie between the two sections (slots would change).
+    """
+    if program.victim:
+        return None
+    for index, op in enumerate(program.attack):
+        if is_decisive(op):
+            if not index:
+                return None
+            setup, attack = program.attack[:index], program.attack[index:]
+            return replace(program, setup=program.setup + setup, attack=attack)
+    return None
+
+
+def already(effect: Effect, before: Facts) -> str | None:
+    """Why the world was not ready: the effect was there before, or what it acts on was not."""
+    match effect.kind:
+        case EffectKind.DIRECTORY:
+            there = before.path.error == 0 and stat.S_ISDIR(before.path.mode)
+            return "the directory was there before" if there else None
+        case EffectKind.DELETED:
+            return "the file was not there" if before.held.error else None
+        case EffectKind.MODE:
+            if before.held.error:
+                return "the file was not there"
+            return "the mode was set before" if _has(before.held.mode, effect.bits) else None
+        case _:
+            return None
+
+
+def grade(effect: Effect, result: Result) -> Grade | None:
+    """What the judge saw from outside, compared with before; ``None``: the effect is not there."""
+    before, after = result.before, result.after
+    match effect.kind:
+        case EffectKind.DIRECTORY:
+            return _directory(before, after)
+        case EffectKind.FILE:
+            return _file(before, after)
+        case EffectKind.OBJECT:
+            return _object(effect, before, after)
+        case EffectKind.DELETED:
+            return _deleted(before, after)
+        case EffectKind.MODE:
+            return _mode(effect, after)
+        case EffectKind.EXECUTED:
+            mapped = Grade.EQUIVALENT if result.saw_mapped else None
+            return Grade.EXACT if result.saw_exec else mapped
+        case EffectKind.PROCESS:
+            return Grade.EXACT if result.saw_process else None
+
+
+def _directory(before: Facts, after: Facts) -> Grade | None:
+    new = after.path.ino > before.watermark and after.path.ino == after.by_fd.ino
+    if after.path.error == 0 and stat.S_ISDIR(after.path.mode) and new:
+        return Grade.EXACT
+    moved = (after.followed.ino, after.followed.dev) != (before.followed.ino, before.followed.dev)
+    if after.followed.error == 0 and stat.S_ISDIR(after.followed.mode) and moved:
+        return Grade.EQUIVALENT
+    return None
+
+
+def _file(before: Facts, after: Facts) -> Grade | None:
+    old = {name.name for name in before.names}
+    if any(one.type == _DT_REG and one.ino > before.watermark for one in after.names):
+        return Grade.EXACT
+    if any(one.type == _DT_REG and one.name not in old for one in after.names):
+        return Grade.EQUIVALENT
+    moved = (after.followed.ino, after.followed.dev) != (before.followed.ino, before.followed.dev)
+    if after.followed.error == 0 and stat.S_ISREG(after.followed.mode) and moved:
+        return Grade.EQUIVALENT
+    return None
+
+
+def _object(effect: Effect, before: Facts, after: Facts) -> Grade | None:
+    old = {name.name for name in before.names}
+    new = [name for name in after.names if name.name not in old]
+    if any(one.ino > before.watermark for one in new):
+        return Grade.EXACT
+    linked = after.by_fd.error == 0 and after.by_fd.nlink > 1 and not stat.S_ISDIR(after.by_fd.mode)
+    if linked and any(one.name == effect.name for one in new):
+        return Grade.EXACT
+    moved = (after.path.ino, after.path.dev) != (before.path.ino, before.path.dev)
+    return Grade.EQUIVALENT if new or (after.path.error == 0 and moved) else None
+
+
+def _deleted(before: Facts, after: Facts) -> Grade | None:
+    if after.held.error == 0 and after.held.nlink == 0:
+        return Grade.EXACT
+    gone = after.path.error != 0
+    moved = (after.path.ino, after.path.dev) != (before.path.ino, before.path.dev)
+    return Grade.EQUIVALENT if gone or moved else None
+
+
+def _mode(effect: Effect, after: Facts) -> Grade | None:
+    if after.held.error == 0 and _has(after.held.mode, effect.bits):
+        return Grade.EXACT
+    followed = after.followed.error == 0 and _has(after.followed.mode, effect.bits)
+    return Grade.EQUIVALENT if followed else None
+
+
+def _has(mode: int, bits: int) -> bool:
+    return mode & bits == bits
