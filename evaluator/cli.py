@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -283,7 +282,7 @@ def _evaluate(request: Request) -> int:
 
     started = time.time()
     if request.output is not None:
-        _check_output(Path(request.output))
+        _check_output(Path(request.output), request.paths)
     planned = plan(request)
     failures = _complain_of_failed(planned)
     if failures == len(planned.candidates) and not request.prints_json:
@@ -305,8 +304,10 @@ def _complain_of_failed(plan: Plan) -> int:
     return len(failures)
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, inputs: Sequence[str]) -> None:
     """Finds out before the run, not after it, that there is nowhere to write."""
+    if path.is_file() and any(Path(one).is_file() and path.samefile(one) for one in inputs):
+        raise InputError(f"{path}: the output would overwrite an input")
     directory = path.parent if path.suffix in FILE_SUFFIXES and not path.is_dir() else path
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: not a directory")
@@ -322,8 +323,8 @@ def _campaign(plan: Plan) -> tuple[list[CandidateResult], int | None]:
 
     results: list[CandidateResult] = []
     try:
-        with progress_bar() as on_progress, closing(run_campaign(plan, on_progress)) as found:
-            results.extend(found)
+        with progress_bar() as on_progress:
+            results.extend(run_campaign(plan, on_progress))
     except KeyboardInterrupt as error:
         complain(f"interrupted: {len(results)} of {len(plan.candidates)} candidates finished")
         return results, TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
@@ -489,7 +490,7 @@ def report(results: str, output: str | None, form: str, as_json: bool) -> None:
     with border():
         stored = load_document(Path(results))
         if output is not None:
-            _check_output(Path(output))
+            _check_output(Path(output), (results,))
             write(stored, Path(output))
     if as_json or form == "json":
         say(json.dumps(stored))

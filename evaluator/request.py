@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
-
-from mitigations.load import load
+from typing import TYPE_CHECKING
 
 from attacks import library
 from attacks.family import Assumption, FamilyInstance
-from evaluator.errors import InputError
+from evaluator.errors import EnvironmentLackError, InputError
 from evaluator.objectives import objective, unknown
 from evaluator.plan import Plan
 from evaluator.posture import posture
@@ -21,7 +20,8 @@ from evaluator.verdict import FailOn
 from evaluator.workloads import WORKLOADS
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
 
-Meaning = Literal["auto", "oci", "docker"]
+if TYPE_CHECKING:
+    from mitigations.load import Meaning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,8 @@ class Request:
 
 def plan(request: Request) -> Plan:
     """What to run; an ``InputError`` where the options make no sense."""
+    if math.isnan(request.timeout):
+        raise InputError("--timeout: nan is no number of seconds")
     _check_known(list(FailOn), request.fail_on, "condition")
     _check_known(list(Assumption), request.assume, "assumption")
     goal = objective(request.objective) if request.objective is not None else None
@@ -104,6 +106,10 @@ def _only(instance: FamilyInstance, frozen: Collection[str]) -> FamilyInstance:
 
 def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
     """All candidates of all paths; what cannot be loaded stays among them as failed."""
+    # Both load libseccomp, which listing attacks does not need.
+    from mitigations.libseccomp import LibseccompMissing
+    from mitigations.load import load
+
     found: list[Candidate | FailedCandidate] = []
     for path in request.paths:
         try:
@@ -115,6 +121,8 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
             )
         except ProfileError as error:
             found.append(FailedCandidate(Path(path).stem or path, path, error))
+        except LibseccompMissing as error:
+            raise EnvironmentLackError(str(error)) from error
     return _with_distinct_names(found)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
 import unicodedata
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -65,27 +66,42 @@ def discard_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _console(*, error: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=error, highlight=False)
-    console.width = min(console.width, WIDEST)
-    return console
-
-
 @contextmanager
 def page() -> Generator[Console]:
     """A console whose text goes to stdout at the end, without spaces at the ends of lines."""
-    console = _console()
-    with console.capture() as captured:
-        yield console
-    say("\n".join(line.rstrip() for line in captured.get().splitlines()))
+    from rich.console import Console
+
+    terminal = Console()
+    # A file of its own: rich flushes stdout where we could not catch that it is full.
+    text = io.TextIOWrapper(io.BytesIO(), encoding=terminal.encoding)
+    console = Console(
+        file=text,
+        width=min(terminal.width, WIDEST),
+        force_terminal=terminal.is_terminal,
+        color_system=_color_system(terminal),
+        no_color=terminal.no_color,
+        highlight=False,
+    )
+    yield console
+    text.flush()
+    text.seek(0)
+    say("\n".join(line.rstrip() for line in text))
+
+
+def _color_system(terminal: Console) -> Literal["standard", "256", "truecolor"] | None:
+    match terminal.color_system:
+        case "standard" | "256" | "truecolor" as system:
+            return system
+        case _:
+            return None
 
 
 @contextmanager
 def progress_bar() -> Generator[Callable[[Progress], None]]:
     """Live on stderr if that is a terminal, and gone at the end."""
-    console = _console(error=True)
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
         yield lambda _: None
         return
