@@ -450,7 +450,7 @@ def rename(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=FIFO_SOURCE)
 def rename_fifo(k: Kernel) -> None:
-    """Moves a node in."""
+    """Moves a node in: rename does not care what it moves."""
     k.rename(k.source(), k.path()).decisive()
 
 

@@ -1,0 +1,220 @@
+"""Promises that every recorded variant keeps, and references to families."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from attacks.effects import Grade
+from attacks.errors import AttackError
+from attacks.family import Assumption, Family, Technique
+from attacks.library import (
+    current_suite,
+    family,
+    find_variant,
+    load_families,
+    parse_reference,
+    suite,
+)
+from attacks.program import ARENA_SIZE, MAX_OPERATIONS, Slot, Syscall, is_decisive, operands
+
+pytestmark = pytest.mark.unit
+
+FAMILIES = sorted(load_families())
+VARIANTS = [v for name in FAMILIES for v in family(name).default.variants]
+
+
+def each(values):
+    return pytest.mark.parametrize("variant", values, ids=lambda v: v.id)
+
+
+def test_the_first_seven_families_are_there():
+    assert {
+        "create-directory",
+        "create-file",
+        "create-filesystem-object",
+        "delete-file",
+        "change-mode",
+        "execute-program",
+        "create-process",
+    } <= set(FAMILIES)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_one_baseline(name):
+    baselines = [v for v in family(name).default.variants if v.technique is Technique.BASELINE]
+    assert len(baselines) == 1
+    assert (baselines[0].assumption, baselines[0].grade) == (Assumption.NONE, Grade.EXACT)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_negative_control(name):
+    assert any(v.negative for v in family(name).default.variants)
+
+
+def test_ids_are_unique():
+    ids = [v.id for v in VARIANTS]
+    assert sorted(set(ids)) == sorted(ids)
+
+
+@each(VARIANTS)
+def test_the_reason_is_a_sentence(variant):
+    assert variant.why.endswith(".")
+    assert len(variant.why) > 20
+
+
+@each(VARIANTS)
+def test_one_decisive_operation_in_the_attack(variant):
+    decisive = [section for section, op in variant.program.flatten() if is_decisive(op)]
+    assert decisive == ["attack"]
+
+
+@each(VARIANTS)
+def test_operands_refer_to_earlier_operations(variant):
+    for index, (_, op) in enumerate(variant.program.flatten()):
+        slots = [value.index for value in operands(op) if isinstance(value, Slot)]
+        assert all(slot < index for slot in slots)
+
+
+@each(VARIANTS)
+def test_programs_are_within_the_limits(variant):
+    assert len(variant.program.flatten()) <= MAX_OPERATIONS
+    assert len(variant.program.arena()) <= ARENA_SIZE
+
+
+@each(VARIANTS)
+def test_paths_stay_where_a_trial_happens(variant):
+    """Absolute paths are procfs, the working directory, or a file that is only executed."""
+    chroots = any(isinstance(op, Syscall) and op.name == "chroot" for op in variant.program.attack)
+    allowed = (b"/proc/", b"/work/", b"/bin/sh\0", b"/lib64/ld-linux-x86-64.so.2\0")
+    for blob in variant.program.blobs:
+        suffix = blob.data in (b"/mem\0", b"/t\0")
+        if blob.data.startswith(b"/") and blob.data != b"/\0" and not suffix and not chroots:
+            assert blob.data.startswith(allowed)
+
+
+@each(VARIANTS)
+def test_what_was_there_before_the_filter_is_an_assumption(variant):
+    if variant.assumption is Assumption.NONE:
+        assert not variant.program.setup
+        assert not variant.program.needs_victim
+
+
+@each(VARIANTS)
+def test_a_rescue_moves_steps_into_setup(variant):
+    if variant.rescue:
+        assert find_variant(variant.rescue).program.setup
+
+
+def test_digests_are_stable():
+    first = {v.id: v.program.digest() for v in VARIANTS}
+    again = {
+        v.id: v.program.digest() for name in FAMILIES for v in family(name).instance().variants
+    }
+    assert again == first
+
+
+def test_digests_differ():
+    digests = [(v.program.digest(), v.family) for v in VARIANTS]
+    repeated = {pair for pair in digests if digests.count(pair) > 1}
+    allowed = {(v.program.digest(), v.family) for v in VARIANTS if v.objects}
+    assert repeated <= allowed
+
+
+def test_the_suite_is_current():
+    differences = suite().differences()
+    assert not differences, "run: python tests/freeze_suite.py"
+
+
+def test_a_suite_names_what_changed():
+    frozen = current_suite()
+    first, second = sorted(frozen.variants)[:2]
+    frozen.variants[first] = "0" * 16
+    del frozen.variants[second]
+    frozen.variants["x/y"] = "1" * 16
+    assert frozen.differences() == sorted([f"{first}: changed", f"{second}: new", "x/y: gone"])
+
+
+def test_parameters_and_target_make_another_instance():
+    instance = parse_reference("change-mode[bits=04000]@/data/")
+    assert instance.label == "change-mode[bits=04000]@/data"
+    assert instance.effect.path == "/data/t"
+    assert instance.baseline.id == "change-mode[bits=04000]@/data/chmod"
+    assert instance.baseline.name == "chmod"
+    assert instance.baseline.objects[0].path == "/data"
+    assert "setxattr-acl" not in [v.name for v in instance.variants]
+
+
+def test_a_default_value_is_not_part_of_the_label():
+    assert parse_reference("change-mode[bits=0o44]").label == "change-mode"
+
+
+@pytest.mark.parametrize("name", [n for n in FAMILIES if family(n).has_target])
+def test_every_family_records_for_a_target(name):
+    instance = parse_reference(f"{name}@/data")
+    assert all(v.effect.parent == "/data" for v in instance.variants)
+
+
+def test_the_default_instance_is_recorded_once():
+    assert parse_reference("create-file") is parse_reference("create-file")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("create-dirctory", "did you mean 'create-directory'?"),
+        ("zzzzzz", "unknown family 'zzzzzz'"),
+        ("", "is not of the form"),
+        ("change-mode[bits]", "'bits' is not of the form"),
+        ("change-mode[bits=x]", "'bits=x' is not of the form"),
+        ("change-mode[depth=1]", "no parameter 'depth' (known: bits)"),
+        ("change-mode[bits=0600]", "0600 is set before"),
+        ("create-file@data", "must be an absolute path"),
+        ("create-file@/a/../b", "must be an absolute path"),
+        ("create-file@/", "below /"),
+        ("create-file[a=1]]", "is not of the form"),
+    ],
+)
+def test_a_bad_reference_is_one_clear_line(reference, message):
+    with pytest.raises(AttackError) as error:
+        parse_reference(reference)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_variant_names_the_nearest():
+    with pytest.raises(AttackError, match="did you mean 'mkdirat'"):
+        find_variant("create-directory/mkdirt")
+
+
+def test_a_broken_recipe_is_reported_with_its_id():
+    broken = Family("broken", "Broken", effect=family("create-file").effect)
+
+    @broken.variant(Technique.BASELINE)
+    def forgets(k):
+        """Marks nothing as decisive."""
+        k.getpid()
+
+    with pytest.raises(AttackError, match="broken/forgets: 0 decisive"):
+        broken.instance()
+
+
+def test_a_recipe_without_a_reason_is_refused():
+    silent = Family("silent", "Silent", effect=family("create-file").effect)
+    with pytest.raises(AttackError, match="silent/quiet"):
+
+        @silent.variant(Technique.BASELINE)
+        def quiet(k):
+            k.getpid().decisive()
+
+
+@pytest.mark.slow
+def test_the_library_loads_fast():
+    code = "from attacks.library import *; [f.default for f in load_families().values()]"
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.6
