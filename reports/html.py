@@ -1,0 +1,320 @@
+"""``report.html``: one page that needs nothing but a browser, from the results document alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from reports.answer import Advice, Standing, advice, headline, sentence, standing
+from reports.document import findings
+from reports.rawdata import data_block
+from reports.schema import Candidate, Document, Family, Finding, Trial
+from reports.tables import family_names
+from reports.text import abbreviate, counted, plain, visible
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+PROGRAMS_PER_FAMILY = 3
+PROGRAMS_PER_PAGE = 240
+LINES_PER_FAMILY = 40
+LINES_PER_PAGE = 3_000
+SOURCES_PER_PAGE = 1 << 19
+"""What is written out is limited, so that 50 candidates by 1,000 variants stay under 5 MB; the data
+table has every trial and the program of every bypass."""
+
+ORDER = ("leaky", "not-enforced", "undecided", "held here", "held", "open", "untested")
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one candidate may write out of the page's limits."""
+
+    programs: int
+    lines: int
+    """For each list of a family; 0 if the page is so full that lists would be of no use."""
+    source: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Variants that were stopped at the same call with the same answer."""
+
+    call: str
+    abi: str
+    answer: str
+    decisive: bool
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The first of some trials, and how many there are."""
+
+    shown: tuple[Trial, ...]
+    total: int
+
+    @property
+    def unlisted(self) -> int:
+        return self.total - len(self.shown)
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyView:
+    anchor: str
+    family: Family
+    programs: tuple[Trial, ...]
+    """Bypasses written out call by call."""
+    others: Lines
+    """Further bypasses in scope, one line each."""
+    outside: Lines
+    """Got through, but outside the scope of the verdict."""
+    blocked: tuple[Blocked, ...]
+    baseline: Trial | None
+    """The blocked baseline, written out for comparison."""
+    unclear: Lines
+    """Neither reached the effect nor were stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateView:
+    anchor: str
+    candidate: Candidate
+    standing: Standing
+    sentence: str
+    families: tuple[FamilyView, ...]
+    """Those with something to show: everything but open and untested ones."""
+    plain_families: tuple[FamilyView, ...]
+    findings: tuple[Finding, ...]
+    source: str
+    source_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    verdict: str
+    anchor: str
+    detail: str
+    targeted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    family: str
+    title: str
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the template shows."""
+
+    document: Document
+    headline: str
+    advice: list[Advice]
+    candidates: tuple[CandidateView, ...]
+    ranked: tuple[CandidateView, ...]
+    matrix: tuple[Row, ...]
+    trials: int
+    variants: int
+    untestable: tuple[tuple[str, int], ...]
+    postures: tuple[str, ...]
+
+
+def render(document: Document) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters.update(source=source_text, plain=plain, short=abbreviate)
+    style, script = _inline("report.css"), _inline("report.js")
+    return environment.get_template("report.html.j2").render(
+        page=build_page(document),
+        counted=counted,
+        style=style,
+        script=script,
+        data=Markup(data_block(document)),  # noqa: S704 - escaped for a script element
+        policy=content_policy(style, script),
+    )
+
+
+def content_policy(style: str, script: str) -> str:
+    """Nothing but this very style and script may act, and nothing may be fetched."""
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def build_page(document: Document) -> Page:
+    """Everything that the template needs, so that it has no logic of its own."""
+    share = _share(document)
+    views = [_candidate(f"c{n}", c, share) for n, c in enumerate(document.candidates)]
+    order = list(Standing)
+    trials = [trial for candidate in document.candidates for trial in candidate.trials]
+    return Page(
+        document=document,
+        headline=headline(document),
+        advice=advice(document),
+        candidates=tuple(views),
+        ranked=tuple(sorted(views, key=lambda view: order.index(view.standing))),
+        matrix=tuple(_matrix(document)),
+        trials=len(trials),
+        variants=len({trial.variant for trial in trials}),
+        untestable=tuple(_untestable(trials)),
+        postures=tuple(sorted({c.posture for c in document.candidates if c.posture})),
+    )
+
+
+def source_text(text: str) -> Markup:
+    """Text for an element's content: quotes need no escape there, and profiles are full of them."""
+    shown = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return Markup(shown)  # noqa: S704 - escaped in the line above
+
+
+def _finalize(value: object) -> object:
+    if value is None:
+        raise jinja2.UndefinedError("the template shows a value that is not there")
+    return visible(value) if type(value) is str else value
+
+
+def _inline(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _share(document: Document) -> Share:
+    candidates = max(1, len(document.candidates))
+    families = sum(len(candidate.families) for candidate in document.candidates)
+    lines = min(LINES_PER_FAMILY, LINES_PER_PAGE // max(1, families))
+    return Share(
+        programs=max(4, PROGRAMS_PER_PAGE // candidates),
+        lines=lines if lines > 2 else 0,
+        source=max(2048, SOURCES_PER_PAGE // candidates),
+    )
+
+
+def _candidate(anchor: str, candidate: Candidate, share: Share) -> CandidateView:
+    found: list[FamilyView] = []
+    trials: dict[str, list[Trial]] = {}
+    for trial in candidate.trials:
+        trials.setdefault(trial.family or trial.variant.split("/")[0], []).append(trial)
+    left = share.programs
+    leaky = sum(family.verdict == "leaky" for family in candidate.families)
+    each = min(PROGRAMS_PER_FAMILY, max(1, left // max(1, leaky)))
+    for number, family in enumerate(candidate.families):
+        mine = trials.get(family.family, [])
+        programs = min(each, left) if family.verdict == "leaky" else 0
+        view = _family(f"{anchor}-f{number}", family, mine, programs, share.lines)
+        left -= len(view.programs)
+        found.append(view)
+    found.sort(key=lambda view: _order(view.family))
+    quiet = ("open", "untested")
+    return CandidateView(
+        anchor=anchor,
+        candidate=candidate,
+        standing=standing(candidate),
+        sentence=sentence(candidate),
+        families=tuple(view for view in found if view.family.verdict not in quiet),
+        plain_families=tuple(view for view in found if view.family.verdict in quiet),
+        findings=tuple(findings(candidate)),
+        source=candidate.profile_text[: share.source],
+        source_cut=len(candidate.profile_text) > share.source,
+    )
+
+
+def _order(family: Family) -> tuple[bool, int]:
+    known = family.verdict in ORDER
+    return not family.targeted, ORDER.index(family.verdict) if known else len(ORDER)
+
+
+def _family(
+    anchor: str, family: Family, trials: list[Trial], programs_left: int, lines: int
+) -> FamilyView:
+    through = [trial for trial in trials if trial.outcome == "BYPASSED"]
+    counted_in = set(family.bypasses)
+    inside = [trial for trial in through if trial.variant in counted_in]
+    outside = [trial for trial in through if trial.variant not in counted_in]
+    programs = _representatives(family, inside)[:programs_left]
+    written = {trial.variant for trial in programs}
+    others = [trial for trial in inside if trial.variant not in written]
+    baseline = next((trial for trial in trials if trial.variant == family.baseline), None)
+    unclear = [t for t in trials if t.outcome not in ("BYPASSED", "BLOCKED", "UNSUPPORTED")]
+    return FamilyView(
+        anchor=anchor,
+        family=family,
+        programs=tuple(programs),
+        others=Lines(tuple(others[:lines]), len(others)),
+        outside=Lines(tuple(outside[:lines]), len(outside)),
+        blocked=tuple(_blocked(trials)),
+        baseline=baseline if baseline and programs and baseline.outcome == "BLOCKED" else None,
+        unclear=Lines(tuple(unclear[: max(lines, 3)]), len(unclear)),
+    )
+
+
+def _representatives(family: Family, bypasses: list[Trial]) -> list[Trial]:
+    """The shortest bypass first, then the shortest of every other technique."""
+    ranked = sorted(
+        bypasses, key=lambda trial: (trial.variant != family.shortest_bypass, len(trial.steps))
+    )
+    by_technique: dict[str, Trial] = {}
+    for trial in ranked:
+        by_technique.setdefault(trial.technique, trial)
+    return list(by_technique.values())
+
+
+def _blocked(trials: Iterable[Trial]) -> list[Blocked]:
+    groups: dict[tuple[str, str, str, bool], list[str]] = {}
+    for trial in trials:
+        at = trial.stopped_at
+        if trial.outcome == "BLOCKED" and at is not None:
+            key = (at.call, at.abi, at.answer, at.decisive)
+            groups.setdefault(key, []).append(trial.variant.split("/", 1)[-1])
+    return [Blocked(*key, variants=tuple(variants)) for key, variants in groups.items()]
+
+
+def _untestable(trials: Iterable[Trial]) -> list[tuple[str, int]]:
+    """Why variants could not run on this machine, and how many."""
+    reasons = {
+        trial.variant: trial.reason or "no reason was recorded"
+        for trial in trials
+        if trial.outcome == "UNSUPPORTED" and trial.scope != "negative-control"
+    }
+    return Counter(reasons.values()).most_common()
+
+
+def _matrix(document: Document) -> Iterable[Row]:
+    cells: dict[str, list[Cell | None]] = {}
+    titles: dict[str, str] = {}
+    for name in family_names(document):
+        cells[name] = [None] * len(document.candidates)
+    for number, candidate in enumerate(document.candidates):
+        for position, family in enumerate(candidate.families):
+            titles[family.family] = family.title
+            cells[family.family][number] = Cell(
+                family.verdict, f"c{number}-f{position}", _detail(family), family.targeted
+            )
+    return [Row(name, titles[name], tuple(line)) for name, line in cells.items()]
+
+
+def _detail(family: Family) -> str:
+    if family.bypassed:
+        return f"{family.bypassed} of {family.working} get through"
+    if family.blocked:
+        return f"{family.blocked} of {family.working} stopped"
+    return f"{family.untestable} not testable" if family.untestable else "no trial decides"

@@ -1,0 +1,85 @@
+"""The page's data: every trial once, as small numbers that point into lists of strings.
+
+A trial is ``[variant, outcome, scope, stopped, reason, program]``, grouped by candidate.  A program
+that ran alike under several candidates is kept once; only bypasses carry one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from reports.schema import Candidate, Document, Step, StoppedAt, Trial
+from reports.text import script_json, visible
+
+
+class Pool:
+    """Values, each kept once, by position."""
+
+    def __init__(self) -> None:
+        self.values: list[str | list[int]] = []
+        self._positions: dict[Hashable, int] = {}
+
+    def add(self, value: str | list[int]) -> int:
+        key: Hashable = value if isinstance(value, str) else tuple(value)
+        if key not in self._positions:
+            self._positions[key] = len(self.values)
+            self.values.append(value)
+        return self._positions[key]
+
+
+def data_block(document: Document) -> str:
+    """The content of the page's data element."""
+    strings, variants, programs = Pool(), Pool(), Pool()
+    strings.add("")
+
+    def text(value: str | None) -> int:
+        return strings.add(visible(value or ""))
+
+    def step(item: Step) -> int:
+        decisive = 1 if item.decisive else 0
+        results = [text(item.control), text(item.mitigated), text(item.filter)]
+        words = [text(item.section), text(item.text), text(item.abi)]
+        return programs.add([item.slot, decisive, *words, *results])
+
+    def row(trial: Trial) -> list[int | list[int]]:
+        about = (trial.variant, _family(trial), trial.technique, trial.assumption, trial.title)
+        numbers: list[int | list[int]] = [
+            variants.add([text(word) for word in about]),
+            text(trial.outcome),
+            text(trial.scope),
+            text(stopped(trial.stopped_at)),
+            text(trial.reason),
+        ]
+        if trial.outcome == "BYPASSED":
+            numbers.append(runs.add([step(item) for item in trial.steps]))
+        return numbers
+
+    runs = Pool()
+    candidates = [_group(candidate, row) for candidate in document.candidates]
+    return script_json(
+        {
+            "strings": strings.values,
+            "variants": variants.values,
+            "steps": programs.values,
+            "programs": runs.values,
+            "candidates": candidates,
+        }
+    )
+
+
+def stopped(at: StoppedAt | None) -> str:
+    """Where a trial was stopped, in words."""
+    if at is None:
+        return ""
+    abi = "" if at.abi == "x86_64" else f" ({at.abi})"
+    where = "" if at.decisive else ", prerequisite"
+    return f"{at.call}{abi}: {at.answer}{where}"
+
+
+def _family(trial: Trial) -> str:
+    return trial.family or trial.variant.split("/")[0]
+
+
+def _group(candidate: Candidate, row: Any) -> dict[str, object]:
+    return {"name": visible(candidate.name), "trials": [row(trial) for trial in candidate.trials]}

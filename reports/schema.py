@@ -1,0 +1,342 @@
+"""The results document as dataclasses, and the columns of the tables made from it.
+
+The meaning of every key stands here once, in its annotation; ``docs/data.md`` is generated from it.
+Keys without a default must be there; the others may be missing from an older document or from a
+candidate that could not be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+SCHEMA = "sidestep.results/1"
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: Annotated[str, "which program wrote the document"] = "sidestep"
+    version: Annotated[str, "its version"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    name: Annotated[str, "what was probed"]
+    value: Annotated[Scalar, "what was found"]
+    meaning: Annotated[str, "what that means for the tests"] = ""
+    ok: Annotated[bool, "false if something cannot be tested because of it"] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    kernel: Annotated[str, "release of the running kernel"]
+    arch: Annotated[str, "machine architecture"]
+    libseccomp: Annotated[str, "version of libseccomp that compiled the filters"]
+    isolation: Annotated[str, "how trials were kept apart from the machine"]
+    lsm: Annotated[tuple[str, ...], "active security modules"] = ()
+    ambient: Annotated[Mapping[str, object], "confinement that was there before"] = field(
+        default_factory=dict[str, object]
+    )
+    user: Annotated[str, "who ran it: root or an ordinary user"] = ""
+    probes: Annotated[tuple[Probe, ...], "what this machine can enforce and test"] = ()
+    id_map: Annotated[int, "number of user ids mapped into the sandbox"] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    candidate: Annotated[str, "the candidate judged"]
+    gate: Annotated[str, "what had to be true"]
+    ok: Annotated[bool, "whether it was"]
+    message: Annotated[str, "why not"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Something about the source that the author should know."""
+
+    code: Annotated[str, "stable name of the kind of finding"]
+    message: Annotated[str, "what was found"]
+    where: Annotated[str, "JSON path or line in the source"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a candidate could not be used at all."""
+
+    message: Annotated[str, "what is wrong"]
+    where: Annotated[str, "JSON path or line in the source"] = ""
+    code: Annotated[str, "stable name of the kind of error"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    kind: Annotated[str, "seccomp, no-new-privs, ..."]
+    instructions: Annotated[int, "BPF instructions, 0 if not a filter"] = 0
+    flags: Annotated[tuple[str, ...], "flags the filter is loaded with"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    loads: Annotated[bool | None, "the kernel accepts the filter"] = None
+    runtime: Annotated[bool | None, "the runtime can finish its own work after loading it"] = None
+    static: Annotated[bool | None, "a static program runs under it"] = None
+    dynamic: Annotated[bool | None, "a dynamically linked program runs under it"] = None
+    reason: Annotated[str, "the first call that stops it"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroundTruth:
+    seccomp_mode: Annotated[int | None, "Seccomp in /proc/PID/status: 2 is a filter"] = None
+    seccomp_filters: Annotated[int | None, "filters in force beyond those of the control"] = None
+    no_new_privs: Annotated[bool | None, "NoNewPrivs in /proc/PID/status"] = None
+    read_back: Annotated[str | None, "the loaded filter compared with ours, or why not"] = None
+    capabilities: Annotated[Mapping[str, str], "sets that differ from the control's"] = field(
+        default_factory=dict[str, str]
+    )
+    apparmor: Annotated[str, "AppArmor profile of the subject, if it differs"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedAt:
+    call: Annotated[str, "the call that was stopped"]
+    abi: Annotated[str, "the ABI it was made through"]
+    answer: Annotated[str, "what it was answered: EPERM, 0 (faked), SIGSYS (killed), ..."]
+    decisive: Annotated[bool, "whether it is the operation that causes the effect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    slot: Annotated[int, "position in the program"]
+    section: Annotated[str, "setup, victim or attack"]
+    text: Annotated[str, "the operation as text"]
+    abi: Annotated[str | None, "ABI of a call"] = None
+    decisive: Annotated[bool, "whether this operation causes the effect"] = False
+    control: Annotated[str | None, "its result without the candidate; null: not reached"] = None
+    mitigated: Annotated[str | None, "its result under the candidate; null: not reached"] = None
+    filter: Annotated[str | None, "what the filter decides on these arguments"] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One variant under one candidate: a control and a mitigated arm."""
+
+    variant: Annotated[str, "stable id, family/variant"]
+    technique: Annotated[str, "why it may get through"]
+    assumption: Annotated[str, "what it takes for granted beyond running code"]
+    outcome: Annotated[str, "BYPASSED, BLOCKED, INEFFECTIVE, UNSUPPORTED, ..."]
+    control_effect: Annotated[str | None, "grade of the effect in the control arm"]
+    mitigated_effect: Annotated[str | None, "grade of the effect under the candidate"]
+    predicted: Annotated[str | None, "the simulated outcome, from the control's arguments"]
+    stopped_at: Annotated[StoppedAt | None, "the first call that was stopped"]
+    family: Annotated[str, "the effect it is after"] = ""
+    title: Annotated[str, "text of the decisive operation"] = ""
+    why: Annotated[str, "why a filter may miss it"] = ""
+    grade: Annotated[str, "the grade the variant is known to reach"] = "exact"
+    scope: Annotated[str, "in: it decides the verdict; else why it does not"] = "in"
+    route: Annotated[str, "variants on one route are one way for this filter"] = ""
+    reason: Annotated[str | None, "the cause of an outcome that decides nothing"] = None
+    prerequisite_only: Annotated[bool, "blocked, but not on the decisive operation"] = False
+    references: Annotated[tuple[str, ...], "where this is described"] = ()
+    repeats: Annotated[int, "how often it ran"] = 1
+    agree: Annotated[bool, "whether all repeats agree"] = True
+    latency_us: Annotated[int, "time of the mitigated arm in microseconds"] = 0
+    native: Annotated[bool, "the decisive operation is a call of the machine's own ABI"] = True
+    negative: Annotated[bool, "a control that must not reach the effect"] = False
+    beyond_seccomp: Annotated[bool, "gets through even if every call is denied"] = False
+    reachable_elsewhere: Annotated[bool, "not testable here, but the filter would allow it"] = False
+    steps: Annotated[tuple[Step, ...], "the program, operation by operation"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCount:
+    blocked: Annotated[int, "distinct routes blocked"] = 0
+    working: Annotated[int, "distinct routes that work in the control arm"] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One effect under one candidate."""
+
+    family: Annotated[str, "name of the effect"]
+    verdict: Annotated[str, "leaky, open, undecided, not-enforced, held, held here, untested"]
+    targeted: Annotated[bool, "whether the candidate is meant to stop it"]
+    working: Annotated[int, "variants in scope whose control reached the effect"]
+    blocked: Annotated[int, "of these, stopped by the candidate"]
+    bypassed: Annotated[int, "of these, still reaching the effect"]
+    bypasses: Annotated[tuple[str, ...], "ids of the variants that got through, in scope"]
+    reachable_elsewhere: Annotated[
+        tuple[str, ...], "not testable here, but the filter would allow them"
+    ]
+    beside: Annotated[tuple[str, ...], "ids of those that got through outside the scope"] = ()
+    title: Annotated[str, "the effect in words"] = ""
+    attack_technique: Annotated[str | None, "MITRE ATT&CK technique, if there is one"] = None
+    baseline: Annotated[str | None, "id of the variant a policy's author has in mind"] = None
+    techniques: Annotated[tuple[str, ...], "distinct techniques that worked in the control"] = ()
+    routes: Annotated[RouteCount, "distinct routes"] = RouteCount()
+    untestable: Annotated[int, "variants that cannot run on this machine"] = 0
+    undecided: Annotated[tuple[str, ...], "ids of variants whose outcome decides nothing"] = ()
+    shortest_bypass: Annotated[str | None, "the bypass with the fewest operations"] = None
+    summary: Annotated[str, "one sentence"] = ""
+    reason: Annotated[str, "why this verdict"] = ""
+    by_technique: Annotated[Mapping[str, RouteCount], "routes for each technique"] = field(
+        default_factory=dict[str, RouteCount]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One honest program under one candidate."""
+
+    workload: Annotated[str, "name of the honest program"]
+    works: Annotated[bool, "whether it runs under the candidate"]
+    title: Annotated[str, "what it does"] = ""
+    works_in_control: Annotated[bool, "whether it runs without the candidate"] = True
+    reason: Annotated[str | None, "why not"] = None
+    output: Annotated[str, "the end of what it printed"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One mitigation under evaluation."""
+
+    name: Annotated[str, "name of the candidate"]
+    source: Annotated[str, "where it came from"]
+    valid: Annotated[bool, "false if the source could not be used; see the findings"]
+    enforced: Annotated[bool | None, "whether the kernel confirms that it is in force"] = None
+    starts: Annotated[Starts, "whether a container can start under it"] = Starts()
+    posture: Annotated[str | None, "what the subject may do before the candidate"] = None
+    runtime_model: Annotated[str, "runtime and libseccomp whose filter this is"] = ""
+    ground_truth: Annotated[GroundTruth, "read from the kernel"] = GroundTruth()
+    warnings: Annotated[tuple[Warn, ...], "remarks on the source"] = ()
+    robustness: Annotated[float | None, "held / targeted"] = None
+    routes: Annotated[float | None, "mean share of blocked routes in targeted families"] = None
+    utility: Annotated[float | None, "workloads that work / those that work in the control"] = None
+    families: Annotated[tuple[Family, ...], "verdicts"] = ()
+    trials: Annotated[tuple[Trial, ...], "every variant"] = ()
+    workloads: Annotated[tuple[Workload, ...], "honest programs"] = ()
+    digest: Annotated[str, "of the layers; equal digests are equal mitigations"] = ""
+    instructions: Annotated[int, "BPF instructions of all filters"] = 0
+    intent: Annotated[str, "what it is meant to stop"] = ""
+    attachment: Annotated[str, "runtime or self"] = ""
+    meaning: Annotated[str, "how the source was read: oci, docker, raw"] = ""
+    default_action: Annotated[str, "what happens to a call that no rule names"] = ""
+    layers: Annotated[tuple[Layer, ...], "what is put on, in order"] = ()
+    errors: Annotated[tuple[Fault, ...], "why it could not be used"] = ()
+    profile_text: Annotated[str, "the source, at most 64 KiB"] = ""
+    notes: Annotated[tuple[str, ...], "remarks on the run"] = ()
+    counts: Annotated[Mapping[str, int], "trials by outcome"] = field(
+        default_factory=dict[str, int]
+    )
+    targeted: Annotated[int, "families it is meant to stop"] = 0
+    held: Annotated[int, "of these, held"] = 0
+    duration_s: Annotated[float, "seconds spent on it"] = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One run: what ``run.json`` holds."""
+
+    schema: Annotated[str, "name and version of this format"]
+    environment: Annotated[Environment, "the machine"]
+    suite: Annotated[str, "the frozen list of variants that judged"]
+    candidates: Annotated[tuple[Candidate, ...], "the mitigations"]
+    objective: Annotated[str | None, "what had to hold, if named"] = None
+    assume: Annotated[tuple[str, ...], "assumptions that count as in scope"] = ()
+    tool: Annotated[Tool, "the program"] = Tool()
+    started: Annotated[str, "ISO 8601"] = ""
+    duration_s: Annotated[float, "seconds"] = 0.0
+    exit_code: Annotated[int, "exit code of the command"] = 0
+    gates: Annotated[tuple[Gate, ...], "what had to be true"] = ()
+    arguments: Annotated[tuple[str, ...], "the command line"] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A remark on a candidate's source: warnings, errors and notes in one table."""
+
+    severity: Annotated[str, "error, warning or note"]
+    code: Annotated[str, "stable name of the kind of finding; empty for notes"]
+    message: Annotated[str, "what was found"]
+    where: Annotated[str, "JSON path or line in the source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column; ``path`` leads from the row's object to the value."""
+
+    name: str
+    dtype: str
+    nullable: bool
+    meaning: str
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: its rows are ``row`` objects, flattened, after the candidate's name."""
+
+    name: str
+    meaning: str
+    row: type[Any]
+    columns: tuple[Column, ...]
+
+
+DTYPES = {str: "string", int: "Int64", float: "Float64", bool: "boolean"}
+"""pandas' own nullable types, so that a missing number stays a whole number."""
+
+
+def described(cls: type[Any]) -> dict[str, tuple[Any, str]]:
+    """Type and meaning of every field, in order."""
+    hints = get_type_hints(cls, include_extras=True)
+    fields = [f.name for f in dataclasses.fields(cls)]
+    return {name: (hints[name].__origin__, hints[name].__metadata__[0]) for name in fields}
+
+
+def split_optional(kind: Any) -> tuple[Any, bool]:
+    """The type without ``None``, and whether ``None`` was part of it."""
+    if get_origin(kind) in (Union, UnionType):
+        members = [member for member in get_args(kind) if member is not type(None)]
+        if len(members) == 1:
+            return members[0], True
+    return kind, False
+
+
+def _columns(
+    cls: type[Any], prefix: tuple[str, ...] = (), *, nullable: bool = False
+) -> list[Column]:
+    found: list[Column] = []
+    for name, (annotated, meaning) in described(cls).items():
+        kind, optional = split_optional(annotated)
+        path = (*prefix, name)
+        missing = optional or nullable
+        if dataclasses.is_dataclass(kind):
+            found += _columns(kind, path, nullable=missing)  # type: ignore[arg-type]  # a class
+        elif kind in DTYPES:
+            found.append(Column("_".join(path), DTYPES[kind], missing, meaning, path))
+        elif get_origin(kind) is tuple and get_args(kind)[0] in (str, Step):
+            dtype = "list of string" if get_args(kind)[0] is str else "list of struct"
+            found.append(Column("_".join(path), dtype, missing, meaning, path))
+    return found
+
+
+def _table(name: str, meaning: str, row: type[Any]) -> Table:
+    key = Column("candidate", "string", False, "name of the candidate", ())
+    columns = [column for column in _columns(row) if (row, column.name) != (Candidate, "name")]
+    return Table(name, meaning, row, (key, *columns))
+
+
+TABLES = {
+    table.name: table
+    for table in (
+        _table("candidates", "One row for each candidate.", Candidate),
+        _table("families", "One row for each candidate and family.", Family),
+        _table("trials", "One row for each candidate and variant.", Trial),
+        _table("workloads", "One row for each candidate and workload.", Workload),
+        _table("findings", "Remarks on the sources: errors, warnings, notes.", Finding),
+    )
+}

@@ -1,0 +1,160 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const text = (n) => data.strings[n];
+  const STEP = 100;
+  const columns = ["Candidate", "Way", "Technique", "Takes for granted", "Outcome", "Counts", "Stopped at, or why"];
+  const trials = [];
+  data.candidates.forEach((candidate) => {
+    candidate.trials.forEach(([variant, outcome, scope, stopped, reason, program]) => {
+      const [name, family, technique, assumption, title] = data.variants[variant].map(text);
+      const cells = [candidate.name, name, technique, assumption, text(outcome), text(scope),
+        text(stopped) || text(reason) || ""];
+      trials.push({ cells, family, program, words: [...cells, title, text(reason)].join("\n").toLowerCase() });
+    });
+  });
+
+  const make = (name, content, attributes = {}) => {
+    const node = document.createElement(name);
+    if (content !== undefined) node.textContent = content;
+    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+    return node;
+  };
+  const table = document.getElementById("rows");
+  const body = table.tBodies[0];
+  const more = document.getElementById("more");
+  const shown = document.getElementById("shown");
+  const find = document.getElementById("find");
+  const filters = [
+    ["by-candidate", (t) => t.cells[0]], ["by-family", (t) => t.family], ["by-outcome", (t) => t.cells[4]],
+    ["by-technique", (t) => t.cells[2]], ["by-scope", (t) => t.cells[5]],
+  ].map(([id, value]) => {
+    const node = document.getElementById(id);
+    [...new Set(trials.map(value))].sort().forEach((choice) => {
+      node.append(make("option", choice.length > 60 ? choice.slice(0, 60) + "\u2026" : choice, { value: choice }));
+    });
+    return { node, value };
+  });
+  let sorted = { column: -1, down: false };
+  let found = trials;
+  let count = STEP;
+
+  const collate = new Intl.Collator("en", { numeric: true });
+  const select = () => {
+    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const active = filters.filter((f) => f.node.value !== "");
+    found = trials.filter((t) => active.every((f) => f.value(t) === f.node.value) &&
+      words.every((word) => t.words.includes(word)));
+    if (sorted.column >= 0) {
+      const sign = sorted.down ? -1 : 1;
+      found = found.slice().sort((a, b) => sign * collate.compare(a.cells[sorted.column], b.cells[sorted.column]));
+    }
+    count = STEP;
+    body.replaceChildren();
+    draw();
+  };
+
+  const result = (n, memory) => n === 0 ? make("span", memory ? "memory" : "not reached", { class: "unknown" }) : make("code", text(n));
+  const programTable = (program) => {
+    const made = make("table", undefined, { class: "program stack" });
+    const labels = ["#", "Operation", "Without it", "With it", "Filter says"];
+    const head = made.createTHead().insertRow();
+    labels.forEach((label) => head.append(make("th", label, { scope: "col" })));
+    const rows = made.createTBody();
+    data.programs[program].map((n) => data.steps[n]).forEach(
+      ([slot, decisive, section, operation, abi, control, mitigated, filter]) => {
+        const row = rows.insertRow();
+        row.className = (decisive ? "decisive " : "") + (control !== mitigated ? "differs" : "");
+        const name = make("td", undefined, { "data-label": "Operation" });
+        name.append(make("code", text(operation)));
+        const tags = [text(abi) === "x86_64" ? "" : text(abi), text(section) === "attack" ? "" : text(section)];
+        tags.filter(Boolean).forEach((tag) => name.append(" ", make("span", tag, { class: "tag" })));
+        if (decisive) name.append(" ", make("span", "decisive", { class: "tag strong" }));
+        const cell = (label, node) => { const td = make("td", undefined, { "data-label": label }); td.append(node); return td; };
+        row.append(make("td", String(slot), { "data-label": "Step", class: "count" }), name,
+          cell("Without it", result(control, abi === 0)), cell("With it", result(mitigated, abi === 0)),
+          cell("Filter says", filter === 0 ? make("span", "not asked", { class: "unknown" }) : make("code", text(filter))));
+      });
+    return made;
+  };
+
+  const toggle = (button, row, program) => {
+    const open = button.getAttribute("aria-expanded") === "true";
+    button.setAttribute("aria-expanded", String(!open));
+    if (open) { row.nextSibling.remove(); return; }
+    const inner = make("tr", undefined, { class: "inner" });
+    const cell = make("td", undefined, { colspan: columns.length });
+    cell.append(programTable(program));
+    inner.append(cell);
+    row.after(inner);
+  };
+
+  const line = (trial) => {
+    const row = make("tr");
+    trial.cells.forEach((value, index) => {
+      const cell = make(index === 1 ? "th" : "td");
+      if (index === 1) cell.scope = "row";
+      if (index === 1 && trial.program !== undefined) {
+        const button = make("button", value, { type: "button", "aria-expanded": "false", title: "Show the program" });
+        button.addEventListener("click", () => toggle(button, row, trial.program));
+        cell.append(button);
+      } else if (index === 4) {
+        cell.append(make("span", value, { class: "outcome " + value.replace(/\W/g, "") }));
+      } else {
+        cell.textContent = value;
+      }
+      row.append(cell);
+    });
+    return row;
+  };
+
+  const draw = () => {
+    const from = body.querySelectorAll(":scope > tr:not(.inner)").length;
+    body.append(...found.slice(from, count).map(line));
+    const visible = Math.min(count, found.length);
+    shown.textContent = found.length === 0 ? "No trial matches."
+      : `${visible.toLocaleString("en")} of ${found.length.toLocaleString("en")} trials` +
+        (found.length < trials.length ? `, out of ${trials.length.toLocaleString("en")} in all.` : ".");
+    more.hidden = visible >= found.length;
+  };
+
+  columns.forEach((label, column) => {
+    const head = make("th", undefined, { scope: "col" });
+    const button = make("button", label + " \u2195", { type: "button" });
+    button.addEventListener("click", () => {
+      sorted = { column, down: sorted.column === column && !sorted.down };
+      [...table.tHead.rows[0].cells].forEach((cell, index) => {
+        const mine = index === column;
+        if (mine) cell.setAttribute("aria-sort", sorted.down ? "descending" : "ascending");
+        else cell.removeAttribute("aria-sort");
+        cell.firstChild.textContent = columns[index] + (mine ? (sorted.down ? " \u2193" : " \u2191") : " \u2195");
+      });
+      select();
+    });
+    head.append(button);
+    table.tHead.rows[0].append(head);
+  });
+
+  let timer = 0;
+  find.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(select, 120); });
+  filters.forEach((f) => f.node.addEventListener("change", select));
+  document.getElementById("controls").addEventListener("submit", (event) => event.preventDefault());
+  more.addEventListener("click", () => { count += STEP; draw(); });
+  document.getElementById("controls").hidden = false;
+  table.hidden = false;
+  draw();
+
+  // A link into something folded opens it, and paper has no folds.
+  const unfold = () => {
+    const target = location.hash.length > 1 ? document.getElementById(location.hash.slice(1)) : null;
+    for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+  addEventListener("beforeprint", () => {
+    document.querySelectorAll("details:not([open])").forEach((node) => { node.open = true; node.dataset.folded = ""; });
+  });
+  addEventListener("afterprint", () => {
+    document.querySelectorAll("details[data-folded]").forEach((node) => { node.open = false; delete node.dataset.folded; });
+  });
+})();

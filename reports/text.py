@@ -1,0 +1,60 @@
+"""Makes strings from profiles, programs and models safe to show: hostile input stays text."""
+
+from __future__ import annotations
+
+import json
+import re
+
+_HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """Show what would hide or reorder text: control characters, direction marks, half surrogates.
+
+    Line feed and tab stay as they are.
+    """
+    return _HIDDEN.sub(_name, text)
+
+
+def _name(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else f"\u2039U+{code:04X}\u203a"
+
+
+def abbreviate(text: str, limit: int = 60) -> str:
+    """The text, or its two ends if it is longer than ``limit``."""
+    if len(text) <= limit:
+        return text
+    half = (limit - 1) // 2
+    return f"{text[:half]}\u2026{text[-half:]}"
+
+
+def plain(value: object) -> str:
+    """A value of unknown kind in words."""
+    match value:
+        case None:
+            return "unknown"
+        case True:
+            return "yes"
+        case False:
+            return "no"
+        case str():
+            return value
+        case _:
+            return json.dumps(value, ensure_ascii=False)
+
+
+def counted(number: int, singular: str, plural: str = "") -> str:
+    """``1 way``, ``2 ways``."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def script_json(value: object) -> str:
+    """JSON that cannot leave a script element: ASCII only, without markup characters."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

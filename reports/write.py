@@ -1,0 +1,133 @@
+"""Puts results on disk: all of them or, on failure, what was there before."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from reports.document import ReportError, parse_document
+from reports.schema import Document
+from reports.tables import SUMMARY_COLUMNS, summary_rows
+
+Writer = Callable[[dict[str, Any], Document, Path], None]
+
+
+def write(raw: dict[str, Any], target: str | Path) -> tuple[Path, ...]:
+    """Write the four files into a directory, or one file if ``target`` ends like one of them.
+
+    Every file is written beside its place and renamed when all are complete.  ReportError, one
+    line, if the document is wrong or the disk does not take it; older files then stay.
+    """
+    target = Path(target)
+    document = parse_document(raw)
+    if target.suffix in BY_SUFFIX and not target.is_dir():
+        directory, names = target.parent, {target.name: BY_SUFFIX[target.suffix]}
+    else:
+        directory, names = target, FILES
+    try:
+        _make_directory(directory)
+        return _write_all(raw, document, directory, names)
+    except OSError as error:
+        where = error.filename2 or error.filename or directory
+        raise ReportError(f"{where}: cannot write: {error.strerror or error}") from None
+
+
+def _write_all(
+    raw: dict[str, Any], document: Document, directory: Path, names: dict[str, Writer]
+) -> tuple[Path, ...]:
+    suffix = f".{secrets.token_hex(4)}.tmp"
+    parts = {name: directory / f".{name}{suffix}" for name in names}
+    try:
+        for name, part in parts.items():
+            _create(part)
+            names[name](raw, document, part)
+        return tuple(part.replace(directory / name) for name, part in parts.items())
+    except OSError as error:
+        # The name of the temporary file would tell the reader nothing.
+        error.filename, error.filename2 = str(directory), None
+        raise
+    finally:
+        for part in parts.values():
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> None:
+    """A new file, never one that somebody put there, owned by whoever called sudo."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        owner = caller()
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+    finally:
+        os.close(descriptor)
+
+
+def _make_directory(directory: Path) -> None:
+    missing = [p for p in (directory, *directory.parents) if not p.exists()]
+    owner = caller()
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        if owner is not None:
+            os.chown(path, *owner, follow_symlinks=False)
+    if not directory.is_dir():
+        raise NotADirectoryError(20, "not a directory", str(directory))
+
+
+def caller() -> tuple[int, int] | None:
+    """User and group of whoever started us through sudo; None if we are nobody's root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        owner = int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"])
+    except (KeyError, ValueError):
+        return None
+    return owner if min(owner) >= 0 else None
+
+
+def _write_json(raw: dict[str, Any], document: Document, path: Path) -> None:
+    path.write_text(json.dumps(raw) + "\n", encoding="utf-8")
+
+
+def _write_csv(raw: dict[str, Any], document: Document, path: Path) -> None:
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(SUMMARY_COLUMNS)
+    lines.writerows([_cell(value) for value in line] for line in summary_rows(document))
+    path.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
+
+
+def _write_parquet(raw: dict[str, Any], document: Document, path: Path) -> None:
+    from reports.parquet import write_parquet  # pyarrow is slow to import
+
+    write_parquet(raw, document, path)
+
+
+def _write_html(raw: dict[str, Any], document: Document, path: Path) -> None:
+    from reports.html import render  # jinja2 is needed for the page alone
+
+    path.write_text(render(document), encoding="utf-8")
+
+
+FILES: dict[str, Writer] = {
+    "run.json": _write_json,
+    "results.parquet": _write_parquet,
+    "summary.csv": _write_csv,
+    "report.html": _write_html,
+}
+BY_SUFFIX = {Path(name).suffix: writer for name, writer in FILES.items()}
