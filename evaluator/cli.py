@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from evaluator.errors import InputError, SidestepError, border
+from evaluator.errors import HarnessError, InputError, SidestepError, border
 from evaluator.terminal import complain, discard_stdout, flush, page, progress_bar, say
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
 
 
 def _evaluate(request: Request) -> int:
-    from evaluator.doctor import environment
+    from evaluator.doctor import environment, probe
     from evaluator.request import plan
 
     started = time.time()
@@ -287,7 +287,7 @@ def _evaluate(request: Request) -> int:
     failures = _complain_of_failed(planned)
     if failures == len(planned.candidates) and not request.prints_json:
         return InputError.exit_code
-    where = environment()
+    where = environment(probe())
     results, stopped = _campaign(planned)
     return _publish(request, _run(request, planned, where, results, started, stopped))
 
@@ -318,7 +318,7 @@ def _check_output(path: Path, inputs: Sequence[str]) -> None:
 
 
 def _campaign(plan: Plan) -> tuple[list[CandidateResult], int | None]:
-    """The results, and the exit code of an interruption; what was finished before is kept."""
+    """The results, and the exit code if it ended early; what was finished before is kept."""
     from evaluator.campaign import evaluate as run_campaign
 
     results: list[CandidateResult] = []
@@ -328,6 +328,9 @@ def _campaign(plan: Plan) -> tuple[list[CandidateResult], int | None]:
     except KeyboardInterrupt as error:
         complain(f"interrupted: {len(results)} of {len(plan.candidates)} candidates finished")
         return results, TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
+    except HarnessError as error:
+        complain(str(error))
+        return results, error.exit_code
     return results, None
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from attacks.text import program_text
 from evaluator.records import Probe, Starts
 from evaluator.terminal import printable
-from evaluator.verdict import Verdict
+from evaluator.verdict import Outcome, Scope, Verdict
 
 if TYPE_CHECKING:
     from attacks.family import FamilyInstance, Variant
@@ -41,6 +41,11 @@ _VERBS = {
     Verdict.UNTESTED: "leaves untested",
     Verdict.HELD_HERE: "holds here",
     Verdict.HELD: "holds",
+}
+_BESIDE = {
+    Scope.ASSUMPTION: "under an assumption",
+    Scope.GRADE: "with an equivalent effect only",
+    Scope.BEYOND_SECCOMP: "without any system call",
 }
 _START_PARTS = ("loads", "runtime", "static", "dynamic")
 _NOTHING = (0, "0", "", "none", "unconfined", "disabled")
@@ -78,7 +83,7 @@ def _show_environment(console: Console, document: Mapping[str, Any]) -> None:
     there = ", ".join(
         f"{name}: {value}"
         for name, value in environment["ambient"].items()
-        if value not in _NOTHING and value is not None
+        if value not in _NOTHING and value is not None and not name.startswith("Cap")
     )
     if there:
         console.print(_dim(f"already in force before we came: {there}"))
@@ -86,8 +91,11 @@ def _show_environment(console: Console, document: Mapping[str, Any]) -> None:
 
 def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
     console.print(_headline(candidate))
-    setting = [candidate["source"], candidate["runtime_model"], f"posture {candidate['posture']}"]
-    console.print(_indented(_dim(", ".join(part for part in setting if part))))
+    source, model = candidate["source"], candidate["runtime_model"]
+    setting = ", ".join(part for part in (model, f"posture {candidate['posture']}") if part)
+    together = f"{source}, {setting}"
+    for line in [together] if len(together) <= console.width - 2 else [source, setting]:
+        console.print(_indented(_dim(line)))
     console.print(_indented(_starts_line(candidate)))
     console.print(_indented(_scores_line(candidate)))
     console.print(_families_table(console, candidate))
@@ -96,13 +104,33 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
             reason = f": {workload['reason']}" if workload["reason"] else ""
             line = Text(f"breaks {printable(workload['workload'])}{printable(reason)}", "red")
             console.print(_indented(line))
-    warnings = len(candidate["warnings"])
-    if warnings:
-        first = candidate["warnings"][0]
-        more = f" (and {warnings - 1} more)" if warnings > 1 else ""
-        noun = "warning" if warnings == 1 else "warnings"
-        text = f"{warnings} {noun}: {printable(first['message'])}{more}"
-        console.print(_indented(Text(text, "yellow")))
+    for line in (_beside_line(candidate), _warnings_line(candidate)):
+        if line:
+            console.print(_indented(line))
+
+
+def _beside_line(candidate: Mapping[str, Any]) -> Text:
+    """What gets through and decides nothing, so that nobody takes a verdict for more than it is."""
+    targeted = {family["family"] for family in candidate["families"] if family["targeted"]}
+    scopes = [
+        trial["scope"]
+        for trial in candidate["trials"]
+        if trial["outcome"] == Outcome.BYPASSED and trial.get("family") in targeted
+    ]
+    counts = {text: scopes.count(scope) for scope, text in _BESIDE.items() if scope in scopes}
+    if not counts:
+        return Text()
+    shares = ", ".join(f"{count} {text}" for text, count in counts.items())
+    return _dim(f"not counted, but through: {shares}")
+
+
+def _warnings_line(candidate: Mapping[str, Any]) -> Text:
+    warnings = candidate["warnings"]
+    if not warnings:
+        return Text()
+    more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
+    noun = "warning" if len(warnings) == 1 else "warnings"
+    return Text(f"{len(warnings)} {noun}: {printable(warnings[0]['message'])}{more}", "yellow")
 
 
 def _headline(candidate: Mapping[str, Any]) -> Text:

@@ -16,7 +16,7 @@ import pytest
 from attacks.family import Assumption, Technique
 from attacks.library import current_suite
 from evaluator import cli
-from evaluator.errors import EnvironmentLackError
+from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.plan import Plan, Progress
 from evaluator.records import (
     CandidateResult,
@@ -47,7 +47,7 @@ class Kernel:
         self.leaks = True
         self.lacks = ""
         self.interrupt_after: int | None = None
-        self.interrupt: type[BaseException] = KeyboardInterrupt
+        self.interrupt: BaseException = KeyboardInterrupt()
 
     def evaluate(self, plan: Plan, on_progress: Any) -> Iterator[CandidateResult]:
         self.plan = plan
@@ -97,8 +97,10 @@ class Kernel:
         )
 
 
-def environment() -> Environment:
-    return Environment("6.12.0", "x86_64", "2.5.4", "namespaces", (), {}, "root", 65536, ())
+def environment(probes: list[Probe]) -> Environment:
+    return Environment(
+        "6.12.0", "x86_64", "2.5.4", "namespaces", (), {}, "root", 65536, tuple(probes)
+    )
 
 
 @pytest.fixture
@@ -265,7 +267,7 @@ def test_a_machine_that_cannot_do_it_ends_with_3(kernel, command, profile) -> No
 def test_a_defect_of_ours_is_one_line_unless_debug_asks(
     kernel, command, profile, monkeypatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["evaluator.doctor"], "environment", lambda: 1 // 0)
+    monkeypatch.setattr(sys.modules["evaluator.doctor"], "probe", lambda: 1 // 0)
     code, _, err = command("evaluate", profile)
     assert code == 4
     assert err.startswith("sidestep: internal error: ZeroDivisionError")
@@ -274,16 +276,21 @@ def test_a_defect_of_ours_is_one_line_unless_debug_asks(
 
 
 @pytest.mark.parametrize(
-    ("interrupt", "expected"), [(KeyboardInterrupt, 130), (cli.TerminatedError, 143)]
+    ("interrupt", "expected", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted: 1 of 2 candidates finished"),
+        (cli.TerminatedError(), 143, "interrupted: 1 of 2 candidates finished"),
+        (HarnessError("a control changed"), 4, "a control changed"),
+    ],
 )
-def test_an_interruption_keeps_what_was_finished(
-    kernel, command, profile, tmp_path, interrupt, expected
+def test_what_was_finished_is_kept_when_a_run_ends_early(
+    kernel, command, profile, tmp_path, interrupt, expected, message
 ) -> None:
     kernel.interrupt_after, kernel.interrupt = 1, interrupt
     output = tmp_path / "out"
     code, out, err = command("evaluate", profile, profile, "--json", "-o", str(output))
     assert code == expected
-    assert err == "sidestep: interrupted: 1 of 2 candidates finished\n"
+    assert err == f"sidestep: {message}\n"
     document = json.loads(out)
     assert document["exit_code"] == expected
     assert len(document["candidates"]) == 1
