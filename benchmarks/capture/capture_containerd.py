@@ -1,0 +1,161 @@
+"""Captures the RuntimeDefault profile that containerd renders, and the program that runc loads.
+
+python -m benchmarks.capture.capture_containerd      (needs grpcio)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.capture import cri, private_space, runtimes, store
+from benchmarks.capture.bundle import make_root
+from benchmarks.capture.image import write_image
+from benchmarks.capture.private_space import CGROUP, CaptureError
+from benchmarks.capture.readback import read_filters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_IMAGE = "capture.invalid/busybox:1"
+_ENTRY_POINT = ["/bin/busybox", "sleep", "600"]
+_RUNTIME_DEFAULT = 0
+_SECONDS = 20
+
+# oom scores are left alone: a process without CAP_SYS_RESOURCE may not lower them as CRI wants.
+_CONFIGURATION = """\
+version = 2
+root = "{directory}/root"
+state = "{directory}/state"
+disabled_plugins = [
+  "io.containerd.internal.v1.opt", "io.containerd.internal.v1.tracing",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp",
+]
+[grpc]
+address = "{directory}/socket"
+[ttrpc]
+address = "{directory}/socket.ttrpc"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{image}"
+restrict_oom_score_adj = true
+tolerate_missing_hugetlb_controller = true
+stream_server_address = "127.0.0.1"
+stream_server_port = "0"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "native"
+"""
+
+
+def main() -> int:
+    return private_space.run("benchmarks.capture.capture_containerd", _work)
+
+
+def _work(directory: Path) -> None:
+    # A short path: a socket's name may have 107 characters.
+    home = directory / "c"
+    home.mkdir()
+    image = write_image(
+        directory / "image.tar", make_root(directory / "root"), _IMAGE, _ENTRY_POINT
+    )
+    with _containerd(home) as client:
+        subprocess.run(
+            ["ctr", "--address", str(home / "socket"), "--namespace", "k8s.io", "images", "import",
+             str(image)],
+            stdout=subprocess.DEVNULL, check=True,
+        )
+        info, programs = _container(client, directory / "logs")
+        version = client.version()
+    if len(programs) != 1:
+        raise CaptureError(f"{len(programs)} filters in force, expected one")
+    _store(info, programs[0], version)
+
+
+@contextlib.contextmanager
+def _containerd(home: Path) -> Iterator[cri.Client]:
+    configuration = home / "config.toml"
+    configuration.write_text(_CONFIGURATION.format(directory=home, image=_IMAGE))
+    log = home / "log"
+    with log.open("w") as output, subprocess.Popen(
+        ["containerd", "--config", str(configuration)], cwd=home,
+        stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+    ) as daemon:
+        client = cri.Client(home / "socket")
+        try:
+            _wait_until_ready(client, daemon, log)
+            yield client
+        finally:
+            client.close()
+            daemon.terminate()
+
+
+def _wait_until_ready(client: cri.Client, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while daemon.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(cri.CallError):
+            client.version()
+            return
+        time.sleep(0.05)
+    raise CaptureError(f"containerd did not start: {runtimes.last_line(log)}")
+
+
+def _container(client: cri.Client, logs: Path) -> tuple[dict[str, Any], list[bytes]]:
+    sandbox = cri.sandbox_config(f"/{CGROUP}", logs)
+    sandbox_id = client.run_sandbox(sandbox)
+    try:
+        container = cri.container_config(_IMAGE, _ENTRY_POINT, _RUNTIME_DEFAULT)
+        container_id = client.create(sandbox_id, container, sandbox)
+        client.start(container_id)
+        info = client.describe(container_id)
+        _wait_for_entry_point(info["pid"])
+        return info, read_filters(info["pid"])
+    finally:
+        client.remove_sandbox(sandbox_id)
+
+
+def _wait_for_entry_point(pid: int) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while Path(f"/proc/{pid}/comm").read_text().strip() != "busybox":
+        if time.monotonic() > deadline:
+            raise CaptureError("the entry point did not start")
+        time.sleep(0.01)
+
+
+def _store(info: dict[str, Any], program: bytes, version: str) -> None:
+    spec = info["runtimeSpec"]
+    profile = spec["linux"]["seccomp"]
+    package = version.split()[1].lstrip("v").split("~")[0].split("+")[0]
+    runc = subprocess.run(["runc", "--version"], capture_output=True, text=True, check=True).stdout
+    runc_version = runc.split()[2]
+    capture = store.Capture(
+        name=f"cri_containerd-{package}_RuntimeDefault", program=program, profile=profile,
+        runtime="containerd", model="runc-1.1",
+        version=f"{version}, runc {runc_version}", libseccomp=runtimes.libseccomp_version(),
+        command="CRI RunPodSandbox, CreateContainer (seccomp RuntimeDefault), StartContainer",
+    )
+    store.save([capture])
+    provenance = {
+        "version": version,
+        "runtime": f"runc {runc_version}",
+        "date": store.today(),
+        "command": "python -m benchmarks.capture.capture_containerd",
+        "how": "CRI v1, seccomp profile type RuntimeDefault, capabilities not set; the seccomp "
+               "section of runtimeSpec in the verbose ContainerStatus",
+        "capabilities": spec["process"]["capabilities"]["bounding"],
+        "program": capture.entry["program"],
+        "sha256": capture.entry["sha256"],
+    }
+    store.write_json(
+        store.DATA / f"runtime-default.containerd-{package}.json",
+        {"provenance": provenance, "seccomp": profile},
+    )
+    print(f"{version}: {len(program) // 8} instructions")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Runs a capture in its own mount and process namespaces and checks that it leaves nothing behind.
+
+The program starts itself again under unshare(1). Inside, /run and the work directory are fresh
+tmpfs mounts, so that state directories which runtimes hard-code vanish with the namespace, and
+every process dies with the namespace's first one. Only cgroups outlive a namespace: all of them
+are made below one directory of our own, which is removed at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CGROUP = "sidestep-capture"
+REPOSITORY = Path(__file__).resolve().parents[2]
+_INSIDE = "SIDESTEP_CAPTURE_DIRECTORY"
+_UNIFIED = "/sys/fs/cgroup/unified"
+_INTERRUPTED = 130
+_PR_SET_CHILD_SUBREAPER = 36
+_MARKS = ("sidestep-capture", "containerd", "runc", "crun", "netns", "k8s.io")
+
+
+class CaptureError(Exception):
+    """A capture that cannot go on; the message is one line for the user."""
+
+
+def run(module: str, work: Callable[[Path], None]) -> int:
+    """Call `work` with a private directory; the exit code says whether all went well."""
+    inside = os.environ.get(_INSIDE)
+    if inside is None:
+        return _outside(module)
+    try:
+        _make_private(Path(inside))
+        work(Path(inside))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (CaptureError, OSError, subprocess.SubprocessError) as error:
+        print(f"capture: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _outside(module: str) -> int:
+    if os.geteuid() != 0:
+        print("capture: reading filters back needs root", file=sys.stderr)
+        return 1
+    before = set(_traces())
+    directory = Path(tempfile.mkdtemp(prefix="sidestep-capture-"))
+    # Orphans come to us: the namespace's first process ends only after all others there.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    # As Ctrl-C, so that a terminated capture cleans up too; run() kills unshare, and with it all.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
+             "--mount-proc", sys.executable, "-m", module, *sys.argv[1:]],
+            env={**os.environ, _INSIDE: str(directory)}, cwd=REPOSITORY, check=False,
+        ).returncode
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    finally:
+        _wait_for_all()
+        directory.rmdir()
+        _remove_cgroups()
+    left = sorted(set(_traces()) - before)
+    for trace in left:
+        print(f"capture: left behind: {trace}", file=sys.stderr)
+    return 1 if left else code
+
+
+def _make_private(directory: Path) -> None:
+    # Called through libc: mount(8) would write to /run of the machine before it is hidden.
+    libc = ctypes.CDLL(None, use_errno=True)
+    for target in (Path("/run"), directory):
+        if libc.mount(b"tmpfs", bytes(target), b"tmpfs", 0, b"mode=755") != 0:
+            raise CaptureError(f"mount tmpfs on {target}: {os.strerror(ctypes.get_errno())}")
+    # crun refuses to start where cgroup v1 and v2 are mixed; without this mount it is v1 alone.
+    libc.umount2(_UNIFIED.encode(), 0)
+
+
+def _wait_for_all() -> None:
+    # A runtime that still runs would make the directory again, on the machine's own /tmp.
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+
+
+def _remove_cgroups() -> None:
+    deadline = time.monotonic() + 3
+    while list(_cgroups()) and time.monotonic() < deadline:
+        for group in sorted(_cgroups(), key=lambda path: len(path.parts), reverse=True):
+            # A group stays busy for a moment after its last process was killed.
+            with contextlib.suppress(OSError):
+                group.rmdir()
+        time.sleep(0.02)
+
+
+def _cgroups() -> Iterator[Path]:
+    for top in Path("/sys/fs/cgroup").glob(f"**/{CGROUP}"):
+        yield top
+        yield from (path for path in top.glob("**/*") if path.is_dir())
+
+
+def _traces() -> Iterator[str]:
+    """Everything on the machine that a capture could have left."""
+    yield from (f"cgroup {path}" for path in _cgroups())
+    yield from (f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob("*/k8s.io"))
+    yield from _marked("mount", Path("/proc/mounts").read_text().splitlines())
+    yield from _marked("socket", Path("/proc/net/unix").read_text().splitlines())
+    yield from _marked("file", (str(path) for path in Path("/run").glob("*")))
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if any("sidestep-capture-" in word for word in words):
+                yield f"process {process.name}: {' '.join(words)}"
+
+
+def _marked(kind: str, lines: Iterator[str] | list[str]) -> Iterator[str]:
+    yield from (f"{kind} {line}" for line in lines if any(mark in line for mark in _MARKS))
