@@ -223,7 +223,7 @@ def _worked(variant: Variant, result: Result | str) -> bool:
 
 def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
     if isinstance(result, str):
-        return True
+        return needs.unmet(variant) is None
     if variant.negative or _effect(variant, result) is not None:
         return False
     return needs.unmet(variant) is None and outcome.lacking(variant, result) is None

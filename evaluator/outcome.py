@@ -47,6 +47,8 @@ class Terms:
 def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     """The record of one variant; ``unmet`` is the probed need that this machine or posture lacks."""
     variant = pair.variant
+    if isinstance(pair.control, str) and unmet:
+        return _record(pair, terms, Outcome.UNSUPPORTED, reason=unmet)
     if isinstance(pair.control, str):
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {pair.control}")
     achieved = grade(variant.effect, pair.control)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Assumption, Fresh, Variant
 from attacks.probe import PROBE_MAGIC, probe_elf
-from attacks.program import Call, Program, Syscall, is_decisive
+from attacks.program import Call, Operation, Program, Syscall, is_decisive
 from evaluator.wire import Facts, ProgramFlag, ProgramSpec, Result
 
 # What can make a process: afterwards init sweeps the pid namespace until nobody is left.
@@ -55,10 +55,17 @@ def _flags(variant: Variant) -> ProgramFlag:
     if variant.no_new_privs:
         flags |= ProgramFlag.NO_NEW_PRIVS
     if variant.assumption is Assumption.UNFILTERED_THREAD:
-        flags |= ProgramFlag.OWN_LOAD
+        flags |= ProgramFlag.NO_NEW_PRIVS  # the filter must come without TSYNC, so from the thread itself
+    if _makes_threads(variant.program.setup):
+        flags |= ProgramFlag.DIRECT
     if variant.program.needs_victim:
         flags |= ProgramFlag.VICTIM
     return flags
+
+
+def _makes_threads(setup: tuple[Operation, ...]) -> bool:
+    """Rings have kernel threads; neither they nor others survive the gate's fork."""
+    return any(isinstance(op, Syscall) and (op.body or op.name == "io_uring_setup") for op in setup)
 
 
 def may_spawn(program: Program) -> bool:

@@ -105,7 +105,7 @@ class ProgramFlag(IntFlag):
     WATCH_MAPPED = 8
     CORE = 16
     COLLECT = 32
-    OWN_LOAD = 64
+    DIRECT = 64
     VICTIM = 128
     NO_NEW_PRIVS = 256
 

@@ -55,7 +55,7 @@ struct record {
 };
 
 struct trace {
-	volatile u32 park, tid, victim_ready, spare[13];
+	volatile u32 park, victim_ready, spare[14];
 	struct record record[MAX_OPS];
 };
 
@@ -406,7 +406,7 @@ static void __attribute__((noreturn)) victim(void)
 
 enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
-       P_OWN_LOAD = 64, P_VICTIM = 128, P_NNP = 256 };
+       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256 };
 enum { R_SLOW = 1 };
 
 struct object {
@@ -660,6 +660,8 @@ static int judge_mounts(void)
 	SYS3(mkdirat, AT_FDCWD, "/tmp/proc", 0755);
 	SYS3(mkdirat, AT_FDCWD, "/tmp/old", 0755);
 	SYS3(symlinkat, "work", AT_FDCWD, "/tmp/s/tmp");
+	// The judge follows absolute links as the subject would.
+	SYS3(symlinkat, "s/work", AT_FDCWD, "/tmp/work");
 	if (bind_programs() || bind_devices())
 		return -1;
 	if ((e = SYS5(mount, "sidestep", "/tmp/s/work", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m,nr_inodes=8192")) < 0)
@@ -1321,8 +1323,9 @@ static void __attribute__((noreturn)) gate(const struct program *p, const struct
 	confine(p, c, 1);
 	for (;;) {
 		u64 flags = CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | SIGCHLD;
-		u64 native[6] = { flags, 0, A(&control->pid), A(&trace->tid), 0, 0 };
-		u64 compat[6] = { flags, 0, A(&control->pid), 0, A(&trace->tid), 0 };
+		u64 own_tid = A(&page->env[ENV_SUBJECT_PID]);
+		u64 native[6] = { flags, 0, A(&control->pid), own_tid, 0, 0 };
+		u64 compat[6] = { flags, 0, A(&control->pid), 0, own_tid, 0 };
 		u64 result;
 		u32 entry;
 
@@ -1332,7 +1335,7 @@ static void __attribute__((noreturn)) gate(const struct program *p, const struct
 		if (entry == 1)
 			result = (u64)(i64)(i32)result;
 		// A filter may answer ERRNO(0): only a real child finds its tid written by the kernel.
-		if (!result && trace->tid) {
+		if (!result && page->env[ENV_SUBJECT_PID]) {
 			if (trace->victim_ready == 2)
 				victim();
 			subject();
@@ -1486,7 +1489,7 @@ static void drop_gate(struct gate_state *g)
 static int clone_from(struct gate_state *g)
 {
 	control->pid = 0;
-	trace->tid = 0;
+	page->env[ENV_SUBJECT_PID] = 0;
 	control->clone_result = 0;
 	control->entry = g->entry;
 	i64 e = SYS4(ptrace, PTRACE_CONT, g->pid, 0, 0);
@@ -1695,14 +1698,14 @@ static int start_victim(struct trial *t)
 		t->victim = 0;
 		return fail(X_VICTIM, -ESRCH);
 	}
-	t->reply->victim_pid = trace->tid;
-	page->env[ENV_VICTIM_PID] = trace->tid;
 	while (trace->victim_ready != 1) {
 		if (now_us() > deadline)
 			return fail(X_VICTIM, -EAGAIN);
 		nap_us(20);
 	}
 	trace->victim_ready = 0;
+	t->reply->victim_pid = (u32)page->env[ENV_SUBJECT_PID];	// its own pid, as it and the subject see it
+	page->env[ENV_VICTIM_PID] = t->reply->victim_pid;
 	return 0;
 }
 
@@ -1727,8 +1730,9 @@ static int start_direct(struct trial *t, int loader_stays)
 	memset((void *)control, 0, sizeof *control);
 	control->stay = (u32)loader_stays;
 	trace->park = 1;
-	u64 args[6] = { CLONE_CHILD_SETTID | SIGCHLD, 0, 0, A(&trace->tid), 0, 0 };
+	u64 args[6] = { CLONE_CHILD_SETTID | SIGCHLD, 0, 0, A(&page->env[ENV_SUBJECT_PID]), 0, 0 };
 
+	page->env[ENV_SUBJECT_PID] = 0;
 	pid = (i64)enter_syscall(NR_clone, args);
 	if (!pid)
 		direct(t->p, t->c);
@@ -1758,7 +1762,7 @@ static void forget_setup(void)
 
 static int needs_own_gate(const struct trial *t)
 {
-	return t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP) || t->q->flags & R_SLOW;
+	return t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT) || t->q->flags & R_SLOW;
 }
 
 static int gate_clone(struct trial *t, struct gate_state *g, const struct program *own)
@@ -1788,8 +1792,14 @@ static int start_subject(struct trial *t)
 	struct gate_state *shared = slot_for(t->c->id);
 	int got = 0;
 
+	// Whether the loader thread can exit under this filter is learnt from a gate, once.
+	if (t->p->flags & P_DIRECT && !shared->pid && !shared->no_gate && build_gate(0, t->c, shared)) {
+		if (fail_step != X_LOADER)
+			return -1;
+		shared->loader_stays = shared->no_gate = 1;
+	}
 	trace->park = (u32)t->park;
-	if (!shared->no_gate && !(t->p->flags & P_OWN_LOAD)) {
+	if (!shared->no_gate && !(t->p->flags & P_DIRECT)) {
 		int own = needs_own_gate(t);
 
 		t->gate = own ? &t->own : shared;
@@ -1800,12 +1810,13 @@ static int start_subject(struct trial *t)
 			return -1;
 		shared->loader_stays |= got < 0;
 		shared->no_gate |= got <= 0;
+		if (shared->no_gate)
+			drop_gate(shared);
 		r->truth = t->gate->truth;
 		r->mode = own ? M_FRESH_GATE : M_GATE;
 	}
 	if (got <= 0) {
 		drop_gate(&t->own);
-		drop_gate(shared);
 		t->gate = 0;
 		t->park = 1;
 		forget_setup();
@@ -1815,8 +1826,22 @@ static int start_subject(struct trial *t)
 		if (t->p->fresh & CLONE_NEWNS)
 			view_from(t, t->subject);
 	}
-	page->env[ENV_SUBJECT_PID] = trace->tid;
 	return t->park ? read_truth(t->subject, &r->truth) : 0;
+}
+
+// What a victim was made to do may come after the subject's end: look until something changed.
+static void await_victim(struct trial *t)
+{
+	u64 end = now_us() + (t->q->timeout_us < 50000 ? t->q->timeout_us : 50000);
+	struct facts now;
+
+	do {
+		observe(&now, &t->view);
+		now.watermark = t->reply->before.watermark;
+		if (!same_bytes((u8 *)&now, (u8 *)&t->reply->before, sizeof now))
+			return;
+		nap_us(100);
+	} while (now_us() < end);
 }
 
 static void end_trial(struct trial *t)
@@ -1890,6 +1915,8 @@ static int try_trial(struct trial *t)
 	}
 	trace->park = 0;
 	await_subject(t);
+	if (t->victim && !r->timed_out)
+		await_victim(t);
 	r->latency_us = (u32)(now_us() - begin);
 	return 0;
 }
