@@ -243,12 +243,18 @@ def _way_through(family: Mapping[str, Any]) -> Text:
         case Verdict.OPEN:
             return _dim("not targeted")
         case Verdict.HELD_HERE:
-            return Text(f"{len(family['reachable_elsewhere'])} allowed on another kernel")
+            elsewhere = len(family["reachable_elsewhere"])
+            return Text(f"{_evidence(family)}, {elsewhere} allowed on another kernel")
         case Verdict.HELD:
-            untestable = family["untestable"]
-            return _dim(f"{untestable} not testable here" if untestable else "")
+            return _dim(_evidence(family))
         case _:
             return Text(printable(family["reason"]))
+
+
+def _evidence(family: Mapping[str, Any]) -> str:
+    techniques = len(family["techniques"])
+    noun = "technique" if techniques == 1 else "techniques"
+    return f"{techniques} {noun}, {family['untestable']} not testable here"
 
 
 def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) -> None:
@@ -262,14 +268,14 @@ def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) 
         if not candidate["valid"]:
             table.add_row(name, "-", "-", "-", Text("invalid", "red"))
             continue
-        starts = candidate["starts"]
+        starts = {} if candidate["attachment"] == "self" else candidate["starts"]
         fails = [part for part, answer in starts.items() if answer is False]
         table.add_row(
             name,
             f"{candidate['held']} of {candidate['targeted']}",
             *("-" if candidate[key] is None else f"{candidate[key]:.2f}"
               for key in ("routes", "utility")),
-            Text(f"not {', '.join(fails)}", "red") if fails else Text("yes"),
+            Text(f"not {', '.join(fails)}", "red") if fails else Text("yes" if starts else "-"),
         )  # fmt: skip
     console.print(table)
 
