@@ -598,7 +598,7 @@ static void watch(void)
 
 		if ((int)grade > arm->grade)
 			arm->grade = grade;
-		if (arm->grade == EXACT && (lives || ended))
+		if (lives ? arm->grade >= EXPECTED : ended && arm->grade == EXACT)
 			break;
 		if (!ended && waitpid((pid_t)subject_pid, (int *)&arm->status, WNOHANG) > 0) {
 			ended = 1;
