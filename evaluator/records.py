@@ -377,15 +377,7 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
         for one in run.trials
     )
-    judged = {
-        family.label: judge(
-            [facts(one) for one in trials if one.family == family.label],
-            assume=plan.assume,
-            seccomp_only=seccomp_only,
-            named=None if plan.objective is None else family.label in plan.objective.families,
-        )
-        for family in plan.families
-    }
+    judged = _judgements(trials, plan, seccomp_only=seccomp_only)
     families = tuple(_family_record(one, judged[one.label]) for one in plan.families)
     scores = score(
         judged.values(),
@@ -424,6 +416,21 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         trials=trials,
         profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
     )
+
+
+def _judgements(
+    trials: Sequence[TrialRecord], plan: Plan, *, seccomp_only: bool
+) -> dict[str, Judgement]:
+    goal = plan.objective
+    return {
+        family.label: judge(
+            [facts(one) for one in trials if one.family == family.label],
+            assume=plan.assume,
+            seccomp_only=seccomp_only,
+            named=None if goal is None else family.label in goal.families,
+        )
+        for family in plan.families
+    }
 
 
 def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:

@@ -268,7 +268,9 @@ def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) 
         if not candidate["valid"]:
             table.add_row(name, "-", "-", "-", Text("invalid", "red"))
             continue
-        starts = {} if candidate["attachment"] == "self" else candidate["starts"]
+        starts: Mapping[str, Any] = candidate["starts"]
+        if candidate["attachment"] == "self":
+            starts = {}
         fails = [part for part, answer in starts.items() if answer is False]
         table.add_row(
             name,
