@@ -45,6 +45,7 @@ layers: dev
 
 docs: dev
 	$(BIN)/python docs/claims.py --write
+	$(BIN)/python docs/readme.py
 
 wheel: dev
 	$(BIN)/python -m build --wheel
