@@ -13,9 +13,20 @@ BUSYBOX = Path("/bin/busybox")
 
 # What a container gets when nobody asks for more or less.
 DEFAULT_CAPABILITIES = (
-    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
-    "CAP_MKNOD", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
-    "CAP_SETUID", "CAP_SYS_CHROOT",
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
 )
 
 
@@ -30,8 +41,13 @@ def make_root(directory: Path) -> Path:
 
 
 def write_bundle(
-    directory: Path, root: Path, seccomp: dict[str, Any], command: list[str],
-    *, user: int = 0, no_new_privileges: bool = True,
+    directory: Path,
+    root: Path,
+    seccomp: dict[str, Any],
+    command: list[str],
+    *,
+    user: int = 0,
+    no_new_privileges: bool = True,
 ) -> Path:
     """Root gets the default capabilities, anybody else none, as usual."""
     capabilities = [] if user else list(DEFAULT_CAPABILITIES)
@@ -50,14 +66,16 @@ def write_bundle(
         },
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
-            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
-             "options": ["nosuid", "mode=755", "size=64k"]},
+            {
+                "destination": "/dev",
+                "type": "tmpfs",
+                "source": "tmpfs",
+                "options": ["nosuid", "mode=755", "size=64k"],
+            },
         ],
         "linux": {
             "cgroupsPath": f"/{CGROUP}/{directory.name}",
-            "namespaces": [
-                {"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")
-            ],
+            "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
             "seccomp": seccomp,
         },
     }

@@ -65,9 +65,18 @@ def _work(directory: Path) -> None:
     )
     with _containerd(home) as client:
         subprocess.run(
-            ["ctr", "--address", str(home / "socket"), "--namespace", "k8s.io", "images", "import",
-             str(image)],
-            stdout=subprocess.DEVNULL, check=True,
+            [
+                "ctr",
+                "--address",
+                str(home / "socket"),
+                "--namespace",
+                "k8s.io",
+                "images",
+                "import",
+                str(image),
+            ],
+            stdout=subprocess.DEVNULL,
+            check=True,
         )
         info, programs = _container(client, directory / "logs")
         version = client.version()
@@ -81,10 +90,16 @@ def _containerd(home: Path) -> Iterator[cri.Client]:
     configuration = home / "config.toml"
     configuration.write_text(_CONFIGURATION.format(directory=home, image=_IMAGE))
     log = home / "log"
-    with log.open("w") as output, subprocess.Popen(
-        ["containerd", "--config", str(configuration)], cwd=home,
-        stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-    ) as daemon:
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            ["containerd", "--config", str(configuration)],
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        ) as daemon,
+    ):
         client = cri.Client(home / "socket")
         try:
             _wait_until_ready(client, daemon, log)
@@ -133,9 +148,13 @@ def _store(info: dict[str, Any], program: bytes, version: str) -> None:
     runc = subprocess.run(["runc", "--version"], capture_output=True, text=True, check=True).stdout
     runc_version = runc.split()[2]
     capture = store.Capture(
-        name=f"cri_containerd-{package}_RuntimeDefault", program=program, profile=profile,
-        runtime="containerd", model="runc-1.1",
-        version=f"{version}, runc {runc_version}", libseccomp=runtimes.libseccomp_version(),
+        name=f"cri_containerd-{package}_RuntimeDefault",
+        program=program,
+        profile=profile,
+        runtime="containerd",
+        model="runc-1.1",
+        version=f"{version}, runc {runc_version}",
+        libseccomp=runtimes.libseccomp_version(),
         command="CRI RunPodSandbox, CreateContainer (seccomp RuntimeDefault), StartContainer",
     )
     store.save([capture])
@@ -145,7 +164,7 @@ def _store(info: dict[str, Any], program: bytes, version: str) -> None:
         "date": store.today(),
         "command": "python -m benchmarks.capture.capture_containerd",
         "how": "CRI v1, seccomp profile type RuntimeDefault, capabilities not set; the seccomp "
-               "section of runtimeSpec in the verbose ContainerStatus",
+        "section of runtimeSpec in the verbose ContainerStatus",
         "capabilities": spec["process"]["capabilities"]["bounding"],
         "program": capture.entry["program"],
         "sha256": capture.entry["sha256"],

@@ -36,8 +36,10 @@ def _work(directory: Path) -> None:
             for profile, block in profiles.PROFILES.items()
         ]
         store.save(captures)
-        print(f"{runtime.name} {runtime.version} (libseccomp {runtime.libseccomp}): "
-              f"{len(captures)} programs")
+        print(
+            f"{runtime.name} {runtime.version} (libseccomp {runtime.libseccomp}): "
+            f"{len(captures)} programs"
+        )
 
 
 def _capture(
@@ -49,8 +51,13 @@ def _capture(
     if len(programs) != 1:
         raise CaptureError(f"{bundle.name}: {len(programs)} filters in force, expected one")
     return store.Capture(
-        name=bundle.name, program=programs[0], profile=block, runtime=runtime.name,
-        model=runtime.model, version=runtime.version, libseccomp=runtime.libseccomp,
+        name=bundle.name,
+        program=programs[0],
+        profile=block,
+        runtime=runtime.name,
+        model=runtime.model,
+        version=runtime.version,
+        libseccomp=runtime.libseccomp,
         command=runtime.shown("run", "--detach", "--bundle", "BUNDLE", bundle.name),
     )
 

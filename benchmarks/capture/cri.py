@@ -70,7 +70,8 @@ class Client:
     def _call(self, method: str, *fields: Field) -> Message:
         invoke: Callable[..., Message] = self._channel.unary_unary(
             f"/runtime.v1.RuntimeService/{method}",
-            request_serializer=None, response_deserializer=decode,
+            request_serializer=None,
+            response_deserializer=decode,
         )
         try:
             return invoke(encode(*fields), timeout=_TIMEOUT)
@@ -126,10 +127,10 @@ def decode(data: bytes) -> Message:
                 value, at = _read_varint(data, at)
             case 1 | 5 as kind:
                 size = 8 if kind == 1 else 4
-                value, at = data[at:at + size], at + size
+                value, at = data[at : at + size], at + size
             case 2:
                 size, at = _read_varint(data, at)
-                value, at = data[at:at + size], at + size
+                value, at = data[at : at + size], at + size
             case kind:
                 raise ValueError(f"wire type {kind} is not part of the protocol")
         result.setdefault(key >> 3, []).append(value)

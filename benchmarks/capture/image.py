@@ -16,23 +16,34 @@ _TYPE = "application/vnd.oci.image"
 
 def write_image(archive: Path, root: Path, name: str, entry_point: list[str]) -> Path:
     layer = _layer(root)
-    config = _json({
-        "architecture": "amd64", "os": "linux",
-        "config": {"Entrypoint": entry_point, "Env": ["PATH=/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
-    })
-    manifest = _json({
-        "schemaVersion": 2, "mediaType": f"{_TYPE}.manifest.v1+json",
-        "config": _descriptor("config.v1+json", config),
-        "layers": [_descriptor("layer.v1.tar", layer)],
-    })
-    index = _json({
-        "schemaVersion": 2,
-        "manifests": [_descriptor("manifest.v1+json", manifest) | {
-            "platform": {"architecture": "amd64", "os": "linux"},
-            "annotations": {"io.containerd.image.name": name},
-        }],
-    })
+    config = _json(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Entrypoint": entry_point, "Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        }
+    )
+    manifest = _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": f"{_TYPE}.manifest.v1+json",
+            "config": _descriptor("config.v1+json", config),
+            "layers": [_descriptor("layer.v1.tar", layer)],
+        }
+    )
+    index = _json(
+        {
+            "schemaVersion": 2,
+            "manifests": [
+                _descriptor("manifest.v1+json", manifest)
+                | {
+                    "platform": {"architecture": "amd64", "os": "linux"},
+                    "annotations": {"io.containerd.image.name": name},
+                }
+            ],
+        }
+    )
     with tarfile.open(archive, "w") as tar:
         _add(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
         _add(tar, "index.json", index)

@@ -41,22 +41,41 @@ def fetch(directory: Path) -> Path:
     _call(["apt-get", "-q", "update"], directory, private)
     _call(["apt-get", "-q", "download", "runc", "libseccomp2", "libc6"], packages, private)
     # patchelf comes from the system's own suite, or it would need the newer C library itself.
-    _call(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "patchelf"], packages,
-          dict(os.environ))
+    _call(
+        ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "patchelf"],
+        packages,
+        dict(os.environ),
+    )
     for package in packages.glob("*.deb"):
         _call(["dpkg", "-x", str(package), str(directory / "root")], directory, private)
     return _repaired(directory / "root")
 
 
 def _repaired(root: Path) -> Path:
-    program = next((p for p in (root / "usr/bin/runc", root / "usr/sbin/runc")
-                    if p.is_file() and not p.is_symlink()), None)
+    program = next(
+        (
+            p
+            for p in (root / "usr/bin/runc", root / "usr/sbin/runc")
+            if p.is_file() and not p.is_symlink()
+        ),
+        None,
+    )
     loader = root / _LIBRARIES / "ld-linux-x86-64.so.2"
     if program is None or not loader.exists():
         raise CaptureError("the packages of the newer runc are laid out in an unknown way")
-    _call([str(root / "usr/bin/patchelf"), "--set-interpreter", str(loader),
-           "--force-rpath", "--set-rpath", str(root / _LIBRARIES), str(program)], root,
-          dict(os.environ))
+    _call(
+        [
+            str(root / "usr/bin/patchelf"),
+            "--set-interpreter",
+            str(loader),
+            "--force-rpath",
+            "--set-rpath",
+            str(root / _LIBRARIES),
+            str(program),
+        ],
+        root,
+        dict(os.environ),
+    )
     return program
 
 

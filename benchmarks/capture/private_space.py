@@ -63,9 +63,23 @@ def _outside(module: str) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = subprocess.run(
-            ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-             "--mount-proc", sys.executable, "-m", module, *sys.argv[1:]],
-            env={**os.environ, _INSIDE: str(directory)}, cwd=REPOSITORY, check=False,
+            [
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                sys.executable,
+                "-m",
+                module,
+                *sys.argv[1:],
+            ],
+            env={**os.environ, _INSIDE: str(directory)},
+            cwd=REPOSITORY,
+            check=False,
         ).returncode
     except KeyboardInterrupt:
         code = _INTERRUPTED

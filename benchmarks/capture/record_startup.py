@@ -33,7 +33,7 @@ _HARMLESS = {
     "architectures": ["SCMP_ARCH_X86_64"],
     "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}],
 }
-_DENIED_TRIES = 3
+_DENIED_TRIES = 5
 _DENIED_SECONDS = 5
 
 
@@ -49,7 +49,8 @@ class Recorder:
     def case(self, starts: int, *, no_new_privileges: bool) -> dict[str, Any]:
         runs = [
             self._traced(user, no_new_privileges=no_new_privileges)
-            for _ in range(starts) for user in _USERS
+            for _ in range(starts)
+            for user in _USERS
         ]
         loads = {run.load for run in runs}
         if len(loads) != 1:
@@ -80,8 +81,10 @@ class Recorder:
         needed = not any(
             self._start(
                 self._bundle(_denying(entry.call), user, no_new_privileges=no_new_privileges),
-                [], seconds=_DENIED_SECONDS,
-            ) is None
+                [],
+                seconds=_DENIED_SECONDS,
+            )
+            is None
             for _ in range(_DENIED_TRIES)
         )
         return {**startup_trace.as_json(entry.call), "needed": needed}
@@ -89,8 +92,12 @@ class Recorder:
     def _bundle(self, seccomp: dict[str, Any], user: int, *, no_new_privileges: bool) -> Path:
         self._count += 1
         return write_bundle(
-            self._directory / f"{self._runtime.name}-{self._count}", self._root, seccomp,
-            ["true"], user=user, no_new_privileges=no_new_privileges,
+            self._directory / f"{self._runtime.name}-{self._count}",
+            self._root,
+            seccomp,
+            ["true"],
+            user=user,
+            no_new_privileges=no_new_privileges,
         )
 
     def _start(self, bundle: Path, before: list[str], *, seconds: int) -> str | None:
@@ -100,15 +107,21 @@ class Recorder:
         errors = bundle / "stderr"
         command = [*before, *self._runtime.command(state, "create", "--bundle", str(bundle), name)]
         deadline = time.monotonic() + seconds
-        with errors.open("w") as stderr, subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
-        ) as create:
+        with (
+            errors.open("w") as stderr,
+            subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+            ) as create,
+        ):
             try:
                 if not self._created(state, name, create, deadline):
                     return runtimes.last_line(errors)
                 subprocess.run(
-                    self._runtime.command(state, "start", name), stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL, stderr=stderr, check=False,
+                    self._runtime.command(state, "start", name),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    check=False,
                 )
                 return None if _succeeds(state, name, deadline) else runtimes.last_line(errors)
             finally:
@@ -123,7 +136,9 @@ class Recorder:
     ) -> bool:
         while time.monotonic() < deadline:
             answer = subprocess.run(
-                self._runtime.command(state, "state", name), capture_output=True, text=True,
+                self._runtime.command(state, "state", name),
+                capture_output=True,
+                text=True,
                 check=False,
             )
             status = re.search(r'"status"\s*:\s*"(\w+)"', answer.stdout)
@@ -181,7 +196,8 @@ def _denying(call: Call) -> dict[str, Any]:
     # Words beyond 31 bits (AT_FDCWD) are left out: not every runtime's parser reads them exactly.
     args = [
         {"index": index, "value": word, "op": "SCMP_CMP_EQ"}
-        for index, word in enumerate(call.args) if word is not None and word < 1 << 31
+        for index, word in enumerate(call.args)
+        if word is not None and word < 1 << 31
     ]
     rule = {"names": [call.name], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
     return _HARMLESS | {"syscalls": [rule | {"args": args} if args else rule]}

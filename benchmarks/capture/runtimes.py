@@ -80,7 +80,10 @@ def running(runtime: Runtime, state: Path, bundle: Path) -> Iterator[int]:
     with errors.open("w") as stderr:
         done = subprocess.run(
             runtime.command(state, "run", "--detach", "--bundle", str(bundle), name),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            check=False,
         )
     try:
         if done.returncode != 0:
@@ -100,7 +103,10 @@ def remove(runtime: Runtime, state: Path, name: str) -> None:
             os.waitpid(pid, 0)
     subprocess.run(
         runtime.command(state, "delete", "--force", name),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
     )
 
 

@@ -29,26 +29,97 @@ _SWEEP = 4
 # v: a value that a filter may test, d: a directory descriptor (only AT_FDCWD is kept),
 # -: hidden.  Further words do not belong to the call.
 _WORD_KINDS = {
-    "arch_prctl": "v-", "brk": "-", "capget": "--", "capset": "--", "chdir": "-", "clone": "v----",
-    "clone3": "--", "close": "-", "close_range": "--v", "connect": "---", "dup": "-",
-    "dup2": "--", "dup3": "--v", "epoll_create1": "v", "epoll_ctl": "-v--", "epoll_pwait": "-----v",
-    "eventfd2": "vv", "execve": "---", "execveat": "d---v", "exit": "v", "exit_group": "v",
-    "faccessat": "d-v", "faccessat2": "d-vv", "fchdir": "-", "fchown": "---", "fcntl": "-vv",
-    "fstat": "--", "fstatfs": "--", "fsync": "-", "futex": "-v----", "getcwd": "--",
-    "getdents64": "---", "getegid": "", "geteuid": "", "getgid": "", "getpid": "", "getppid": "",
-    "getrandom": "--v", "gettid": "", "getuid": "", "ioctl": "-v-", "kill": "-v", "lseek": "-vv",
-    "madvise": "--v", "mmap": "--vv--", "mprotect": "--v", "munmap": "--", "nanosleep": "--",
-    "newfstatat": "d--v", "openat": "d-vv", "openat2": "d---", "pipe2": "-v", "ppoll": "-----",
-    "poll": "---", "prctl": "vvvvv", "pread64": "----", "prlimit64": "-v--",
-    "pselect6": "------", "read": "---", "readlink": "---",
-    "readlinkat": "d---", "recvfrom": "---v--", "recvmsg": "--v", "restart_syscall": "",
-    "rseq": "--v-", "rt_sigaction": "v--v", "rt_sigprocmask": "v--v", "rt_sigreturn": "",
-    "sched_getaffinity": "---", "sched_yield": "", "seccomp": "vv-", "select": "-----",
+    "arch_prctl": "v-",
+    "brk": "-",
+    "capget": "--",
+    "capset": "--",
+    "chdir": "-",
+    "clone": "v----",
+    "clone3": "--",
+    "close": "-",
+    "close_range": "--v",
+    "connect": "---",
+    "dup": "-",
+    "dup2": "--",
+    "dup3": "--v",
+    "epoll_create1": "v",
+    "epoll_ctl": "-v--",
+    "epoll_pwait": "-----v",
+    "eventfd2": "vv",
+    "execve": "---",
+    "execveat": "d---v",
+    "exit": "v",
+    "exit_group": "v",
+    "faccessat": "d-v",
+    "faccessat2": "d-vv",
+    "fchdir": "-",
+    "fchown": "---",
+    "fcntl": "-vv",
+    "fstat": "--",
+    "fstatfs": "--",
+    "fsync": "-",
+    "futex": "-v----",
+    "getcwd": "--",
+    "getdents64": "---",
+    "getegid": "",
+    "geteuid": "",
+    "getgid": "",
+    "getpid": "",
+    "getppid": "",
+    "getrandom": "--v",
+    "gettid": "",
+    "getuid": "",
+    "ioctl": "-v-",
+    "kill": "-v",
+    "lseek": "-vv",
+    "madvise": "--v",
+    "mmap": "--vv--",
+    "mprotect": "--v",
+    "munmap": "--",
+    "nanosleep": "--",
+    "newfstatat": "d--v",
+    "openat": "d-vv",
+    "openat2": "d---",
+    "pipe2": "-v",
+    "ppoll": "-----",
+    "poll": "---",
+    "prctl": "vvvvv",
+    "pread64": "----",
+    "prlimit64": "-v--",
+    "pselect6": "------",
+    "read": "---",
+    "readlink": "---",
+    "readlinkat": "d---",
+    "recvfrom": "---v--",
+    "recvmsg": "--v",
+    "restart_syscall": "",
+    "rseq": "--v-",
+    "rt_sigaction": "v--v",
+    "rt_sigprocmask": "v--v",
+    "rt_sigreturn": "",
+    "sched_getaffinity": "---",
+    "sched_yield": "",
+    "seccomp": "vv-",
+    "select": "-----",
     "sendmsg": "--v",
-    "sendto": "---v--", "set_robust_list": "-v", "set_tid_address": "-", "setgid": "-",
-    "setgroups": "--", "setresgid": "---", "setresuid": "---", "setsid": "", "setuid": "-",
-    "sigaltstack": "--", "socket": "vvv", "statfs": "--", "statx": "d-vv-", "tgkill": "--v",
-    "timer_create": "---", "timer_delete": "-", "timer_settime": "-v--", "umask": "-",
+    "sendto": "---v--",
+    "set_robust_list": "-v",
+    "set_tid_address": "-",
+    "setgid": "-",
+    "setgroups": "--",
+    "setresgid": "---",
+    "setresuid": "---",
+    "setsid": "",
+    "setuid": "-",
+    "sigaltstack": "--",
+    "socket": "vvv",
+    "statfs": "--",
+    "statx": "d-vv-",
+    "tgkill": "--v",
+    "timer_create": "---",
+    "timer_delete": "-",
+    "timer_settime": "-v--",
+    "umask": "-",
     "write": "---",
 }
 
@@ -83,7 +154,8 @@ class Entry:
 def read_run(logs: Path, prefix: str, user: int) -> Run:
     """Find the thread that loads a filter and executes a program afterwards."""
     found = [
-        run for path in sorted(logs.glob(f"{prefix}.*"))
+        run
+        for path in sorted(logs.glob(f"{prefix}.*"))
         if (run := _window(path.read_text().splitlines(), user)) is not None
     ]
     if len(found) != 1:
@@ -139,8 +211,10 @@ def _loads_filter(call: Call, result: str) -> bool:
     # With a null program both calls only ask what the kernel knows, and fail.
     if result.startswith(("-", "?")):
         return False
-    return call.args[:2] == (22, 2) if call.name == "prctl" else (
-        call.name == "seccomp" and call.args[:1] == (1,)
+    return (
+        call.args[:2] == (22, 2)
+        if call.name == "prctl"
+        else (call.name == "seccomp" and call.args[:1] == (1,))
     )
 
 
