@@ -10,7 +10,7 @@ from attacks.effects import Effect, Grade, Object, ObjectKind
 from attacks.errors import AttackError
 from attacks.kernel import Kernel
 from attacks.program import Abi, Program, Syscall
-from attacks.recorder import Recording
+from attacks.recorder import Recording, near
 
 
 class Technique(StrEnum):
@@ -115,8 +115,8 @@ Objects = tuple[Object, ...] | Callable[[Parameters], tuple[Object, ...]]
 
 TARGET = "@target"
 """Stands for the target's path in ``Object.path``."""
-PARENT = "@parent"
-"""Stands for the path of the target's directory."""
+NEAR = "@near/"
+"""Begins the path of what must be on the target's file system; see ``Recorder.near``."""
 _OCTAL = frozenset({"bits", "mode"})
 
 
@@ -139,6 +139,7 @@ class _Recorded:
     rescue: str
     when: Callable[[Parameters], bool]
     target_name: str
+    relocatable: bool
     why: str
 
 
@@ -201,11 +202,13 @@ class Family:
         rescue: str = "",
         when: Callable[[Parameters], bool] = lambda _: True,
         target_name: str = "",
+        relocatable: bool = True,
     ) -> Callable[[Recipe], Recipe]:
         """Adds the decorated recipe; its name is the variant's, its docstring the reason.
 
         ``rescue`` is the name of another variant of this family; ``target_name`` says that this
-        variant makes something of another name in the target's directory.
+        variant makes something of another name in the target's directory; what is not
+        ``relocatable`` works in the working directory's file system only.
         """
 
         def add(recipe: Recipe) -> Recipe:
@@ -231,6 +234,7 @@ class Family:
                     rescue=rescue,
                     when=when,
                     target_name=target_name,
+                    relocatable=relocatable,
                     why=" ".join(recipe.__doc__.split()),
                 )
             )
@@ -264,7 +268,7 @@ class Family:
         variants = tuple(
             self._record(recorded, label, effect, values)
             for recorded in self.recipes
-            if recorded.when(values)
+            if recorded.when(values) and (recorded.relocatable or target is None)
         )
         self._check(variants)
         return FamilyInstance(self, label, effect, values, variants)
@@ -327,7 +331,9 @@ def _place(objects: tuple[Object, ...], effect: Effect) -> tuple[Object, ...]:
     """The objects with their real paths, the target's directory first; a later one replaces."""
     placed = {effect.parent: Object(ObjectKind.DIRECTORY, effect.parent, 0o755)}
     for item in objects:
-        path = {TARGET: effect.path, PARENT: effect.parent}.get(item.path, item.path)
+        path = effect.path if item.path == TARGET else item.path
+        if path.startswith(NEAR):
+            path = near(effect, path.removeprefix(NEAR))
         placed[path] = replace(item, path=path)
     return tuple(placed.values())
 

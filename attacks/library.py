@@ -19,6 +19,7 @@ SUITE = "2026.11"
 SUITES = Path(__file__).with_name("suites")
 _REFERENCE = re.compile(r"(?P<name>[^\[\]@]+)(?:\[(?P<parameters>[^\[\]]*)\])?(?:@(?P<target>.*))?")
 _CLOSE_ENOUGH = 0.5
+_LONGEST_TARGET = 48
 
 
 @cache
@@ -136,6 +137,8 @@ def _parse_target(reference: str, target: str) -> str:
     path = "/" + "/".join(part for part in parts if part not in ("", "."))
     if path == "/":
         raise AttackError(f"{reference!r}: the target must be a directory below /")
+    if len(path.encode()) > _LONGEST_TARGET:
+        raise AttackError(f"{reference!r}: the target is longer than {_LONGEST_TARGET} bytes")
     return path
 
 

@@ -349,9 +349,19 @@ class Recorder:
         """The target's last component."""
         return self.text(self.recording.effect.name)
 
+    def near(self, path: str) -> Buffer:
+        """A path on the target's file system, to rename or link from; see ``near``."""
+        return self.text(near(self.recording.effect, path))
+
     def source(self, name: str = "t") -> Buffer:
-        """Something in ``src``, beside the target's directory."""
-        return self.relative(f"src/{name}")
+        """Something in ``src``, near the target's directory."""
+        return self.near(f"src/{name}")
+
+    def link_to(self, path: str) -> Buffer:
+        """What a symbolic link at the target has to say to lead to ``near(path)``."""
+        parent = self.recording.effect.parent
+        up = "" if parent.startswith("/") else "../" * len(parent.split("/"))
+        return self.text(up + near(self.recording.effect, path).removeprefix(f"{parent}/"))
 
     def relative(self, path: str) -> Buffer:
         """A path that does not leave the working directory."""
@@ -399,6 +409,15 @@ class Recorder:
 
     def _emit(self, op: Operation) -> Result:
         return self.recording.emit(self._section, op)
+
+
+def near(effect: Effect, path: str) -> str:
+    """Where to put what must be on the target's file system.
+
+    That is the working directory, unless the target is elsewhere: then it is a hidden name in the
+    target's own directory, which may be a mount.
+    """
+    return f"{effect.parent}/.{path}" if effect.parent.startswith("/") else path
 
 
 def octal(mode: Arg) -> Arg:

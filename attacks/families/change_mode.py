@@ -19,7 +19,7 @@ from attacks.consts import (
 )
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.errors import AttackError
-from attacks.family import TARGET, Assumption, Family, Fresh, Need, Parameters, Technique
+from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Parameters, Technique
 from attacks.kernel import Kernel
 from attacks.recorder import Buffer, Recorder
 
@@ -48,7 +48,7 @@ ACL_SIZE = 28
 
 
 def _replacement(parameters: Parameters) -> tuple[Object, ...]:
-    return (Object(ObjectKind.FILE, "f0", START | parameters["bits"]),)
+    return (Object(ObjectKind.FILE, f"{NEAR}f0", START | parameters["bits"]),)
 
 
 def _fits_acl(parameters: Parameters) -> bool:
@@ -289,7 +289,7 @@ def fchmodat_x32(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=_replacement)
 def rename_replace(k: Kernel) -> None:
     """A file that has the bits already takes the target's name."""
-    k.rename(k.relative("f0"), k.path()).decisive()
+    k.rename(k.near("f0"), k.path()).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT)

@@ -25,7 +25,7 @@ from attacks.consts import (
     S_IFDIR,
 )
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
-from attacks.family import TARGET, Assumption, Family, Fresh, Need, Technique
+from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
 from attacks.recorder import Result
 
@@ -36,11 +36,12 @@ FAMILY = Family(
     attack_technique="T1074",
 )
 SOURCE = (
-    Object(ObjectKind.DIRECTORY, "src", 0o755),
-    Object(ObjectKind.DIRECTORY, "src/t", 0o755),
+    Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),
+    Object(ObjectKind.DIRECTORY, f"{NEAR}src/t", 0o755),
 )
 OVERLAY = (
-    *SOURCE,
+    Object(ObjectKind.DIRECTORY, "src", 0o755),
+    Object(ObjectKind.DIRECTORY, "src/t", 0o755),
     Object(ObjectKind.DIRECTORY, "up", 0o755),
     Object(ObjectKind.DIRECTORY, "wk", 0o755),
     Object(ObjectKind.DIRECTORY, "mnt", 0o755),
@@ -308,13 +309,13 @@ def renameat2_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
 def symlink(k: Kernel) -> None:
     """A symbolic link: whoever follows it finds a directory."""
-    k.symlink(k.absolute("src/t"), k.path()).decisive()
+    k.symlink(k.link_to("src/t"), k.path()).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, grade=Grade.EQUIVALENT, objects=SOURCE)
 def io_uring_symlinkat(k: Kernel) -> None:
     """A ring makes the symbolic link."""
-    k.ring().symlinkat(k.absolute("src/t"), AT_FDCWD, k.path()).decisive()
+    k.ring().symlinkat(k.link_to("src/t"), AT_FDCWD, k.path()).decisive()
 
 
 # Mounts
@@ -325,7 +326,7 @@ def io_uring_symlinkat(k: Kernel) -> None:
 )
 def bind_mount(k: Kernel) -> None:
     """Another directory, mounted over the parent, brings its entries along."""
-    k.mount(k.relative("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
+    k.mount(k.near("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
 
 
 @FAMILY.variant(
@@ -333,7 +334,7 @@ def bind_mount(k: Kernel) -> None:
 )
 def bind_mount_i386(k: Kernel) -> None:
     """The bind mount through the 32-bit table."""
-    k.i386.mount(k.relative("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
+    k.i386.mount(k.near("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
 
 
 @FAMILY.variant(
@@ -341,7 +342,7 @@ def bind_mount_i386(k: Kernel) -> None:
 )
 def rbind_mount(k: Kernel) -> None:
     """A recursive bind mount differs in the flags, which a rule may compare for equality."""
-    k.mount(k.relative("src"), k.parent(), NULL, MS_BIND | MS_REC, NULL).decisive()
+    k.mount(k.near("src"), k.parent(), NULL, MS_BIND | MS_REC, NULL).decisive()
 
 
 @FAMILY.variant(
@@ -355,7 +356,7 @@ def rbind_mount(k: Kernel) -> None:
 def mount_move(k: Kernel) -> None:
     """A mount that is there already is moved over the parent."""
     _private_mount(k.setup)
-    k.mount(k.relative("src"), k.parent(), NULL, MS_MOVE, NULL).decisive()
+    k.mount(k.near("src"), k.parent(), NULL, MS_MOVE, NULL).decisive()
 
 
 @FAMILY.variant(
@@ -369,7 +370,7 @@ def mount_move(k: Kernel) -> None:
 def move_mount(k: Kernel) -> None:
     """move_mount moves a mount that is there already; mount is never called."""
     _private_mount(k.setup)
-    k.move_mount(AT_FDCWD, k.relative("src"), AT_FDCWD, k.parent(), 0).decisive()
+    k.move_mount(AT_FDCWD, k.near("src"), AT_FDCWD, k.parent(), 0).decisive()
 
 
 @FAMILY.variant(
@@ -382,7 +383,7 @@ def move_mount(k: Kernel) -> None:
 )
 def open_tree_move_mount(k: Kernel) -> None:
     """A bind mount by the mount API of Linux 5.2, without the mount call."""
-    tree = k.open_tree(AT_FDCWD, k.relative("src"), OPEN_TREE_CLONE)
+    tree = k.open_tree(AT_FDCWD, k.near("src"), OPEN_TREE_CLONE)
     _move_over_parent(k, tree)
 
 
@@ -397,7 +398,7 @@ def open_tree_move_mount(k: Kernel) -> None:
 def open_tree_attr_move_mount(k: Kernel) -> None:
     """open_tree_attr (6.15) is too new for lists that name open_tree."""
     attributes = k.buffer(32, name="attr")
-    tree = k.open_tree_attr(AT_FDCWD, k.relative("src"), OPEN_TREE_CLONE, attributes, 32)
+    tree = k.open_tree_attr(AT_FDCWD, k.near("src"), OPEN_TREE_CLONE, attributes, 32)
     _move_over_parent(k, tree)
 
 
@@ -411,7 +412,7 @@ def open_tree_attr_move_mount(k: Kernel) -> None:
 )
 def move_mount_inherited_tree(k: Kernel) -> None:
     """A detached copy of a directory, made before the filter, is attached under it."""
-    tree = k.setup.open_tree(AT_FDCWD, k.relative("src"), OPEN_TREE_CLONE)
+    tree = k.setup.open_tree(AT_FDCWD, k.near("src"), OPEN_TREE_CLONE)
     _move_over_parent(k, tree)
 
 
@@ -435,7 +436,12 @@ def overlay_lower(k: Kernel) -> None:
 
 
 @FAMILY.variant(
-    Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY, target_name="work"
+    Technique.INDIRECT_OBJECT,
+    needs=ADMIN,
+    fresh=MOUNTS,
+    objects=OVERLAY,
+    target_name="work",
+    relocatable=False,
 )
 def overlay_workdir(k: Kernel) -> None:
     """Mounting an overlay makes the kernel create a directory called work in its workdir."""
@@ -513,8 +519,8 @@ def openat_creat_directory(k: Kernel) -> None:
 
 def _private_mount(k: Kernel) -> None:
     """Makes src a mount of its own; one that is shared cannot be moved."""
-    k.mount(k.relative("src"), k.relative("src"), NULL, MS_BIND, NULL)
-    k.mount(NULL, k.relative("src"), NULL, MS_PRIVATE, NULL)
+    k.mount(k.near("src"), k.near("src"), NULL, MS_BIND, NULL)
+    k.mount(NULL, k.near("src"), NULL, MS_PRIVATE, NULL)
 
 
 def _move_over_parent(k: Kernel, tree: Result) -> None:

@@ -28,7 +28,7 @@ from attacks.consts import (
     SIGABRT,
 )
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
-from attacks.family import TARGET, Assumption, Family, Fresh, Need, Technique
+from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
 from attacks.recorder import Buffer
 
@@ -38,11 +38,12 @@ FAMILY = Family(
     effect=lambda _: Effect(EffectKind.FILE),
 )
 SOURCE = (
-    Object(ObjectKind.DIRECTORY, "src", 0o755),
-    Object(ObjectKind.FILE, "src/t", 0o644, b"source\n"),
+    Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),
+    Object(ObjectKind.FILE, f"{NEAR}src/t", 0o644, b"source\n"),
 )
 OVERLAY = (
-    *SOURCE,
+    Object(ObjectKind.DIRECTORY, "src", 0o755),
+    Object(ObjectKind.FILE, "src/t", 0o644, b"source\n"),
     Object(ObjectKind.DIRECTORY, "wk", 0o755),
     Object(ObjectKind.DIRECTORY, "mnt", 0o755),
 )
@@ -221,7 +222,11 @@ def tmpfile_linkat_proc_fd(k: Kernel) -> None:
     k.linkat(AT_FDCWD, link, AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
 
 
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
+@FAMILY.variant(
+    Technique.DESCRIPTOR_REUSE,
+    assumption=Assumption.INHERITED_DESCRIPTOR,
+    grade=Grade.EQUIVALENT,
+)
 def linkat_inherited_tmpfile(k: Kernel) -> None:
     """The nameless file was opened before the filter: only linkat is left to stop."""
     nameless = k.setup.openat(AT_FDCWD, k.parent(), O_TMPFILE | O_RDWR, MODE)
@@ -373,7 +378,7 @@ def io_uring_renameat(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
 def symlink(k: Kernel) -> None:
     """A symbolic link: whoever follows it finds a regular file."""
-    k.symlink(k.absolute("src/t"), k.path()).decisive()
+    k.symlink(k.link_to("src/t"), k.path()).decisive()
 
 
 # The kernel writes a file of its own accord
@@ -406,17 +411,21 @@ def core_dump_fault(k: Kernel) -> None:
 )
 def bind_mount(k: Kernel) -> None:
     """Another directory, mounted over the parent, brings its entries along."""
-    k.mount(k.relative("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
+    k.mount(k.near("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY)
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY, relocatable=False
+)
 def overlay_copy_up_open(k: Kernel) -> None:
     """Opening for writing, without O_CREAT, makes an overlay copy the file into its upper layer."""
     _mount_overlay(k)
     k.open(k.relative("mnt/t"), O_WRONLY).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY)
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY, relocatable=False
+)
 def overlay_copy_up_chmod(k: Kernel) -> None:
     """Changing a mode is enough to make an overlay copy the file up: nothing is even opened."""
     _mount_overlay(k)

@@ -35,9 +35,9 @@ from attacks.consts import (
     SYS_SOCKET,
 )
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
-from attacks.family import Assumption, Family, Fresh, Need, Technique
+from attacks.family import NEAR, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
-from attacks.recorder import Buffer
+from attacks.recorder import Buffer, near
 
 FAMILY = Family(
     "create-filesystem-object",
@@ -45,16 +45,17 @@ FAMILY = Family(
     effect=lambda _: Effect(EffectKind.OBJECT),
 )
 SOURCE = (
-    Object(ObjectKind.DIRECTORY, "src", 0o755),
-    Object(ObjectKind.FILE, "src/t", 0o644, b"source\n"),
+    Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),
+    Object(ObjectKind.FILE, f"{NEAR}src/t", 0o644, b"source\n"),
 )
 FIFO_SOURCE = (
-    Object(ObjectKind.DIRECTORY, "src", 0o755),
-    Object(ObjectKind.FIFO, "src/t", 0o644),
+    Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),
+    Object(ObjectKind.FIFO, f"{NEAR}src/t", 0o644),
 )
-FILE = (Object(ObjectKind.FILE, "f0", 0o644, b"other\n"),)
+FILE = (Object(ObjectKind.FILE, f"{NEAR}f0", 0o644, b"other\n"),)
 OVERLAY = (
-    *SOURCE,
+    Object(ObjectKind.DIRECTORY, "src", 0o755),
+    Object(ObjectKind.FILE, "src/t", 0o644, b"source\n"),
     Object(ObjectKind.DIRECTORY, "wk", 0o755),
     Object(ObjectKind.DIRECTORY, "mnt", 0o755),
 )
@@ -181,7 +182,11 @@ def tmpfile_linkat_proc_fd(k: Kernel) -> None:
     k.linkat(AT_FDCWD, link, AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
 
 
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
+@FAMILY.variant(
+    Technique.DESCRIPTOR_REUSE,
+    assumption=Assumption.INHERITED_DESCRIPTOR,
+    grade=Grade.EQUIVALENT,
+)
 def linkat_inherited_tmpfile(k: Kernel) -> None:
     """The nameless file was opened before the filter: only linkat is left to stop."""
     nameless = k.setup.openat(AT_FDCWD, k.parent(), O_TMPFILE | O_RDWR, MODE)
@@ -224,19 +229,19 @@ def symlinkat_dirfd(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=FILE)
 def link(k: Kernel) -> None:
     """One more name for a file that is there already."""
-    k.link(k.relative("f0"), k.path()).decisive()
+    k.link(k.near("f0"), k.path()).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=FILE)
 def linkat(k: Kernel) -> None:
     """The *at sibling of link."""
-    k.linkat(AT_FDCWD, k.relative("f0"), AT_FDCWD, k.path(), 0).decisive()
+    k.linkat(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path(), 0).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(*SOURCE, *FILE))
 def linkat_follow(k: Kernel) -> None:
     """The old name is a symbolic link that linkat is told to follow."""
-    k.symlink(k.text("../f0"), k.source("l"))
+    k.symlink(k.absolute(near(k.recording.effect, "f0")), k.source("l"))
     k.linkat(AT_FDCWD, k.source("l"), AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
 
 
@@ -244,20 +249,20 @@ def linkat_follow(k: Kernel) -> None:
 def linkat_wide_flags(k: Kernel) -> None:
     """The kernel reads 32 bits of the flags."""
     flags = k.wide(AT_SYMLINK_FOLLOW)
-    k.linkat(AT_FDCWD, k.relative("f0"), AT_FDCWD, k.path(), flags).decisive()
+    k.linkat(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path(), flags).decisive()
 
 
 @FAMILY.variant(Technique.FD_RELATIVE, objects=FILE)
 def linkat_empty_path(k: Kernel) -> None:
     """A descriptor gets one more name; there is no old path to look at (6.10)."""
-    file = k.open(k.relative("f0"), O_PATH)
+    file = k.open(k.near("f0"), O_PATH)
     k.linkat(file, k.text(""), AT_FDCWD, k.path(), AT_EMPTY_PATH).decisive()
 
 
 @FAMILY.variant(Technique.PROC_INTERFACE, objects=FILE, rescue="linkat-proc-inherited-fd")
 def linkat_proc_fd(k: Kernel) -> None:
     """A descriptor's link in procfs is an old path to link from."""
-    link = k.proc_fd(k.open(k.relative("f0"), O_PATH))
+    link = k.proc_fd(k.open(k.near("f0"), O_PATH))
     k.linkat(AT_FDCWD, link, AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
 
 
@@ -266,7 +271,7 @@ def linkat_proc_fd(k: Kernel) -> None:
 )
 def linkat_proc_inherited_fd(k: Kernel) -> None:
     """The file was opened before the filter."""
-    link = k.proc_fd(k.setup.open(k.relative("f0"), O_RDWR))
+    link = k.proc_fd(k.setup.open(k.near("f0"), O_RDWR))
     k.linkat(AT_FDCWD, link, AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
 
 
@@ -355,7 +360,7 @@ def io_uring_symlinkat(k: Kernel) -> None:
 @FAMILY.variant(Technique.ASYNC_KERNEL, objects=FILE, rescue="io-uring-inherited-mkdirat")
 def io_uring_linkat(k: Kernel) -> None:
     """A ring gives a file one more name."""
-    k.ring().linkat(AT_FDCWD, k.relative("f0"), AT_FDCWD, k.path(), 0).decisive()
+    k.ring().linkat(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path(), 0).decisive()
 
 
 @FAMILY.variant(
@@ -424,13 +429,13 @@ def symlinkat_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.COMPAT_ABI, objects=FILE)
 def link_i386(k: Kernel) -> None:
     """Links through the 32-bit table."""
-    k.i386.link(k.relative("f0"), k.path()).decisive()
+    k.i386.link(k.near("f0"), k.path()).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI, objects=FILE)
 def linkat_i386(k: Kernel) -> None:
     """The *at sibling of link in the 32-bit table."""
-    k.i386.linkat(AT_FDCWD, k.relative("f0"), AT_FDCWD, k.path(), 0).decisive()
+    k.i386.linkat(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path(), 0).decisive()
 
 
 @FAMILY.variant(Technique.X32_ABI)
@@ -474,10 +479,12 @@ def io_uring_renameat(k: Kernel) -> None:
 )
 def bind_mount(k: Kernel) -> None:
     """Another directory, mounted over the parent, brings its entries along."""
-    k.mount(k.relative("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
+    k.mount(k.near("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY)
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY, relocatable=False
+)
 def overlay_unlink(k: Kernel) -> None:
     """Deleting through an overlay makes a whiteout in its upper layer: unlink creates a node."""
     options = k.text(f"lowerdir=src,upperdir={k.recording.effect.parent},workdir=wk")

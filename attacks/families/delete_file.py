@@ -19,7 +19,7 @@ from attacks.consts import (
     RENAME_WHITEOUT,
 )
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
-from attacks.family import TARGET, Assumption, Family, Fresh, Need, Technique
+from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
 
 FAMILY = Family(
@@ -29,8 +29,8 @@ FAMILY = Family(
     objects=(Object(ObjectKind.FILE, TARGET, 0o644, b"keep me\n"),),
     attack_technique="T1070.004",
 )
-OTHER = (Object(ObjectKind.FILE, "f0", 0o644, b"other\n"),)
-SOURCE = (Object(ObjectKind.DIRECTORY, "src", 0o755),)
+OTHER = (Object(ObjectKind.FILE, f"{NEAR}f0", 0o644, b"other\n"),)
+SOURCE = (Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),)
 ADMIN = (Need.CAP_SYS_ADMIN,)
 MOUNTS = (Fresh.MOUNT,)
 
@@ -115,31 +115,31 @@ def unlinkat_x32(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=OTHER)
 def rename_over(k: Kernel) -> None:
     """A file renamed onto another deletes that one: no unlink call is made."""
-    k.rename(k.relative("f0"), k.path()).decisive()
+    k.rename(k.near("f0"), k.path()).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=OTHER)
 def renameat_over(k: Kernel) -> None:
     """The *at sibling of rename."""
-    k.renameat(AT_FDCWD, k.relative("f0"), AT_FDCWD, k.path()).decisive()
+    k.renameat(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path()).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=OTHER)
 def renameat2_over(k: Kernel) -> None:
     """The newest rename; lists that stop at renameat miss it."""
-    k.renameat2(AT_FDCWD, k.relative("f0"), AT_FDCWD, k.path(), 0).decisive()
+    k.renameat2(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path(), 0).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI, objects=OTHER)
 def rename_over_i386(k: Kernel) -> None:
     """Rename onto the target through the 32-bit table."""
-    k.i386.rename(k.relative("f0"), k.path()).decisive()
+    k.i386.rename(k.near("f0"), k.path()).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, objects=OTHER)
 def io_uring_rename_over(k: Kernel) -> None:
     """A ring renames another file onto the target."""
-    k.ring().renameat(AT_FDCWD, k.relative("f0"), AT_FDCWD, k.path()).decisive()
+    k.ring().renameat(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path()).decisive()
 
 
 # The file is moved away
@@ -160,7 +160,7 @@ def rename_away_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=OTHER)
 def renameat2_exchange(k: Kernel) -> None:
     """Two files swap names: the target now shows the other one."""
-    k.renameat2(AT_FDCWD, k.relative("f0"), AT_FDCWD, k.path(), RENAME_EXCHANGE).decisive()
+    k.renameat2(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path(), RENAME_EXCHANGE).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
@@ -169,10 +169,10 @@ def renameat2_whiteout(k: Kernel) -> None:
     k.renameat2(AT_FDCWD, k.path(), AT_FDCWD, k.source("gone"), RENAME_WHITEOUT).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=SOURCE)
+@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, relocatable=False)
 def rename_parent(k: Kernel) -> None:
     """The whole directory is moved: rules on the file itself never apply."""
-    k.rename(k.parent(), k.source("d2")).decisive()
+    k.rename(k.parent(), k.text(f"{k.recording.effect.parent}.moved")).decisive()
 
 
 # io_uring
@@ -235,7 +235,7 @@ def io_uring_i386_unlinkat(k: Kernel) -> None:
 )
 def bind_mount_over_parent(k: Kernel) -> None:
     """Another directory, mounted over the parent, hides the file."""
-    k.mount(k.relative("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
+    k.mount(k.near("src"), k.parent(), NULL, MS_BIND, NULL).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, needs=ADMIN, fresh=MOUNTS)

@@ -150,6 +150,11 @@ def test_a_default_value_is_not_part_of_the_label():
     assert parse_reference("change-mode[bits=0o44]").label == "change-mode"
 
 
+def test_what_cannot_be_moved_is_left_out_elsewhere():
+    names = [v.name for v in parse_reference("create-file@/data").variants]
+    assert "overlay-copy-up-open" not in names
+
+
 @pytest.mark.parametrize("name", [n for n in FAMILIES if family(n).has_target])
 def test_every_family_records_for_a_target(name):
     instance = parse_reference(f"{name}@/data")
@@ -173,6 +178,7 @@ def test_the_default_instance_is_recorded_once():
         ("create-file@data", "must be an absolute path"),
         ("create-file@/a/../b", "must be an absolute path"),
         ("create-file@/", "below /"),
+        ("create-file@/" + "a" * 48, "longer than 48 bytes"),
         ("create-file[a=1]]", "is not of the form"),
     ],
 )

@@ -199,8 +199,18 @@ def test_the_target_can_be_elsewhere():
         b"/data/t\0",
         b"/data/t\0",
         b"../data/t\0",
-        b"src/t\0",
+        b"/data/.src/t\0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("parent", "content"), [("d", b"../src/t\0"), ("a/b", b"../../src/t\0"), ("/x", b".src/t\0")]
+)
+def test_a_link_leads_from_the_target_to_what_is_near(parent, content):
+    k = recorder(parent=parent)
+    link = k.link_to("src/t")
+    k.symlink(link, k.path()).decisive()
+    assert finish(k).blobs[link.blob].data == content
 
 
 def test_a_ring_is_plain_operations():
