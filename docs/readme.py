@@ -27,7 +27,7 @@ def main() -> None:
     text = README.read_text()
     shown = f"$ make demo\n{abridged(demo())}\n$ make test\n"
     changed, count = re.subn(
-        r"^\$ make demo\n.*?^\$ make test\n", lambda _: shown, text, flags=re.M | re.S
+        r"^\$ make demo\n.*?^\$ make test\n", lambda _: shown, text, flags=re.MULTILINE | re.DOTALL
     )
     assert count == 1, "README.md no longer shows the two commands"
     README.write_text(changed)
