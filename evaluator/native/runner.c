@@ -2196,8 +2196,8 @@ static void __attribute__((noreturn)) judge(int go)
 
 	if (read_all(go, answer, 8))
 		SYS1(exit_group, 0);
-	SYS2(prctl, PR_SET_PDEATHSIG, SIGKILL);
 	built = !answer[0] && !build();
+	SYS2(prctl, PR_SET_PDEATHSIG, SIGKILL);	// a change of ids would have cleared it
 	if (answer[0])
 		fail(answer[0], -(i32)answer[1]);
 	calibrate();

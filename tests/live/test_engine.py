@@ -1,0 +1,297 @@
+"""One trial tells the truth: whatever the filter answers, and whatever the subject does."""
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attacks.program import Abi, Addr, Blob, Call, Const, Entry, Fault, Operation, Program, Store, Syscall, Wait
+from engine import (
+    ALLOW,
+    EPERM,
+    FAKED,
+    KILL,
+    KILL_THREAD,
+    LOG,
+    MKDIR,
+    NOTIFY,
+    TRACE,
+    TRAP,
+    answers,
+    answers_all,
+    call,
+    config,
+    made_directory,
+    program,
+    run,
+)
+from evaluator.errors import HarnessError
+from evaluator.sandbox import Sandbox, read_back, runner_path
+from evaluator.wire import Mode, ProgramFlag, RecordState, Result
+
+MKDIR_NR, CLONE_NR, EXIT_NR, EXIT_GROUP_NR, CLONE_I386 = 83, 56, 60, 231, 120
+POSTURES = ("container", "restricted", "root")
+SIGSYS = 31
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as one:
+        yield one
+
+
+@pytest.mark.parametrize("posture", POSTURES)
+@pytest.mark.parametrize("slow", [False, True])
+def test_without_a_filter_the_directory_appears(sandbox: Sandbox, posture: str, slow: bool) -> None:
+    (result,) = run(sandbox, MKDIR, config(posture=posture), slow=slow)
+    assert result.ok
+    assert made_directory(result)
+    assert (result.truth.seccomp, result.truth.filters) == (0, 0)
+
+
+@pytest.mark.parametrize("posture", POSTURES)
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize(
+    ("action", "state", "result", "died"),
+    [
+        (EPERM, RecordState.DONE, -errno.EPERM, 0),
+        (FAKED, RecordState.DONE, 0, 0),
+        (TRACE, RecordState.DONE, -errno.ENOSYS, 0),
+        (NOTIFY, RecordState.DONE, -errno.ENOSYS, 0),
+        (TRAP, RecordState.STARTED, 0, SIGSYS),
+        (KILL_THREAD, RecordState.STARTED, 0, SIGSYS),
+        (KILL, RecordState.STARTED, 0, SIGSYS),
+    ],
+)
+@pytest.mark.parametrize("denied", ["mkdir", "everything"])
+def test_a_denied_call_is_seen_with_its_answer(
+    sandbox: Sandbox, posture: str, slow: bool, action: int, state: RecordState, result: int, died: int, denied: str
+) -> None:
+    """Also under a filter that allows nothing: the trace needs no system call to get out."""
+    filter_ = answers([MKDIR_NR], action) if denied == "mkdir" else answers_all(action)
+    for one in run(sandbox, MKDIR, config(filter_, posture=posture), slow=slow, times=2):
+        assert one.ok, one.trouble
+        assert not made_directory(one)
+        assert (one.truth.seccomp, one.truth.filters) == (2, 1)
+        record = one.records[0]
+        assert record.state is state
+        assert record.result == result % 2**64
+        if died:
+            assert one.signal == died
+
+
+@pytest.mark.parametrize("action", [ALLOW, LOG])
+def test_an_allowed_call_makes_the_directory(sandbox: Sandbox, action: int) -> None:
+    (result,) = run(sandbox, MKDIR, config(answers_all(action)))
+    assert made_directory(result)
+    assert result.truth.filters == 1
+
+
+@pytest.mark.parametrize("slow", [False, True])
+@pytest.mark.parametrize(
+    ("denied", "mode"),
+    [
+        ([CLONE_NR], "gate by int 0x80"),
+        ([CLONE_NR, CLONE_I386], "direct"),
+        ([EXIT_NR, EXIT_GROUP_NR], "gate"),
+    ],
+)
+@pytest.mark.parametrize("action", [EPERM, FAKED, KILL, TRAP])
+def test_a_filter_against_the_harness_changes_nothing(
+    sandbox: Sandbox, slow: bool, denied: list[int], mode: str, action: int
+) -> None:
+    for one in run(sandbox, MKDIR, config(answers(denied, action)), slow=slow, times=2):
+        assert one.ok, one.trouble
+        assert made_directory(one)
+        if mode == "direct":
+            assert one.mode is Mode.DIRECT
+
+
+def test_filters_stack(sandbox: Sandbox) -> None:
+    (result,) = run(sandbox, MKDIR, config(answers([MKDIR_NR], EPERM), answers_all(ALLOW)))
+    assert result.truth.filters == 2
+    assert result.records[0].error == errno.EPERM
+
+
+def test_the_posture_is_what_the_kernel_says(sandbox: Sandbox) -> None:
+    for posture in POSTURES:
+        how = config(answers_all(ALLOW), posture=posture)
+        (result,) = run(sandbox, MKDIR, how)
+        assert result.truth.effective == result.truth.permitted == how.capabilities
+        assert result.truth.bounding == how.capabilities
+        assert result.truth.no_new_privs == (posture == "restricted")
+
+
+def test_a_parked_subject_shows_its_filter_to_real_root(sandbox: Sandbox) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("reading filters back needs real root")
+    loaded = answers([MKDIR_NR], EPERM)
+    sandbox.define_config(3, config(loaded))
+    status = sandbox.park(3)
+    try:
+        assert "Seccomp:\t2" in status.text
+        host = sandbox.host_pid(status.pid)
+        assert host is not None
+        assert read_back(runner_path(), host) == [loaded]
+    finally:
+        sandbox.release()
+
+
+# ------------------------------------------------------------------ hostile subjects
+
+TRACE_PAGE, PROGRAM_PAGE, CONTROL_PAGE, ARENA = 0x11000000, 0x12000000, 0x13000000, 0x10000000
+SIGKILL, SIGSTOP = 9, 19
+
+
+def _child(*body: Operation) -> Syscall:
+    return Syscall("fork", body=tuple(body))
+
+
+def _scribbles(page: int, size: int) -> list[Operation]:
+    return [Store(Const(page + at), 0, 8, Const(0x4141414141414141)) for at in range(0, size, 8)]
+
+
+HOSTILE: dict[str, Program] = {
+    "kills everybody": program(call("kill", -1, SIGKILL)),
+    "kills init": program(call("kill", 1, SIGKILL, may_fail=True), call("mkdir", Addr(0), 0o755)),
+    "stops itself": program(call("kill", 0, SIGSTOP)),
+    "traces init": program(call("ptrace", 16, 1, 0, 0, may_fail=True), call("mkdir", Addr(0), 0o755)),
+    "writes the memory of init": program(
+        call("process_vm_writev", 1, Addr(0), 1, Addr(0), 1, 0, may_fail=True), call("mkdir", Addr(0), 0o755)
+    ),
+    "overwrites its trace": program(call("mkdir", Addr(0), 0o755), *_scribbles(TRACE_PAGE, 1024)),
+    "overwrites its program": program(call("mkdir", Addr(0), 0o755), *_scribbles(PROGRAM_PAGE + 32, 720)),
+    "overwrites the control page": program(call("mkdir", Addr(0), 0o755), *_scribbles(CONTROL_PAGE, 64)),
+    "closes every descriptor": program(call("close_range", 0, 2**32 - 1, 0), call("mkdir", Addr(0), 0o755)),
+    "unmaps the shared pages": program(call("munmap", ARENA, 0x4000000)),
+    "unmaps everything": program(call("munmap", 0x1000, 0x7FFFFFFFE000)),
+    "leaves a daemon": program(
+        _child(call("setsid"), _child(Wait(Addr(0), bound_us=30_000_000, value=Const(0x742F64)))),
+        call("mkdir", Addr(0), 0o755),
+    ),
+    "leaves siblings": program(
+        *[Syscall("clone", (Const(0x8000 | 17),), body=(Wait(Addr(0), bound_us=30_000_000, value=Const(0x742F64)),))] * 5
+    ),
+    "forks on and on": program(*[_child(_child(_child(Wait(Addr(0), bound_us=5_000_000, value=Const(0x742F64)))))] * 60),
+    "takes away its working directory": program(
+        call("rmdir", Addr(1), may_fail=True),
+        call("rename", Addr(1), Addr(2), may_fail=True),
+        call("chmod", Addr(1), 0, may_fail=True),
+        call("mkdir", Addr(0), 0o755, may_fail=True),
+        texts=("d/t", "/work", "/gone"),
+    ),
+    "fills the directory": program(
+        *[op for i in range(1, 100) for op in (call("mkdir", Addr(i), 0), call("chmod", Addr(i), 0))],
+        texts=("d/t", *(f"d/{i}" for i in range(99))),
+    ),
+    "digs deep": program(
+        *[op for _ in range(150) for op in (call("mkdir", Addr(0), 0o700), call("chdir", Addr(0)))], texts=("x",)
+    ),
+    "runs for ever": program(Wait(Addr(0), bound_us=60_000_000, value=Const(0x742F64))),
+    "jumps into nothing": Program(attack=(Call(Const(0x666)),)),
+    "dies": Program(attack=(Fault(),)),
+    "new namespaces": program(call("unshare", 0x10000000 | 0x20000 | 0x20000000, may_fail=True), call("mkdir", Addr(0), 0o755)),
+    "32-bit exit": program(Syscall("exit_group", (Const(7),), abi=Abi.I386, entry=Entry.INT80)),
+}
+# Those that also make the directory; one locks itself out of its own working directory.
+MAKES = {
+    name: any(op == call("mkdir", Addr(0), 0o755) for op in what.attack) and "working" not in name
+    for name, what in HOSTILE.items()
+}
+FILTERS = {"no filter": (), "mkdir denied": (answers([MKDIR_NR], EPERM),)}
+
+
+def _same(a: Result, b: Result) -> bool:
+    return (made_directory(a), a.records, a.truth, a.signal) == (made_directory(b), b.records, b.truth, b.signal)
+
+
+@pytest.mark.parametrize("posture", POSTURES)
+@pytest.mark.parametrize("filtered", FILTERS)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_subject_changes_no_other_trial(sandbox: Sandbox, name: str, filtered: str, posture: str) -> None:
+    how = config(*FILTERS[filtered], posture=posture)
+    (before,) = run(sandbox, MKDIR, how)
+    (hostile,) = run(sandbox, HOSTILE[name], how, timeout_us=50_000)
+    (after,) = run(sandbox, MKDIR, how)
+    assert before.ok
+    assert after.ok, after.trouble
+    assert _same(before, after)
+    assert hostile.ok, hostile.trouble
+    # Its own truth: what it did to its trace does not make or hide a directory.
+    if MAKES[name]:
+        assert made_directory(hostile) == (filtered == "no filter")
+
+
+def test_the_subject_sees_no_process_but_init_and_itself(sandbox: Sandbox) -> None:
+    for posture in POSTURES:
+        what = program(*[call("kill", pid, 0, may_fail=True) for pid in range(2, 400)], call("getpid"))
+        (result,) = run(sandbox, what, config(posture=posture))
+        own = result.records[-1].result
+        alive = [pid for pid, record in enumerate(result.records[:-1], 2) if record.error != errno.ESRCH]
+        assert alive in ([own], []), "the subject found another process"
+
+
+def test_nothing_is_inherited_but_null_devices(sandbox: Sandbox) -> None:
+    blobs = (Blob(b"", 256),)
+    what = Program(blobs=blobs, attack=tuple(call("fcntl", fd, 1, may_fail=True) for fd in range(256)))
+    (result,) = run(sandbox, what, config())
+    assert [fd for fd, record in enumerate(result.records) if not record.error] == [0, 1, 2]
+
+
+def test_a_hang_ends_at_its_bound(sandbox: Sandbox) -> None:
+    begin = time.monotonic()
+    (result,) = run(sandbox, HOSTILE["runs for ever"], config(), timeout_us=100_000)
+    assert result.timed_out
+    assert time.monotonic() - begin < 2
+
+
+# ------------------------------------------------------------------ nothing left behind
+
+
+def _leftovers() -> tuple[int, int, int]:
+    """Runner processes, our mounts, our descriptors."""
+    runners = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                runners += b"serve" in (entry / "cmdline").read_bytes().split(b"\0")[1:2]
+            except OSError:
+                continue
+    mounts = Path("/proc/self/mountinfo").read_text().count("sidestep")
+    return runners, mounts, len(os.listdir("/proc/self/fd"))
+
+
+def test_nothing_is_left_after_many_trials() -> None:
+    before = _leftovers()
+    with Sandbox() as one:
+        for filters in ((), (answers([MKDIR_NR], EPERM),)):
+            results = run(one, MKDIR, config(*filters), flags=ProgramFlag(0), times=1500)
+            assert {made_directory(result) for result in results} == {not filters}
+        assert len(run(one, HOSTILE["leaves a daemon"], config(), times=50)) == 50
+        judge = int(Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text().split()[0])
+        assert len(os.listdir(f"/proc/{judge}/fd")) < 40
+        left = Path(f"/proc/{judge}/task/{judge}/children").read_text().split()
+        assert len(left) <= 17, "init and gates, no subject"
+    assert _leftovers() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_runner_takes_everything_with_it(number: int) -> None:
+    before = _leftovers()
+    one = Sandbox()
+    try:
+        run(one, MKDIR, config())
+        os.kill(one.pid, number)
+        with pytest.raises(HarnessError):
+            for _ in range(200):
+                run(one, MKDIR, config())
+                time.sleep(0.01)
+    finally:
+        one.close()
+    deadline = time.monotonic() + 5
+    while _leftovers() != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _leftovers() == before
