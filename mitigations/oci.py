@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mitigations.candidate import Finding, ProfileError
+from mitigations.classic import MAX_ERRNO
 from mitigations.json_section import UINT64, Section
 from mitigations.rules import (
     ACTIONS,
@@ -188,7 +189,7 @@ def _read_rule(section: Section) -> _SourceRule:
         tuple(name for name, _ in names),
         tuple(where for _, where in names),
         _one_of(ACTIONS, "action", section.text("action"), section.path("action")),
-        section.number("errnoRet", LARGEST_RETURN_DATA, "errno-out-of-range"),
+        section.number("errnoRet", _largest_errno(section.text("action")), "errno-out-of-range"),
         tuple(_read_condition(each) for each in section.sections("args", _ARGUMENT)),
         section.where,
     )
@@ -199,6 +200,11 @@ def _read_rule(section: Section) -> _SourceRule:
         _read_gate(section.section("excludes", _GATE)),
         section.text("errno"),
     )
+
+
+def _largest_errno(action: str) -> int:
+    """Libseccomp refuses more for ERRNO; the data of TRACE are any 16 bits."""
+    return MAX_ERRNO if action == "SCMP_ACT_ERRNO" else LARGEST_RETURN_DATA
 
 
 def _read_condition(section: Section) -> Condition:
@@ -300,7 +306,7 @@ def _resolve(
 ) -> Profile | None:
     top = source.top
     action = top.text("defaultAction")
-    errno_ret = top.number("defaultErrnoRet", LARGEST_RETURN_DATA, "errno-out-of-range")
+    errno_ret = top.number("defaultErrnoRet", _largest_errno(action), "errno-out-of-range")
     flags = tuple(flag for flag, _ in top.texts("flags")) if top.has("flags") else None
     if not action and not source.rules:
         message = "no default action and no rules: runc and Docker run the container unconfined"

@@ -48,12 +48,22 @@ def _too_large(size: int, limit: int) -> ProfileError:
 def parse(content: bytes) -> Any:
     """The document; objects are JsonObject."""
     text = _decode(content)
+    repeated: list[str] = []
+
+    def build(pairs: list[tuple[str, Any]]) -> JsonObject:
+        result = JsonObject(pairs)
+        if len(result) < len(pairs):
+            keys = [key for key, _ in pairs]
+            result.duplicates = tuple(key for key in result if keys.count(key) > 1)
+            repeated.extend(result.duplicates)
+        return result
+
     if not text.strip():
         raise ProfileError("the file is empty", code="empty-file")
     try:
         document = json.loads(
             text,
-            object_pairs_hook=_object,
+            object_pairs_hook=build,
             parse_constant=_refuse_constant,
             parse_int=_integer,
         )
@@ -62,7 +72,8 @@ def parse(content: bytes) -> Any:
         raise ProfileError(f"not JSON: {error.msg}", where, "not-json") from None
     except RecursionError:
         raise ProfileError("nested too deeply for a profile", code="too-deep") from None
-    _refuse_duplicates(document)
+    if repeated:
+        _refuse_duplicates(document)
     return document
 
 
@@ -80,14 +91,6 @@ def _decode(content: bytes) -> str:
             f"byte {error.start}",
             "not-utf8",
         ) from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
-    result = JsonObject(pairs)
-    if len(result) < len(pairs):
-        keys = [key for key, _ in pairs]
-        result.duplicates = tuple(key for key in result if keys.count(key) > 1)
-    return result
 
 
 def _refuse_constant(text: str) -> NoReturn:

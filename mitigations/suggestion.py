@@ -20,8 +20,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     by_own_part = {_own_part(each): each for each in known}
-    nearest = get_close_matches(_own_part(word), by_own_part, n=1, cutoff=0.65)
-    return f" (did you mean {by_own_part[nearest[0]]!r}?)" if nearest else ""
+    nearest = get_close_matches(_own_part(word), by_own_part, n=1, cutoff=0.55)
+    return f" (did you mean '{by_own_part[nearest[0]]}'?)" if nearest else ""
 
 
 def _own_part(word: str) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from mitigations import libseccomp, x86_64
 from mitigations.candidate import Finding
-from mitigations.classic import MAX_ERRNO
 from mitigations.rules import ERRNO_ACTIONS, Profile, Rule
 from mitigations.runtimes import action_value, becomes_or
 from mitigations.suggestion import did_you_mean, quote
@@ -98,7 +97,7 @@ def _action_traps(
         message = "answers 0: the call is not made, and the program is told that it succeeded"
         yield Finding("errno-zero", message, number_at)
     elif action == "SCMP_ACT_ERRNO" and number is not None and number not in errno.errorcode:
-        message = f"{number} is no errno of Linux (the kernel answers {min(number, MAX_ERRNO)})"
+        message = f"Linux has no errno {number}"
         yield Finding("unknown-errno-number", message, number_at)
     elif action == "SCMP_ACT_TRACE":
         message = "without a tracer the kernel answers ENOSYS; the subject may be its own tracer"
