@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 
 from reports.schema import Candidate, Document, Family, Starts
@@ -35,16 +34,10 @@ PREDICATES = {
 }
 
 
+_CALL = re.compile(r"(?:r\d+ = )?(?:(?P<abi>i386|x32):)?(?P<call>[a-z]\w*)(?:\[\w+\])?\(")
+
 NAMED = 3
 """Up to so many candidates are named in the headline; more are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """One thing to do; ``candidate`` is the position of the candidate it is about."""
-
-    candidate: int
-    text: str
 
 
 def standing(candidate: Candidate) -> Standing:
@@ -86,7 +79,8 @@ def headline(document: Document) -> str:
             f"{listed(group)} {PREDICATES[found][len(group) > 1]}" for found, group in ranked
         )
     counts = [f"{len(group)} {PREDICATES[found][len(group) > 1]}" for found, group in ranked]
-    return f"Of {len(candidates)} candidates {', '.join(counts)}"
+    number, verb = counts[0].split(" ", 1)
+    return ", ".join([f"{number} of {len(candidates)} candidates {verb}", *counts[1:]])
 
 
 def sentence(candidate: Candidate) -> str:
@@ -113,22 +107,15 @@ def sentence(candidate: Candidate) -> str:
             return _hold(candidate)
 
 
-def advice(document: Document) -> list[Advice]:
-    """What to do, worst first."""
-    ranked = sorted(enumerate(document.candidates), key=lambda pair: _rank(standing(pair[1])))
-    return [Advice(n, text) for n, c in ranked if (text := _advise(c, document))]
-
-
-def _advise(candidate: Candidate, document: Document) -> str | None:
+def advice(candidate: Candidate, document: Document) -> str:
+    """What to do about a candidate; empty if there is nothing to do."""
     match standing(candidate):
         case Standing.INVALID:
-            return "Repair the source first; the findings name the place."
+            return "Repair the source first; the remarks on it name the place."
         case Standing.DOES_NOT_START:
             return "Allow the calls that a container needs to start; see what breaks."
         case Standing.NOT_ENFORCED:
-            return (
-                "Test it where it can be enforced; the probes of this machine say what is missing."
-            )
+            return "Test it where it can be enforced; the probes of this machine say what lacks."
         case Standing.LEAKY:
             leaks = [f for f in candidate.families if f.targeted and f.verdict == "leaky"]
             through = _culprits(candidate, leaks)
@@ -141,8 +128,8 @@ def _advise(candidate: Candidate, document: Document) -> str | None:
             return "Do not rely on it yet: no verdict is not a good verdict."
         case Standing.OPEN if any(family.targeted for family in candidate.families):
             return "It does not do what the objective asks for; nothing in it stops that."
-        case _:
-            return None
+        case Standing.OPEN | Standing.HELD:
+            return ""
 
 
 def names(families: list[Family]) -> str:
@@ -164,10 +151,10 @@ def _culprits(candidate: Candidate, leaks: list[Family]) -> str:
     calls: dict[str, int] = {}
     for trial in candidate.trials:
         if trial.variant in wanted:
-            call = re.match(r"\w+(?=\()", trial.title)
-            abi = next((step.abi for step in trial.steps if step.decisive), None)
-            name = call[0] if call else abbreviate(trial.title)
-            name += f" ({abi})" if abi not in (None, "x86_64") else ""
+            call = _CALL.match(trial.title)
+            if call is None:
+                continue
+            name = call["call"] + (f" ({call['abi']})" if call["abi"] else "")
             calls[name] = calls.get(name, 0) + 1
     return listed(sorted(calls, key=lambda name: -calls[name]), 4) if calls else ""
 
@@ -189,22 +176,20 @@ def _alternative(leaks: list[Family], document: Document) -> str:
     )
 
 
-def _rank(found: Standing) -> int:
-    return list(Standing).index(found)
-
-
 def _leak(candidate: Candidate) -> str:
     leaks = [f for f in candidate.families if f.targeted and f.verdict == "leaky"]
+    held = [f for f in candidate.families if f.targeted and f.verdict.startswith("held")]
     ways = counted(sum(family.bypassed for family in leaks), "way")
+    still = f" It holds {names(held)}." if held else ""
     if len(leaks) == 1:
         return (
             f"leaks: it stops {leaks[0].blocked} of the {counted(leaks[0].working, 'way')} tried "
             f"to reach {abbreviate(leaks[0].family)}, and {ways} still "
-            f"{'works' if leaks[0].bypassed == 1 else 'work'}."
+            f"{'works' if leaks[0].bypassed == 1 else 'work'}.{still}"
         )
     return (
         f"leaks: {len(leaks)} of the {counted(candidate.targeted, 'effect')} that it is meant to "
-        f"stop can still be reached ({names(leaks)}), in {ways} together."
+        f"stop can still be reached ({names(leaks)}), in {ways} together.{still}"
     )
 
 

@@ -111,8 +111,14 @@ def _value(item: object, path: tuple[str, ...]) -> object:
             return None
         item = getattr(item, name)
     if isinstance(item, tuple):
-        return [dataclasses.asdict(i) if dataclasses.is_dataclass(i) else i for i in item]  # type: ignore[arg-type]  # an instance
+        return [_plain(member) for member in item]
     return item
+
+
+def _plain(member: Any) -> object:
+    if isinstance(member, str):
+        return member
+    return {name: getattr(member, name) for name in member.__slots__}
 
 
 def _locate(path: Path) -> Path:

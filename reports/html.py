@@ -6,14 +6,15 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
-from reports.answer import Advice, Standing, advice, headline, sentence, standing
+from reports.answer import Standing, advice, headline, sentence, standing
 from reports.document import findings
+from reports.program import Line, lines
 from reports.rawdata import data_block
 from reports.schema import Candidate, Document, Family, Finding, Trial
 from reports.tables import family_names
@@ -66,17 +67,25 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """A trial that is written out call by call."""
+
+    trial: Trial
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FamilyView:
     anchor: str
     family: Family
-    programs: tuple[Trial, ...]
+    programs: tuple[Program, ...]
     """Bypasses written out call by call."""
     others: Lines
     """Further bypasses in scope, one line each."""
     outside: Lines
     """Got through, but outside the scope of the verdict."""
     blocked: tuple[Blocked, ...]
-    baseline: Trial | None
+    baseline: Program | None
     """The blocked baseline, written out for comparison."""
     unclear: Lines
     """Neither reached the effect nor were stopped."""
@@ -88,6 +97,7 @@ class CandidateView:
     candidate: Candidate
     standing: Standing
     sentence: str
+    advice: str
     families: tuple[FamilyView, ...]
     """Those with something to show: everything but open and untested ones."""
     plain_families: tuple[FamilyView, ...]
@@ -117,7 +127,8 @@ class Page:
 
     document: Document
     headline: str
-    advice: list[Advice]
+    advice: tuple[CandidateView, ...]
+    """Those about which there is something to do, worst first."""
     candidates: tuple[CandidateView, ...]
     ranked: tuple[CandidateView, ...]
     matrix: tuple[Row, ...]
@@ -137,7 +148,9 @@ def render(document: Document) -> str:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(source=source_text, plain=plain, short=abbreviate)
+    environment.filters.update(
+        source=source_text, plain=plain, short=abbreviate, program_lines=lines
+    )
     style, script = _inline("report.css"), _inline("report.js")
     return environment.get_template("report.html.j2").render(
         page=build_page(document),
@@ -160,15 +173,19 @@ def content_policy(style: str, script: str) -> str:
 def build_page(document: Document) -> Page:
     """Everything that the template needs, so that it has no logic of its own."""
     share = _share(document)
-    views = [_candidate(f"c{n}", c, share) for n, c in enumerate(document.candidates)]
+    views = [
+        replace(_candidate(f"c{n}", candidate, share), advice=advice(candidate, document))
+        for n, candidate in enumerate(document.candidates)
+    ]
     order = list(Standing)
+    ranked = tuple(sorted(views, key=lambda view: order.index(view.standing)))
     trials = [trial for candidate in document.candidates for trial in candidate.trials]
     return Page(
         document=document,
         headline=headline(document),
-        advice=advice(document),
+        advice=tuple(view for view in ranked if view.advice),
         candidates=tuple(views),
-        ranked=tuple(sorted(views, key=lambda view: order.index(view.standing))),
+        ranked=ranked,
         matrix=tuple(_matrix(document)),
         trials=len(trials),
         variants=len({trial.variant for trial in trials}),
@@ -201,10 +218,10 @@ def _hash(text: str) -> str:
 def _share(document: Document) -> Share:
     candidates = max(1, len(document.candidates))
     families = sum(len(candidate.families) for candidate in document.candidates)
-    lines = min(LINES_PER_FAMILY, LINES_PER_PAGE // max(1, families))
+    limit = min(LINES_PER_FAMILY, LINES_PER_PAGE // max(1, families))
     return Share(
         programs=max(4, PROGRAMS_PER_PAGE // candidates),
-        lines=lines if lines > 2 else 0,
+        lines=limit if limit > 2 else 0,
         source=max(2048, SOURCES_PER_PAGE // candidates),
     )
 
@@ -230,6 +247,7 @@ def _candidate(anchor: str, candidate: Candidate, share: Share) -> CandidateView
         candidate=candidate,
         standing=standing(candidate),
         sentence=sentence(candidate),
+        advice="",
         families=tuple(view for view in found if view.family.verdict not in quiet),
         plain_families=tuple(view for view in found if view.family.verdict in quiet),
         findings=tuple(findings(candidate)),
@@ -244,7 +262,7 @@ def _order(family: Family) -> tuple[bool, int]:
 
 
 def _family(
-    anchor: str, family: Family, trials: list[Trial], programs_left: int, lines: int
+    anchor: str, family: Family, trials: list[Trial], programs_left: int, limit: int
 ) -> FamilyView:
     through = [trial for trial in trials if trial.outcome == "BYPASSED"]
     counted_in = set(family.bypasses)
@@ -253,17 +271,19 @@ def _family(
     programs = _representatives(family, inside)[:programs_left]
     written = {trial.variant for trial in programs}
     others = [trial for trial in inside if trial.variant not in written]
-    baseline = next((trial for trial in trials if trial.variant == family.baseline), None)
-    unclear = [t for t in trials if t.outcome not in ("BYPASSED", "BLOCKED", "UNSUPPORTED")]
+    stopped = (t for t in trials if t.variant == family.baseline and t.outcome == "BLOCKED")
+    baseline = next(stopped, None)
+    decided = ("BYPASSED", "BLOCKED", "UNSUPPORTED")
+    unclear = [t for t in trials if t.outcome not in decided and t.scope != "negative-control"]
     return FamilyView(
         anchor=anchor,
         family=family,
-        programs=tuple(programs),
-        others=Lines(tuple(others[:lines]), len(others)),
-        outside=Lines(tuple(outside[:lines]), len(outside)),
+        programs=tuple(Program(trial, lines(trial.steps)) for trial in programs),
+        others=Lines(tuple(others[:limit]), len(others)),
+        outside=Lines(tuple(outside[:limit]), len(outside)),
         blocked=tuple(_blocked(trials)),
-        baseline=baseline if baseline and programs and baseline.outcome == "BLOCKED" else None,
-        unclear=Lines(tuple(unclear[: max(lines, 3)]), len(unclear)),
+        baseline=Program(baseline, lines(baseline.steps)) if baseline and programs else None,
+        unclear=Lines(tuple(unclear[: max(limit, 3)]), len(unclear)),
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any
 
-from reports.schema import Candidate, Document, Step, StoppedAt, Trial
+from reports.program import Line, lines
+from reports.schema import Candidate, Document, StoppedAt, Trial
 from reports.text import script_json, visible
 
 
@@ -30,17 +31,17 @@ class Pool:
 
 def data_block(document: Document) -> str:
     """The content of the page's data element."""
-    strings, variants, programs = Pool(), Pool(), Pool()
+    strings, variants, steps, programs = Pool(), Pool(), Pool(), Pool()
     strings.add("")
 
     def text(value: str | None) -> int:
         return strings.add(visible(value or ""))
 
-    def step(item: Step) -> int:
-        decisive = 1 if item.decisive else 0
-        results = [text(item.control), text(item.mitigated), text(item.filter)]
-        words = [text(item.section), text(item.text), text(item.abi)]
-        return programs.add([item.slot, decisive, *words, *results])
+    def step(line: Line) -> int:
+        flags = line.decisive | line.differs << 1 | line.is_memory << 2
+        about = [text(line.slots), text(line.section), text(line.abi)]
+        results = [text(line.control), text(line.mitigated), text(line.filter)]
+        return steps.add([flags, *about, *results, *(text(words) for words in line.texts)])
 
     def row(trial: Trial) -> list[int | list[int]]:
         about = (trial.variant, _family(trial), trial.technique, trial.assumption, trial.title)
@@ -52,17 +53,16 @@ def data_block(document: Document) -> str:
             text(trial.reason),
         ]
         if trial.outcome == "BYPASSED":
-            numbers.append(runs.add([step(item) for item in trial.steps]))
+            numbers.append(programs.add([step(line) for line in lines(trial.steps)]))
         return numbers
 
-    runs = Pool()
     candidates = [_group(candidate, row) for candidate in document.candidates]
     return script_json(
         {
             "strings": strings.values,
             "variants": variants.values,
-            "steps": programs.values,
-            "programs": runs.values,
+            "steps": steps.values,
+            "programs": programs.values,
             "candidates": candidates,
         }
     )

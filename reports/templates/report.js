@@ -54,27 +54,43 @@
     draw();
   };
 
-  const result = (n, memory) => n === 0 ? make("span", memory ? "memory" : "not reached", { class: "unknown" }) : make("code", text(n));
+  const labelled = (label, node, name) => {
+    const cell = make("td", undefined, { "data-label": label, ...(name ? { class: name } : {}) });
+    cell.append(node);
+    return cell;
+  };
+  const result = (n, otherwise) => n === 0 ? make("span", otherwise, { class: "unknown" }) : make("code", text(n));
+  const operations = (texts) => {
+    const cell = make("td", undefined, { "data-label": "Operation" });
+    let place = cell;
+    if (texts.length > 2) {
+      place = make("details", undefined, { class: "memory" });
+      place.append(make("summary", `${texts.length} operations in memory`));
+      cell.append(place);
+    }
+    texts.forEach((n, index) => place.append(...(index ? [make("br")] : []), make("code", text(n))));
+    return cell;
+  };
+  const programLine = ([flags, slots, section, abi, control, mitigated, filter, ...texts]) => {
+    const row = make("tr", undefined, { class: (flags & 1 ? "decisive " : "") + (flags & 2 ? "differs" : "") });
+    const operation = operations(texts);
+    const tags = [text(abi) === "x86_64" ? "" : text(abi), text(section) === "attack" ? "" : text(section)];
+    tags.filter(Boolean).forEach((tag) => operation.append(" ", make("span", tag, { class: "tag" })));
+    if (flags & 1) operation.append(" ", make("span", "decisive", { class: "tag strong" }));
+    row.append(labelled("Step", text(slots), "count"), operation);
+    if (flags & 4) {
+      row.append(...[0, 1, 2].map(() => make("td", undefined, { class: "none" })));
+    } else {
+      row.append(labelled("Without it", result(control, "not reached")),
+        labelled("With it", result(mitigated, "not reached")), labelled("Filter says", result(filter, "not asked")));
+    }
+    return row;
+  };
   const programTable = (program) => {
     const made = make("table", undefined, { class: "program stack" });
-    const labels = ["#", "Operation", "Without it", "With it", "Filter says"];
     const head = made.createTHead().insertRow();
-    labels.forEach((label) => head.append(make("th", label, { scope: "col" })));
-    const rows = made.createTBody();
-    data.programs[program].map((n) => data.steps[n]).forEach(
-      ([slot, decisive, section, operation, abi, control, mitigated, filter]) => {
-        const row = rows.insertRow();
-        row.className = (decisive ? "decisive " : "") + (control !== mitigated ? "differs" : "");
-        const name = make("td", undefined, { "data-label": "Operation" });
-        name.append(make("code", text(operation)));
-        const tags = [text(abi) === "x86_64" ? "" : text(abi), text(section) === "attack" ? "" : text(section)];
-        tags.filter(Boolean).forEach((tag) => name.append(" ", make("span", tag, { class: "tag" })));
-        if (decisive) name.append(" ", make("span", "decisive", { class: "tag strong" }));
-        const cell = (label, node) => { const td = make("td", undefined, { "data-label": label }); td.append(node); return td; };
-        row.append(make("td", String(slot), { "data-label": "Step", class: "count" }), name,
-          cell("Without it", result(control, abi === 0)), cell("With it", result(mitigated, abi === 0)),
-          cell("Filter says", filter === 0 ? make("span", "not asked", { class: "unknown" }) : make("code", text(filter))));
-      });
+    ["#", "Operation", "Without it", "With it", "Filter says"].forEach((label) => head.append(make("th", label, { scope: "col" })));
+    made.createTBody().append(...data.programs[program].map((n) => programLine(data.steps[n])));
     return made;
   };
 
@@ -152,7 +168,7 @@
   addEventListener("hashchange", unfold);
   unfold();
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details:not([open])").forEach((node) => { node.open = true; node.dataset.folded = ""; });
+    document.querySelectorAll("details:not([open]):not(.memory)").forEach((node) => { node.open = true; node.dataset.folded = ""; });
   });
   addEventListener("afterprint", () => {
     document.querySelectorAll("details[data-folded]").forEach((node) => { node.open = false; delete node.dataset.folded; });
