@@ -56,7 +56,10 @@ _ALLOWED = (
 )
 _SCRIPT = (Object(ObjectKind.FILE, "d/script", 0o755, b"#!d/prog\n"),)
 _PROBE32 = (Object(ObjectKind.PROBE32, "d/prog32", 0o755),)
-_MAGIC = (Object(ObjectKind.FILE, "d/magic", 0o755, b"VTMAGIC\n"),)
+_MAGIC = (
+    Object(ObjectKind.FILE, "d/magic", 0o755, b"VTMAGIC\n"),
+    Object(ObjectKind.DIRECTORY, "bm", 0o755),
+)
 _OVERLAY = tuple(Object(ObjectKind.DIRECTORY, path, 0o755) for path in ("up", "wk", "mnt"))
 
 
@@ -427,7 +430,6 @@ def handle_dir(k: Kernel) -> None:
 def binfmt_misc(k: Kernel) -> None:
     """The subject registers the program as interpreter of a harmless file (Linux 6.7)."""
     kind, rule = k.text("binfmt_misc"), ":probe:M::VTMAGIC::d/prog:"
-    k.mkdir(k.relative("bm"), 0o755)
     k.mount(kind, k.relative("bm"), kind, 0, NULL)
     fd = k.openat(AT_FDCWD, k.relative("bm/register"), O_WRONLY)
     k.write(fd, k.text(rule), len(rule))

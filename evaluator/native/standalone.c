@@ -419,19 +419,26 @@ static enum grade look_at_target(mode_t type)
 	return !type && seen ? EQUIVALENT : NOTHING;
 }
 
-/* Any new regular file in the target's directory, so that a core file counts. */
-static enum grade look_for_file(void)
+/* Any new name in the target's directory, so that a core file counts; type 0 is any kind. */
+static enum grade look_for_name(mode_t type)
 {
 	struct stat st;
 	struct dirent *entry;
-	enum grade grade = look_at_target(S_IFREG);
+	enum grade grade = look_at_target(type);
 	int fd = openat(parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? 0 : fdopendir(fd);
 
-	while (dir && grade != EXACT && (entry = readdir(dir)))
-		if (!fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
-		    was_there(&st) < 0)
+	while (dir && grade != EXACT && (entry = readdir(dir))) {
+		int before;
+
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
+		    fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) ||
+		    (type && (st.st_mode & S_IFMT) != type))
+			continue;
+		before = was_there(&st);
+		if (before < 0 || (!type && st.st_nlink > old[before].st_nlink))
 			grade = EXACT;
+	}
 	if (dir)
 		closedir(dir);
 	return grade;
@@ -538,9 +545,9 @@ static enum grade look(void)
 	case E_DIRECTORY:
 		return look_at_target(S_IFDIR);
 	case E_FILE:
-		return look_for_file();
+		return look_for_name(S_IFREG);
 	case E_OBJECT:
-		return look_at_target(0);
+		return look_for_name(0);
 	case E_DELETED:
 		return look_deleted();
 	case E_MODE:

@@ -6,7 +6,6 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,6 +66,16 @@ def record(
     )
 
 
+def exported(variant: Variant) -> str | None:
+    """The source, or None for a variant that acts on a victim; any other refusal is a fault."""
+    try:
+        return export_c(variant, [deny(MKDIR)], number)
+    except ExportError as error:
+        if "acts on a victim" not in str(error):
+            raise
+        return None
+
+
 def compile_c(source: str, folder: Path) -> Path:
     (folder / "x.c").write_text(source)
     flags = ["-Wall", "-Wextra", "-Werror", "-Wno-unused-but-set-parameter"]
@@ -117,9 +126,8 @@ def test_an_unknown_call_is_refused() -> None:
 def test_the_whole_library_can_be_written() -> None:
     for family in load_families().values():
         for variant in family.default.variants:
-            with suppress(ExportError):
-                source = export_c(variant, [deny(MKDIR)], number)
-                assert "/* @" not in source
+            source = exported(variant)
+            assert source is None or "/* @" not in source
 
 
 # --- compiled
@@ -130,11 +138,9 @@ def test_the_whole_library_can_be_written() -> None:
 def test_every_family_compiles(tmp_path: Path) -> None:
     for family in load_families().values():
         for variant in family.default.variants[:4]:
-            try:
-                source = export_c(variant, [deny(MKDIR)], number)
-            except ExportError:
-                continue
-            compile_c(source, tmp_path)
+            source = exported(variant)
+            if source is not None:
+                compile_c(source, tmp_path)
 
 
 def through_a_thread(k: Kernel) -> None:
