@@ -8,6 +8,7 @@ from mitigations.strict_json import JsonObject, is_list, join, kind
 from mitigations.suggestion import did_you_mean
 
 UINT64 = (1 << 64) - 1
+MOST_FINDINGS = 1000
 
 
 class Section:
@@ -38,6 +39,9 @@ class Section:
             self._values[name] = child
 
     def _note_unknown(self, key: str, known: Sequence[str]) -> None:
+        if len(self.findings) > MOST_FINDINGS:
+            message = "so much in it is unknown that it can hardly be a profile"
+            raise ProfileError(message, self.where, "not-a-profile")
         message = f"unknown key, ignored by runtimes{did_you_mean(key, known)}"
         self.findings.append(Finding("unknown-key", message, join(self.where, key)))
 

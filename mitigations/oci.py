@@ -14,7 +14,7 @@ from typing import Literal
 
 from mitigations.candidate import Finding, ProfileError
 from mitigations.classic import MAX_ERRNO
-from mitigations.json_section import UINT64, Section
+from mitigations.json_section import MOST_FINDINGS, UINT64, Section
 from mitigations.rules import (
     ACTIONS,
     ARCHITECTURES,
@@ -127,7 +127,7 @@ def read(
     else:
         _note_ignored(source)
         profile = _resolve(source, source.architectures, tuple(each.rule for each in source.rules))
-    return Reading(profile, chosen, tuple(findings))
+    return Reading(profile, chosen, tuple(findings[:MOST_FINDINGS]))
 
 
 def _profile_section(document: object, findings: list[Finding]) -> tuple[object, str]:

@@ -35,6 +35,8 @@ _SIMPLE_ACTIONS = {
 }
 _X32 = "SCMP_ARCH_X32"
 _TREE_FROM_RULES = 33
+# Each takes an instruction at least, and libseccomp's time grows with their square.
+_MOST_RULES = classic.MAX_INSTRUCTIONS
 # More architectures than any profile for this machine has; beyond, the orders are too many to list.
 _MOST_ORDERED = 3
 
@@ -56,6 +58,7 @@ class Model:
     builds_tree: bool = False
     refuses_pointless_errno: bool = False
     needs_listener_calls: bool = False
+    most_conditions: int | None = None
 
 
 MODELS = {
@@ -79,6 +82,8 @@ MODELS = {
             (_LOG, _SPEC_ALLOW, _TSYNC, _WAIT_KILLABLE),
             (_SPEC_ALLOW,),
             refuses_pointless_errno=True,
+            # It does not look at the seventh condition of a rule and those after it.
+            most_conditions=6,
         ),
     )
 }
@@ -190,12 +195,16 @@ def _flags(profile: Profile, model: Model) -> tuple[str, ...]:
 
 def _body(profile: Profile, model: Model) -> bytes:
     default = action_value(profile.default_action, profile.default_errno_ret)
+    count = sum(len(rule.names) * max(1, len(rule.conditions)) for rule in profile.rules)
+    if count > _MOST_RULES:
+        raise ProfileError(f"{count} rules, {_MOST_RULES} at most", profile.where, "too-many-rules")
     rules: list[NumberedRule] = []
     for rule in profile.rules:
         action = action_value(rule.action, rule.errno_ret)
         if action == default:
             continue
-        lists = [(each,) for each in rule.conditions] if becomes_or(rule) else [rule.conditions]
+        conditions = rule.conditions[: model.most_conditions]
+        lists = [(each,) for each in conditions] if becomes_or(rule) else [conditions]
         for name, where in zip(rule.names, rule.named_at, strict=True):
             number = libseccomp.resolve(name)
             if number is not None:

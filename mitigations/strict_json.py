@@ -2,6 +2,7 @@
 
 import json
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
@@ -9,7 +10,7 @@ from typing import Any, NoReturn, TypeGuard
 from mitigations.candidate import ProfileError
 from mitigations.suggestion import quote
 
-LIMIT_BYTES = 4 << 20
+LIMIT_BYTES = 1 << 20  # twenty times the largest profile in use
 _LONGEST_KEY = 40
 _LONGEST_NUMBER = 64  # digits; converting millions of them takes minutes
 
@@ -53,8 +54,8 @@ def parse(content: bytes) -> Any:
     def build(pairs: list[tuple[str, Any]]) -> JsonObject:
         result = JsonObject(pairs)
         if len(result) < len(pairs):
-            keys = [key for key, _ in pairs]
-            result.duplicates = tuple(key for key in result if keys.count(key) > 1)
+            counts = Counter(key for key, _ in pairs)
+            result.duplicates = tuple(key for key, count in counts.items() if count > 1)
             repeated.extend(result.duplicates)
         return result
 

@@ -2,9 +2,11 @@
 
 import errno
 from collections.abc import Iterator
+from itertools import chain, islice
 
 from mitigations import libseccomp, x86_64
 from mitigations.candidate import Finding
+from mitigations.json_section import MOST_FINDINGS
 from mitigations.rules import ERRNO_ACTIONS, Profile, Rule
 from mitigations.runtimes import action_value, becomes_or
 from mitigations.suggestion import did_you_mean, quote
@@ -14,12 +16,13 @@ _OTHER_ABIS = {"SCMP_ARCH_X86": "i386", "SCMP_ARCH_X32": "x32"}
 
 
 def find_traps(profile: Profile) -> list[Finding]:
-    """In the order of the source."""
-    return [
-        *_default_traps(profile),
-        *_architecture_traps(profile),
-        *(finding for rule in profile.rules for finding in _rule_traps(rule, profile)),
-    ]
+    """In the order of the source; of a file that is nothing but traps, the first ones."""
+    found = chain(
+        _default_traps(profile),
+        _architecture_traps(profile),
+        (finding for rule in profile.rules for finding in _rule_traps(rule, profile)),
+    )
+    return list(islice(found, MOST_FINDINGS))
 
 
 def _at(profile: Profile, key: str) -> str:

@@ -70,13 +70,34 @@ def test_ten_megabytes_are_refused_before_reading(tmp_path: Path) -> None:
 def test_filter_larger_than_the_kernel_takes_is_refused(tmp_path: Path) -> None:
     rules = [
         {**DENY_MKDIR, "args": [{"index": 0, "value": value << 32 | value, "op": "SCMP_CMP_EQ"}]}
-        for value in range(1, 1500)
+        for value in range(1, 1200)
     ]
     path = tmp_path / "large.json"
     path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}))
     error = refusal(path)
     assert error.code == "filter-too-large"
     assert "4096" in error.message
+
+
+def test_rules_beyond_all_reason_are_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "many.json"
+    rule = {"names": ["mkdir"] * 5000, "action": "SCMP_ACT_ERRNO"}
+    path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    assert refusal(path).code == "too-many-rules"
+
+
+def test_file_of_nothing_but_unknown_keys_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(
+        json.dumps({"defaultAction": "SCMP_ACT_ALLOW"} | {f"k{n}": 0 for n in range(2000)})
+    )
+    assert refusal(path).code == "not-a-profile"
+
+
+def test_file_of_nothing_but_traps_reports_the_first(tmp_path: Path) -> None:
+    rule = {"names": [f"no{n}" for n in range(3000)], "action": "SCMP_ACT_ERRNO"}
+    document = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    assert len(load_document(tmp_path, document).warnings) == 1000
 
 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
