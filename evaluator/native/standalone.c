@@ -61,17 +61,22 @@ struct filter {
 
 /* @config */
 
-/* What one arm tells main(): written by the subject and by the process that watches it. */
+/* The subject's own story: shown, never believed. */
 struct arm {
 	volatile long result[OPERATIONS];
 	volatile unsigned char state[OPERATIONS];
 	volatile long loaded;
+};
+
+/* What the process that watches the subject saw; the subject has no mapping of it. */
+struct verdict {
 	volatile int harness_error;
 	volatile int grade;
 	volatile int status;
 };
 
 static struct arm *arm;
+static struct verdict *verdict;
 static unsigned char *arena;
 static unsigned char *low_page;
 static uint64_t ticks_per_us;
@@ -265,7 +270,7 @@ static void __attribute__((noreturn)) harness_error(const char *what)
 {
 	printf("cannot run here: %s: %s\n", what, strerror(errno));
 	fflush(stdout);
-	arm->harness_error = 1;
+	verdict->harness_error = 1;
 	_exit(3);
 }
 
@@ -603,11 +608,11 @@ static void watch(void)
 	while (patience-- > 0) {
 		enum grade grade = look();
 
-		if ((int)grade > arm->grade)
-			arm->grade = grade;
-		if (lives ? arm->grade >= EXPECTED : ended && arm->grade == EXACT)
+		if ((int)grade > verdict->grade)
+			verdict->grade = grade;
+		if (lives ? verdict->grade >= EXPECTED : ended && verdict->grade == EXACT)
 			break;
-		if (!ended && waitpid((pid_t)subject_pid, (int *)&arm->status, WNOHANG) > 0) {
+		if (!ended && waitpid((pid_t)subject_pid, (int *)&verdict->status, WNOHANG) > 0) {
 			ended = 1;
 			/* What the kernel still does for a dead subject comes within this time. */
 			patience = 100;
@@ -617,13 +622,13 @@ static void watch(void)
 	/* What is there when nothing moves any more is what counts. */
 	if (!lives) {
 		nanosleep(&moment, 0);
-		arm->grade = look();
+		verdict->grade = look();
 	}
 	for (int round = 0; round < 3; round++)
 		look_at_session(1);
 	kill((pid_t)subject_pid, SIGKILL);
 	if (!ended)
-		waitpid((pid_t)subject_pid, (int *)&arm->status, 0);
+		waitpid((pid_t)subject_pid, (int *)&verdict->status, 0);
 }
 
 static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
@@ -655,6 +660,8 @@ static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
 	for (int i = 0; i < PIECES; i++)
 		memcpy(arena + pieces[i].offset, pieces[i].data, pieces[i].length);
 	look_before();
+	if (madvise(verdict, sizeof(*verdict), MADV_DONTFORK))
+		harness_error("a page of its own");
 	subject_pid = fork();
 	if (subject_pid == 0)
 		subject(filtered);
@@ -671,14 +678,26 @@ static int remove_entry(const char *path, const struct stat *st, int flag, struc
 	return 0;
 }
 
-static struct arm *run(int filtered)
+static void *shared(size_t size)
+{
+	void *page = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED) {
+		perror("cannot run here");
+		exit(3);
+	}
+	return page;
+}
+
+static void run(int filtered)
 {
 	char scratch[] = "/tmp/sidestep.XXXXXX";
 	pid_t child;
 
-	arm = mmap(0, sizeof(*arm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (arm == MAP_FAILED || !mkdtemp(scratch)) {
-		perror("cannot run here");
+	arm = shared(sizeof(*arm));
+	verdict = shared(sizeof(*verdict));
+	if (!mkdtemp(scratch)) {
+		perror("cannot run here: /tmp");
 		exit(3);
 	}
 	child = fork();
@@ -686,7 +705,6 @@ static struct arm *run(int filtered)
 		run_arm(scratch, filtered);
 	waitpid(child, 0, 0);
 	nftw(scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-	return arm;
 }
 
 /* ---- the story */
@@ -715,7 +733,7 @@ static const char *describe(char *buffer, size_t size, const struct arm *seen, i
 	return buffer;
 }
 
-static void tell(const char *name, const struct arm *seen)
+static void tell(const char *name, const struct verdict *seen)
 {
 	static const char *const grades[] = { "no effect", "equivalent effect", "exact effect" };
 
@@ -731,6 +749,7 @@ int main(void)
 	const struct timespec calibration = { 0, 20 * 1000 * 1000 };
 	uint64_t start = ticks();
 	struct arm *control, *mitigated;
+	struct verdict *without, *with;
 	char left[64], right[64];
 	int width = 24;
 
@@ -739,9 +758,13 @@ int main(void)
 	ticks_per_us = (ticks() - start) / 20000 + 1;
 	printf("%s\n%s\n\n", VARIANT, WHY);
 	fflush(stdout);
-	control = run(0);
-	mitigated = run(1);
-	if (control->harness_error || mitigated->harness_error)
+	run(0);
+	control = arm;
+	without = verdict;
+	run(1);
+	mitigated = arm;
+	with = verdict;
+	if (without->harness_error || with->harness_error)
 		return 3;
 	if (mitigated->loaded != 1) {
 		printf("the filter could not be loaded: %s\n", strerror((int)-mitigated->loaded));
@@ -756,13 +779,13 @@ int main(void)
 		       describe(left, sizeof(left), control, i),
 		       describe(right, sizeof(right), mitigated, i));
 	printf("\n");
-	tell("without filter:", control);
-	tell("with filter:", mitigated);
-	if (mitigated->grade >= EXPECTED) {
+	tell("without filter:", without);
+	tell("with filter:", with);
+	if (with->grade >= EXPECTED) {
 		printf("\nThe filter does not stop this.\n");
 		return 0;
 	}
-	if (control->grade >= EXPECTED) {
+	if (without->grade >= EXPECTED) {
 		printf("\nThe filter stops this.\n");
 		return 1;
 	}
