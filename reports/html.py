@@ -148,9 +148,7 @@ def render(document: Document) -> str:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(
-        source=source_text, plain=plain, short=abbreviate, program_lines=lines
-    )
+    environment.filters.update(source=source_text, plain=plain, short=abbreviate)
     style, script = _inline("report.css"), _inline("report.js")
     return environment.get_template("report.html.j2").render(
         page=build_page(document),

@@ -1,0 +1,72 @@
+"""What the evaluator writes is what reports reads, and the page on data is current."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from evaluator import records, verdict
+from mitigations import candidate
+from reports import schema
+
+PAIRS: list[tuple[type[Any], type[Any]]] = [
+    (schema.Candidate, records.CandidateResult),
+    (schema.Environment, records.Environment),
+    (schema.Family, records.FamilyRecord),
+    (schema.Fault, records.Problem),
+    (schema.Gate, verdict.Gate),
+    (schema.GroundTruth, records.GroundTruth),
+    (schema.Layer, records.LayerRecord),
+    (schema.Probe, records.Probe),
+    (schema.RouteCount, records.RouteCount),
+    (schema.Starts, records.Starts),
+    (schema.Step, records.StepRecord),
+    (schema.StoppedAt, records.StoppedAt),
+    (schema.Tool, records.Tool),
+    (schema.Trial, records.TrialRecord),
+    (schema.Warn, candidate.Finding),
+    (schema.Workload, records.WorkloadRecord),
+]
+
+
+def fields(cls: type[Any]) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
+
+
+@pytest.mark.parametrize(("read", "written"), PAIRS, ids=lambda cls: cls.__name__)
+def test_both_sides_have_the_same_keys(read: type[Any], written: type[Any]) -> None:
+    assert fields(written) == fields(read)
+
+
+def test_the_document_has_the_keys_of_a_run() -> None:
+    assert {"schema", *fields(records.Run)} == fields(schema.Document)
+    assert records.SCHEMA == schema.SCHEMA
+
+
+def test_no_dataclass_of_the_schema_is_forgotten() -> None:
+    row = {schema.Column, schema.Table, schema.Document, schema.Finding}
+    everything = {c for c in vars(schema).values() if dataclasses.is_dataclass(c)}
+    assert everything - row == {read for read, _ in PAIRS}
+
+
+@pytest.mark.parametrize(("read", "written"), PAIRS, ids=lambda cls: cls.__name__)
+def test_what_may_be_missing_may_be_missing_on_both_sides(
+    read: type[Any], written: type[Any]
+) -> None:
+    def optional(cls: type[Any]) -> set[str]:
+        hints = get_type_hints(cls)
+        return {name for name in fields(cls) if type(None) in getattr(hints[name], "__args__", ())}
+
+    assert optional(written) <= optional(read)
+
+
+def test_the_page_on_data_is_current() -> None:
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("docs_data", root / "docs" / "data.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == (root / "docs" / "data.md").read_text(), "run docs/data.py --write"

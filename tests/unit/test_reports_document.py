@@ -1,0 +1,176 @@
+"""Stored results come back as they were written, or are refused in one line."""
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports
+from reports import ReportError, load, write
+from reports.document import parse_document
+from reports.schema import TABLES
+from reports.tables import matrix, summary
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "tests" / "data" / "results" / "sample.json"
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    return json.loads(SAMPLE.read_text())
+
+
+def test_every_table_has_its_columns_and_dtypes() -> None:
+    results = load(SAMPLE)
+    for name, table in TABLES.items():
+        frame = getattr(results, name)
+        dtypes = {c.name: c.dtype if c.dtype[:4] != "list" else "object" for c in table.columns}
+        assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == dtypes
+
+
+def test_an_empty_run_has_the_same_columns(raw: dict[str, Any], tmp_path: Path) -> None:
+    raw["candidates"] = []
+    write(raw, tmp_path)
+    for source in (tmp_path / "run.json", tmp_path / "results.parquet"):
+        results = load(source)
+        assert [c.name for c in TABLES["trials"].columns] == list(results.trials.columns)
+        assert len(results.trials) == 0
+
+
+def test_all_three_ways_to_load_agree(raw: dict[str, Any], tmp_path: Path) -> None:
+    write(raw, tmp_path)
+    expected = load(SAMPLE).document
+    assert expected == load(tmp_path).document
+    assert expected == load(tmp_path / "results.parquet").document
+    (tmp_path / "run.json").unlink()
+    assert expected == load(tmp_path).document
+
+
+def test_nested_values_become_columns(raw: dict[str, Any]) -> None:
+    trials = load(SAMPLE).trials
+    blocked = trials[(trials.candidate == "block-mkdir") & (trials.outcome == "BLOCKED")]
+    assert {"mkdir", "mkdirat"} == set(blocked.stopped_at_call)
+    assert trials.steps.map(len).min() == 1
+
+
+def test_the_matrix_has_a_verdict_for_every_family_and_candidate() -> None:
+    found = matrix(load(SAMPLE).document)
+    assert found.loc["create-directory"].tolist() == ["leaky", "held", "open"]
+
+
+def test_an_invalid_candidate_is_a_row_of_the_summary(raw: dict[str, Any]) -> None:
+    raw["candidates"] = [
+        {"name": "x", "source": "x.json", "valid": False, "errors": [{"message": "not JSON"}]}
+    ]
+    row = summary(parse_document(raw)).iloc[0]
+    assert (row.candidate, row.verdict, row.reason) == ("x", "invalid", "not JSON")
+
+
+Change = Callable[[dict[str, Any]], object]
+WRONG: dict[str, tuple[Change, str]] = {
+    "no schema": (lambda d: d.pop("schema"), "the key 'schema' is missing"),
+    "another version": (
+        lambda d: d.update(schema="sidestep.results/9"),
+        "schema: 'sidestep.results/9' is not 'sidestep.results/1'",
+    ),
+    "a missing key": (lambda d: d["candidates"][1].pop("source"), "candidates[1].source: missing"),
+    "a wrong type": (
+        lambda d: d["candidates"][0]["trials"][2].update(outcome=3),
+        "candidates[0].trials[2].outcome: expected a string, found a whole number",
+    ),
+    "true is no number": (
+        lambda d: d["candidates"][0].update(instructions=True),
+        "candidates[0].instructions: expected a whole number, found true or false",
+    ),
+    "a list for an object": (
+        lambda d: d.update(environment=[]),
+        "environment: expected an object, found a list",
+    ),
+    "a number too large": (
+        lambda d: d["candidates"][0].update(held=1 << 70),
+        "candidates[0].held: a number that does not fit 64 bits",
+    ),
+    "a wrong value in a mapping": (
+        lambda d: d["candidates"][0]["counts"].update(BLOCKED="many"),
+        "candidates[0].counts.BLOCKED: expected a whole number, found a string",
+    ),
+    "one name twice": (
+        lambda d: d["candidates"][1].update(name="block-mkdir"),
+        "candidates[1].name: 'block-mkdir' appears twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_document_names_the_key(name: str, raw: dict[str, Any], tmp_path: Path) -> None:
+    change, expected = WRONG[name]
+    change(raw)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(ReportError) as error:
+        load(path)
+    assert expected in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("run.json", b""),
+        ("run.json", b"{"),
+        ("run.json", b"[]"),
+        ("run.json", b"\xff\xfe{}"),
+        ("run.json", b'{"schema": NaN}'),
+        ("run.json", b"[" * 100_000),
+        ("results.parquet", b""),
+        ("results.parquet", b"PAR1" + b"\0" * 100),
+    ],
+)
+def test_a_damaged_file_is_one_line(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ReportError) as error:
+        load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_parquet_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    import pandas as pd
+
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "results.parquet")
+    with pytest.raises(ReportError, match="without a results document"):
+        load(tmp_path)
+
+
+def test_a_missing_file_and_an_empty_directory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="No such file"):
+        load(tmp_path / "none.json")
+    with pytest.raises(ReportError, match=r"neither run\.json nor results\.parquet"):
+        load(tmp_path)
+
+
+def test_unknown_keys_are_no_error(raw: dict[str, Any]) -> None:
+    newer = copy.deepcopy(raw)
+    newer["candidates"][0]["trials"][0]["something"] = {"new": 1}
+    assert parse_document(raw) == parse_document(newer)
+
+
+def test_only_frames_import_pandas(tmp_path: Path) -> None:
+    program = f"""
+import json, sys
+import reports
+reports.write(json.load(open({str(SAMPLE)!r})), {str(tmp_path)!r})
+assert "pandas" not in sys.modules, "pandas"
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_package_offers_what_the_page_on_data_says() -> None:
+    assert {"load", "write", "ReportError", "Results"} <= set(reports.__all__)

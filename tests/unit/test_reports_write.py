@@ -1,0 +1,112 @@
+"""A directory gets all files or keeps what it had."""
+
+import csv
+import errno
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import reports.html
+from reports import ReportError, write
+from reports.document import parse_document
+
+SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
+NAMES = {"run.json", "results.parquet", "summary.csv", "report.html"}
+
+
+@pytest.fixture
+def raw() -> dict[str, Any]:
+    return json.loads(SAMPLE.read_text())
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_a_directory_gets_four_files_and_nothing_else(raw: dict[str, Any], tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b"
+    assert {target / name for name in NAMES} == set(write(raw, target))
+    assert set(contents(target)) == NAMES
+    assert json.loads((target / "run.json").read_text()) == raw
+
+
+@pytest.mark.parametrize("name", ["x.html", "x.json", "x.csv", "x.parquet"])
+def test_a_file_name_gets_that_file_alone(name: str, raw: dict[str, Any], tmp_path: Path) -> None:
+    assert (tmp_path / name,) == write(raw, tmp_path / name)
+    assert [name] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_full_disk_leaves_the_good_files(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(raw, tmp_path)
+    before = contents(tmp_path)
+
+    def full(document: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(reports.html, "render", full)
+    raw["suite"] = "another"
+    with pytest.raises(ReportError) as error:
+        write(raw, tmp_path)
+    assert f"{tmp_path}: cannot write: No space left on device" == str(error.value)
+    assert before == contents(tmp_path)
+
+
+def test_a_real_full_disk_is_one_line(raw: dict[str, Any]) -> None:
+    with pytest.raises(ReportError, match=r"^/dev/full: cannot write: .*not a directory"):
+        write(raw, "/dev/full")
+
+
+def test_a_place_that_takes_no_files_is_one_line(raw: dict[str, Any]) -> None:
+    with pytest.raises(ReportError, match=r"^/proc.*: cannot write: ") as error:
+        write(raw, "/proc/sidestep")
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_document_writes_nothing(raw: dict[str, Any], tmp_path: Path) -> None:
+    raw["candidates"][0]["trials"][0]["outcome"] = None
+    with pytest.raises(ReportError, match=r"outcome: expected a string"):
+        write(raw, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_link_in_the_way_is_replaced_not_followed(raw: dict[str, Any], tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").symlink_to(victim)
+    write(raw, out)
+    assert victim.read_text() == "mine"
+    assert not (out / "run.json").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_under_sudo_everything_belongs_to_the_caller(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUDO_UID", "1234")
+    monkeypatch.setenv("SUDO_GID", "4321")
+    target = tmp_path / "new" / "out"
+    for path in (*write(raw, target), target, target.parent):
+        assert (path.stat().st_uid, path.stat().st_gid) == (1234, 4321)
+    assert tmp_path.stat().st_uid != 1234
+
+
+def test_no_cell_is_a_formula(raw: dict[str, Any], tmp_path: Path) -> None:
+    raw["candidates"][0]["name"] = "=cmd|' /C calc'!A0"
+    write(raw, tmp_path / "x.csv")
+    with (tmp_path / "x.csv").open(newline="") as stream:
+        cells = [cell for row in csv.reader(stream) for cell in row]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "@"))] == []
+
+
+def test_half_a_surrogate_can_be_written(raw: dict[str, Any], tmp_path: Path) -> None:
+    raw["candidates"][0]["name"] = raw["candidates"][0]["trials"][0]["why"] = "\ud800"
+    write(raw, tmp_path)
+    stored = json.loads((tmp_path / "run.json").read_text())
+    assert parse_document(raw) == parse_document(stored)
