@@ -3,13 +3,13 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const text = (n) => data.strings[n];
   const STEP = 100;
-  const columns = ["Candidate", "Way", "Technique", "Takes for granted", "Outcome", "Counts", "Stopped at, or why"];
+  const columns = ["Candidate", "Way", "Technique", "Takes for granted", "Outcome", "Scope", "Stopped at, why, or what got through"];
   const trials = [];
   data.candidates.forEach((candidate) => {
     candidate.trials.forEach(([variant, outcome, scope, stopped, reason, program]) => {
       const [name, family, technique, assumption, title] = data.variants[variant].map(text);
       const cells = [candidate.name, name, technique, assumption, text(outcome), text(scope),
-        text(stopped) || text(reason) || ""];
+        text(stopped) || text(reason) || (program === undefined ? "" : title)];
       trials.push({ cells, family, program, words: [...cells, title, text(reason)].join("\n").toLowerCase() });
     });
   });
