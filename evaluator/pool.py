@@ -96,24 +96,31 @@ class Pool:
         results: list[Result | str],
         done: Callable[[int], None],
     ) -> None:
+        """Keeps one chunk with the runner while the one before is decoded."""
+        asked: deque[int] = deque()
         while True:
-            with self._lock:
-                chunk = [queue.popleft() for _ in range(min(_CHUNK, len(queue)))]
-            if not chunk:
-                return
-            finished = 0
             try:
-                for result in worker.sandbox.run([self._request(worker, i, arms[i]) for i in chunk]):
-                    index = chunk[finished]
-                    results[index] = result if result.ok else result.trouble
-                    finished += 1
+                if len(asked) <= _CHUNK:
+                    self._ask(worker, arms, queue, asked)
+                if not asked:
+                    return
+                result = worker.sandbox.next_result(arms[asked[0]].timeout_us)
+                results[asked.popleft()] = result if result.ok else result.trouble
+                done(1)
             except HarnessError as error:
-                results[chunk[finished]] = str(error)
+                results[asked.popleft()] = str(error)
+                done(1)
                 with self._lock:
-                    queue.extend(chunk[finished + 1 :])
-                finished += 1
+                    queue.extend(asked)
+                asked.clear()
                 self._replace(worker)
-            done(finished)
+
+    def _ask(self, worker: _Worker, arms: Sequence[Arm], queue: deque[int], asked: deque[int]) -> None:
+        with self._lock:
+            chunk = [queue.popleft() for _ in range(min(_CHUNK, len(queue)))]
+        asked.extend(chunk)  # first, so that none is lost if the runner is
+        if chunk:
+            worker.sandbox.ask([self._request(worker, i, arms[i]) for i in chunk])
 
     def _replace(self, worker: _Worker) -> None:
         worker.sandbox.close()

@@ -168,9 +168,13 @@ class Sandbox:
 
         ``HarnessError`` if the runner dies or stays silent: what was not yielded did not happen.
         """
-        self.send(wire.encode_run(requests))
+        self.ask(requests)
         for request in requests:
             yield self.next_result(request.timeout_us)
+
+    def ask(self, requests: Sequence[wire.Request]) -> None:
+        """Sends requests without waiting for their results."""
+        self.send(wire.encode_run(requests))
 
     def next_result(self, timeout_us: int) -> wire.Result:
         """The next RESULT frame.  The runner answers in order, each within its own bound."""

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from attacks.effects import Object, ObjectKind
 from attacks.program import (
@@ -132,22 +132,24 @@ class RecordState(IntEnum):
     TIMEOUT = 4
 
 
+_FRAMES = {int(kind): kind for kind in Frame}
 _HEAD = struct.Struct("<II")
 _OP = struct.Struct("<BBBBIII8s6Q")
-_RECORD = struct.Struct("<II7Q")
+_RECORD = struct.Struct("<I4x7Q")
 _OBJECT = struct.Struct("<IIII64s")
 _PROGRAM = struct.Struct("<10I16s64s64s64s")
 _CONFIG = struct.Struct("<IIIIQQII")
 _LAYER = struct.Struct("<IIII")
 _REQUEST = struct.Struct("<6I")
-_SEEN = struct.Struct("<iIQQIIIIQQ")
+_SEEN = struct.Struct("<iIQQIII4xQQ")
+_FACTS = struct.Struct("<" + "iIQQIII4xQQ" * 4 + "QI4x")
 _NAME = struct.Struct("<QB31s")
 _TRUTH = struct.Struct("<4I3Q")
 _REPLY = struct.Struct("<IIIi10I")
 _HELLO = struct.Struct("<IIiI6IQQ")
 _STATUS = struct.Struct("<IiII")
 _NAMES = 8
-_FACTS_SIZE = 4 * _SEEN.size + 16 + _NAMES * _NAME.size
+_FACTS_SIZE = _FACTS.size + _NAMES * _NAME.size
 _REPLY_SIZE = _REPLY.size + _TRUTH.size + 2 * _FACTS_SIZE
 _SIZES = (_OP.size, _RECORD.size, _REPLY_SIZE, _PROGRAM.size, _CONFIG.size, _REQUEST.size)
 
@@ -181,9 +183,10 @@ def frame(kind: Frame, payload: bytes) -> bytes:
 def head(data: bytes) -> tuple[Frame, int]:
     """The type and length of a frame; ``HarnessError`` for nonsense."""
     kind, length = _HEAD.unpack(data)
-    if length > MAX_FRAME or kind not in set(Frame):
+    found = _FRAMES.get(kind)
+    if length > MAX_FRAME or found is None:
         raise HarnessError(f"the runner sent nonsense: frame type {kind}, length {length}")
-    return Frame(kind), length
+    return found, length
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,11 +376,10 @@ def decode_hello(payload: bytes) -> Hello:
 
 
 def _step(number: int) -> Step:
-    return Step(number) if number in set(Step) else Step.PROTOCOL
+    return _STEPS.get(number, Step.PROTOCOL)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """lstat, stat or fstat as the judge saw it; ``error`` is an errno, 0 if there was something."""
 
     error: int
@@ -391,15 +393,13 @@ class Seen:
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(NamedTuple):
     ino: int
     type: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What the oracle sees at one moment.
 
     ``path``: lstat by path; ``by_fd``: lstat by a descriptor of the parent that was opened before
@@ -416,8 +416,7 @@ class Facts:
     names: tuple[Name, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
+class Truth(NamedTuple):
     """The subject's /proc/PID/status: what is really in force."""
 
     seccomp: int
@@ -429,8 +428,7 @@ class Truth:
     bounding: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One operation as the subject says it ran."""
 
     state: RecordState
@@ -492,7 +490,7 @@ def decode_result(payload: bytes) -> Result:
         ok=status == 0,
         step=_step(step),
         error=error,
-        mode=Mode(mode) if mode in set(Mode) else Mode.NONE,
+        mode=_MODES.get(mode, Mode.NONE),
         wait_status=wait_status,
         timed_out=bool(timed_out),
         latency_us=latency,
@@ -508,28 +506,24 @@ def decode_result(payload: bytes) -> Result:
 
 
 _STATES = {int(state): state for state in RecordState}
+_STEPS = {int(step): step for step in Step}
+_MODES = {int(mode): mode for mode in Mode}
 
 
 def _decode_record(payload: bytes, at: int) -> Record:
-    state, _, result, *args = _RECORD.unpack_from(payload, at)
-    return Record(_STATES.get(state, RecordState.NOT_REACHED), result, tuple(args))
+    words = _RECORD.unpack_from(payload, at)
+    return Record(_STATES.get(words[0], RecordState.NOT_REACHED), words[1], words[2:])
 
 
 def _decode_facts(payload: bytes, at: int) -> Facts:
-    seen = [_decode_seen(payload, at + i * _SEEN.size) for i in range(4)]
-    at += 4 * _SEEN.size
-    watermark, n_names, _ = struct.unpack_from("<QII", payload, at)
-    at += 16
+    words = _FACTS.unpack_from(payload, at)
+    n_names = words[37]
     names: list[Name] = []
     for i in range(min(n_names, _NAMES)):
-        ino, kind, name = _NAME.unpack_from(payload, at + i * _NAME.size)
+        ino, kind, name = _NAME.unpack_from(payload, at + _FACTS.size + i * _NAME.size)
         names.append(Name(ino, kind, name.split(b"\0")[0].decode(errors="replace")))
-    return Facts(seen[0], seen[1], seen[2], seen[3], watermark, n_names, tuple(names))
-
-
-def _decode_seen(payload: bytes, at: int) -> Seen:
-    error, mode, ino, dev, nlink, uid, gid, _, size, mtime = _SEEN.unpack_from(payload, at)
-    return Seen(error, mode, ino, dev, nlink, uid, gid, size, mtime)
+    seen = [Seen._make(words[k : k + 9]) for k in (0, 9, 18, 27)]
+    return Facts(seen[0], seen[1], seen[2], seen[3], words[36], n_names, tuple(names))
 
 
 @dataclass(frozen=True, slots=True)

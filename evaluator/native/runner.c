@@ -1605,6 +1605,17 @@ static struct gate_state *slot_for(u32 config)
 	return g;
 }
 
+// A gate that came back to its int3, or is gone; nothing if it was none.
+static void gate_event(int pid, int status)
+{
+	for (u32 i = 0; i < 16; i++)
+		if (pid > 0 && gates[i].pid == pid) {
+			gates[i].running = 0;
+			if ((status & 0xff) != 0x7f)
+				gates[i].pid = 0;
+		}
+}
+
 // ---------------------------------------------------------------- the end of a trial
 
 static int sweep(int subject_pid, int victim_pid)
@@ -1624,12 +1635,7 @@ static int sweep(int subject_pid, int victim_pid)
 
 			if (pid > 0)
 				gone = 1;
-			for (u32 i = 0; pid > 0 && i < 16; i++)
-				if (gates[i].pid == pid) {
-					gates[i].running = 0;
-					if ((status & 0xff) != 0x7f)
-						gates[i].pid = 0;
-				}
+			gate_event((int)pid, status);
 		}
 		if (write_all(init_to, &byte, 1) || read_all(init_from, &answer, sizeof answer))
 			return fail(X_SWEEP, -ESRCH);
@@ -1693,13 +1699,9 @@ static i64 settle(struct trial *t, int pid, int status)
 		t->subject = pid;
 		return pid;
 	}
-	if (t->gate && pid == t->gate->pid && (status & 0xff) == 0x7f) {
-		t->gate->running = 0;
+	gate_event(pid, status);
+	if (t->gate && !t->gate->running)
 		return control->pid ? -EINTR : -ECHILD;	// back without a subject: refused
-	}
-	for (u32 i = 0; i < 16; i++)
-		if (gates[i].pid == pid && (status & 0xff) != 0x7f)
-			gates[i].pid = 0;
 	return t->gate && !t->gate->pid && !control->pid ? -ECHILD : -EINTR;
 }
 
