@@ -19,6 +19,7 @@ class Line:
     slots: str
     section: str
     abi: str
+    """Empty for the machine's own, and where the text names it already."""
     texts: tuple[str, ...]
     decisive: bool
     differs: bool
@@ -64,7 +65,7 @@ def _call(step: Step) -> Line:
     return Line(
         slots=str(step.slot),
         section=step.section,
-        abi=step.abi or "",
+        abi=_tag(step),
         texts=(step.text,),
         decisive=step.decisive,
         differs=_failed(step.control) != _failed(step.mitigated)
@@ -74,6 +75,11 @@ def _call(step: Step) -> Line:
         mitigated=_result(step.mitigated),
         filter=step.filter,
     )
+
+
+def _tag(step: Step) -> str:
+    abi = step.abi or ""
+    return "" if abi == "x86_64" or f"{abi}:" in step.text else abi
 
 
 def _failed(result: str | None) -> bool:

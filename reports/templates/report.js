@@ -74,7 +74,7 @@
   const programLine = ([flags, slots, section, abi, control, mitigated, filter, ...texts]) => {
     const row = make("tr", undefined, { class: (flags & 1 ? "decisive " : "") + (flags & 2 ? "differs" : "") });
     const operation = operations(texts);
-    const tags = [text(abi) === "x86_64" ? "" : text(abi), text(section) === "attack" ? "" : text(section)];
+    const tags = [text(abi), text(section) === "attack" ? "" : text(section)];
     tags.filter(Boolean).forEach((tag) => operation.append(" ", make("span", tag, { class: "tag" })));
     if (flags & 1) operation.append(" ", make("span", "decisive", { class: "tag strong" }));
     row.append(labelled("Step", text(slots), "count"), operation);
