@@ -44,6 +44,7 @@ layers: dev
 	$(BIN)/lint-imports
 
 docs: dev
+	$(BIN)/python docs/data.py --write
 	$(BIN)/python docs/claims.py --write
 	$(BIN)/python docs/readme.py
 
