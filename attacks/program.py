@@ -290,6 +290,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if hasattr(value, "__slots__") and not isinstance(value, str):
         # Const.text, Blob.name and opcode are for readers; they do not change what runs.
-        fields = [n for n in value.__dataclass_fields__ if n not in ("text", "opcode") and (n != "name" or not isinstance(value, Blob))]
+        fields = [
+            n
+            for n in value.__dataclass_fields__
+            if n not in ("text", "opcode") and (n != "name" or not isinstance(value, Blob))
+        ]
         return [type(value).__name__, *(_plain(getattr(value, n)) for n in fields)]
     return value

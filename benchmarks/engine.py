@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attacks import library
-from evaluator.posture import POSTURES
 from evaluator.pool import Arm, Pool
+from evaluator.posture import POSTURES
 from evaluator.trial import program_spec
 from evaluator.wire import ConfigSpec, Filter, ProgramSpec, RunFlag
 
@@ -46,7 +46,9 @@ def compile_base(folder: Path) -> Path:
 
 
 def base_us(base: Path, filter_path: Path, rounds: int) -> float:
-    done = subprocess.run([base, filter_path, str(rounds)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [base, filter_path, str(rounds)], capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
@@ -56,7 +58,9 @@ def config(filter_path: Path) -> ConfigSpec:
     return ConfigSpec(stance.uid, stance.gid, stance.mask, no_new_privs=False, filters=filters)
 
 
-def trials_us(pool: Pool, spec: ProgramSpec, how: ConfigSpec, n: int, flags: RunFlag = RunFlag.NONE) -> float:
+def trials_us(
+    pool: Pool, spec: ProgramSpec, how: ConfigSpec, n: int, flags: RunFlag = RunFlag.NONE
+) -> float:
     """Microseconds a trial, over ``n`` trials spread over the pool's workers."""
     arms = [Arm(spec, how, how, 1_000_000, flags)] * n
     begin = time.perf_counter()
@@ -101,7 +105,9 @@ def ratio(found: dict[str, list[float]], a: str, b: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--trials", type=int, default=600)
     parser.add_argument("--json", action="store_true")
@@ -110,7 +116,8 @@ def main() -> None:
     mkdirat = library.load_families()["create-directory"].default.variant("mkdirat")
     spec = program_spec(mkdirat)
     mount, net = (
-        ProgramSpec(spec.program, spec.objects, flags=spec.flags, fresh=flag) for flag in (_CLONE_NEWNS, _CLONE_NEWNET)
+        ProgramSpec(spec.program, spec.objects, flags=spec.flags, fresh=flag)
+        for flag in (_CLONE_NEWNS, _CLONE_NEWNET)
     )
     n = options.trials
     with tempfile.TemporaryDirectory() as folder, Pool(1) as one, Pool(2) as two:
@@ -122,7 +129,9 @@ def main() -> None:
                 "base, 983": lambda: base_us(base, large, n // 6),
                 "trial, 983": lambda: trials_us(one, spec, config(large), n),
                 "two workers, 983": lambda: trials_us(two, spec, config(large), n * 2),
-                "no fast path, 14": lambda: trials_us(one, spec, config(small), n // 4, RunFlag.SLOW),
+                "no fast path, 14": lambda: trials_us(
+                    one, spec, config(small), n // 4, RunFlag.SLOW
+                ),
                 "fresh mount namespace": lambda: trials_us(one, mount, config(small), n // 4),
                 "fresh network namespace": lambda: trials_us(one, net, config(small), n // 12),
                 "Python child": lambda: python_child_us(8),
@@ -139,7 +148,12 @@ def main() -> None:
         "fresh network namespace / trial": ratio(found, "fresh network namespace", "trial, 14"),
     }
     if options.json:
-        print(json.dumps({"ratios": ratios, "us": {k: statistics.median(v) for k, v in found.items()}}, indent=1))
+        print(
+            json.dumps(
+                {"ratios": ratios, "us": {k: statistics.median(v) for k, v in found.items()}},
+                indent=1,
+            )
+        )
         return
     for name, values in found.items():
         print(f"{name:28} {statistics.median(values):9.1f} us (median of {len(values)} rounds)")

@@ -22,7 +22,14 @@ from evaluator.plan import Plan, Progress
 from evaluator.pool import Arm, Pool
 from evaluator.posture import Posture, posture
 from evaluator.predict import predicted
-from evaluator.records import CandidateResult, CandidateRun, TrialRecord, WorkloadRecord, assemble, failed
+from evaluator.records import (
+    CandidateResult,
+    CandidateRun,
+    TrialRecord,
+    WorkloadRecord,
+    assemble,
+    failed,
+)
 from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
@@ -50,7 +57,9 @@ class _Campaign:
         self._plan = plan
         self._pool = pool
         self._on_progress = on_progress
-        self._variants = tuple({v.id: v for family in plan.families for v in family.variants}.values())
+        self._variants = tuple(
+            {v.id: v for family in plan.families for v in family.variants}.values()
+        )
         self._specs: dict[str, ProgramSpec] = {}
         self._controls: dict[str, dict[str, Result | str]] = {}
         self._needs: dict[str, Needs] = {}
@@ -96,15 +105,25 @@ class _Campaign:
         )
 
     def _trials(
-        self, candidate: Candidate, applied: Applied, controls: dict[str, Result | str], terms: Terms
+        self,
+        candidate: Candidate,
+        applied: Applied,
+        controls: dict[str, Result | str],
+        terms: Terms,
     ) -> tuple[TrialRecord, ...]:
         needs = self._needs_of(applied.stance)
         pairs = self._pairs(candidate, applied, controls, terms, self._variants)
         records = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in pairs]
         # A harness fault is tried once more; an effect that did not come may only have been late.
-        again = [i for i, one in enumerate(records) if one.outcome in (Outcome.HARNESS_ERROR, Outcome.INEFFECTIVE)]
+        again = [
+            i
+            for i, one in enumerate(records)
+            if one.outcome in (Outcome.HARNESS_ERROR, Outcome.INEFFECTIVE)
+        ]
         if again:
-            retried = self._pairs(candidate, applied, controls, terms, [pairs[i].variant for i in again], patient=True)
+            retried = self._pairs(
+                candidate, applied, controls, terms, [pairs[i].variant for i in again], patient=True
+            )
             for i, pair in zip(again, retried, strict=True):
                 second = outcome.classify(pair, terms, needs.unmet(pair.variant))
                 records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
@@ -123,7 +142,12 @@ class _Campaign:
         """Runs the mitigated arm wherever the control says that there is something to compare."""
         wanted = [] if terms.layers_missing else [v for v in variants if _worked(v, controls[v.id])]
         arms = [
-            self._arm(v, applied.config, applied.control, self._bound(v, controls[v.id], terms, patient=patient))
+            self._arm(
+                v,
+                applied.config,
+                applied.control,
+                self._bound(v, controls[v.id], terms, patient=patient),
+            )
             for v in wanted
             for _ in range(self._plan.repeats)
         ]
@@ -134,9 +158,13 @@ class _Campaign:
         found: dict[str, list[Result | str]] = {}
         for index, result in enumerate(results):
             found.setdefault(wanted[index // self._plan.repeats].id, []).append(result)
-        return [Pair(v, controls[v.id], tuple(found.get(v.id, []) or ["not run"])) for v in variants]
+        return [
+            Pair(v, controls[v.id], tuple(found.get(v.id, []) or ["not run"])) for v in variants
+        ]
 
-    def _bound(self, variant: Variant, control: Result | str, terms: Terms, *, patient: bool) -> int:
+    def _bound(
+        self, variant: Variant, control: Result | str, terms: Terms, *, patient: bool
+    ) -> int:
         """How long to wait for the effect: longer than the control took, if the filter lets it pass."""
         limit = int(self._plan.timeout_s * 1e6)
         assert isinstance(control, Result)
@@ -161,7 +189,9 @@ class _Campaign:
         known = self._controls.setdefault(stance.name, {})
         needs = self._needs_of(stance)
         for _ in range(_CONTROL_ROUNDS):
-            open_ = [v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)]
+            open_ = [
+                v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)
+            ]
             if not open_:
                 break
             known.update(zip((v.id for v in open_), self._run_control(stance, open_), strict=True))
@@ -176,33 +206,52 @@ class _Campaign:
         """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
         for name, known in self._controls.items():
             working = [v for v in self._variants if v.id in known and _worked(v, known[v.id])]
-            for variant, second in zip(working, self._run_control(posture(name), working), strict=True):
+            for variant, second in zip(
+                working, self._run_control(posture(name), working), strict=True
+            ):
                 if _effect(variant, second) is _effect(variant, known[variant.id]):
                     continue
                 third = self._run_control(posture(name), [variant])[0]
                 if _effect(variant, third) is not _effect(variant, known[variant.id]):
-                    raise HarnessError(f"the control arm of {variant.id} changed during the run: results are in doubt")
+                    raise HarnessError(
+                        f"the control arm of {variant.id} changed during the run: results are in doubt"
+                    )
 
-    def _arm(self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int) -> Arm:
+    def _arm(
+        self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int
+    ) -> Arm:
         if variant.id not in self._specs:
             self._specs[variant.id] = program_spec(variant)
         return Arm(self._specs[variant.id], config, victim, timeout_us, self._flags)
 
     # ------------------------------------------------------------------ beside the trials
 
-    def _rescues(self, trials: tuple[TrialRecord, ...], applied: Applied, terms: Terms) -> tuple[TrialRecord, ...]:
+    def _rescues(
+        self, trials: tuple[TrialRecord, ...], applied: Applied, terms: Terms
+    ) -> tuple[TrialRecord, ...]:
         """For each block of a mere prerequisite: what happens if the earlier steps were done before."""
         by_id = {v.id: v for v in self._variants}
         rescues: dict[str, Variant] = {}
         for trial in trials:
-            if trial.outcome is Outcome.BLOCKED and trial.prerequisite_only and trial.assumption is Assumption.NONE:
+            if (
+                trial.outcome is Outcome.BLOCKED
+                and trial.prerequisite_only
+                and trial.assumption is Assumption.NONE
+            ):
                 program = rescue_program(by_id[trial.variant].program)
                 if program is not None:
-                    rescues[trial.variant] = replace(by_id[trial.variant], id=f"{trial.variant}~rescue", program=program)
+                    rescues[trial.variant] = replace(
+                        by_id[trial.variant], id=f"{trial.variant}~rescue", program=program
+                    )
         controls = self._control(applied.stance, tuple(rescues.values()))
         working = [v for v in rescues.values() if _worked(v, controls[v.id])]
         wait = int(self._plan.timeout_s * 1e6)
-        results = self._pool.run([self._arm(v, applied.config, applied.control, min(wait, _LEAST_WAIT_US)) for v in working])
+        results = self._pool.run(
+            [
+                self._arm(v, applied.config, applied.control, min(wait, _LEAST_WAIT_US))
+                for v in working
+            ]
+        )
         said: dict[str, str] = {}
         for variant, result in zip(working, results, strict=True):
             one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from attacks.family import Need
 from attacks.program import Addr, Blob, Const, Program, Syscall
-from evaluator.errors import SidestepError
 from evaluator.enforcement import control_of
+from evaluator.errors import SidestepError
 from evaluator.needs import Needs, core_pattern
 from evaluator.pool import Arm, Pool
 from evaluator.posture import POSTURES
@@ -109,17 +109,31 @@ def _static() -> list[Probe]:
     return [
         Probe("kernel", platform.release(), "what every result is about", ok=True),
         Probe("architecture", arch, "only x86_64 is supported", ok=arch == "x86_64"),
-        Probe("user", "root" if os.geteuid() == 0 else f"uid {os.geteuid()}", _user_meaning(), ok=True),
-        Probe("libseccomp", version, "compiles the profiles; a newer one knows more calls", ok=version != "missing"),
+        Probe(
+            "user", "root" if os.geteuid() == 0 else f"uid {os.geteuid()}", _user_meaning(), ok=True
+        ),
+        Probe(
+            "libseccomp",
+            version,
+            "compiles the profiles; a newer one knows more calls",
+            ok=version != "missing",
+        ),
         Probe(
             "ambient seccomp",
             f"mode {own.get('Seccomp', '?')}, {own.get('Seccomp_filters', '?')} filters",
-            "a filter is on this process already: results are about both together" if confined else "nothing confines us",
+            "a filter is on this process already: results are about both together"
+            if confined
+            else "nothing confines us",
             ok=not confined,
         ),
         Probe("LSMs", ", ".join(_lsms()) or "not shown (no securityfs)", _lsm_meaning(), ok=True),
         Probe("core pattern", core_pattern(), "core-file variants need a plain name here", ok=True),
-        Probe("user namespaces", _read("/proc/sys/user/max_user_namespaces") or "?", "how many may exist", ok=True),
+        Probe(
+            "user namespaces",
+            _read("/proc/sys/user/max_user_namespaces") or "?",
+            "how many may exist",
+            ok=True,
+        ),
     ]
 
 
@@ -138,13 +152,29 @@ def _live(pool: Pool) -> list[Probe]:
     control = control_of(pool, POSTURES["container"])
     needs = Needs(pool, control)
     probes = [
-        Probe("sandbox", "built", "user, mount, pid, network, IPC, UTS and cgroup namespaces", ok=True),
+        Probe(
+            "sandbox", "built", "user, mount, pid, network, IPC, UTS and cgroup namespaces", ok=True
+        ),
         Probe("id map", f"{pool.first.id_map} ids", _user_meaning(), ok=True),
     ]
-    for need, name in ((Need.I386, "i386 calls"), (Need.X32, "x32 calls"), (Need.IO_URING, "io_uring"), (Need.SQPOLL, "io_uring SQPOLL")):
+    for need, name in (
+        (Need.I386, "i386 calls"),
+        (Need.X32, "x32 calls"),
+        (Need.IO_URING, "io_uring"),
+        (Need.SQPOLL, "io_uring SQPOLL"),
+    ):
         lacking = needs.lacking.get(need)
-        probes.append(Probe(name, "no" if lacking else "yes", lacking or "variants that need it can be tested", ok=not lacking))
-    results = pool.run([Arm(ProgramSpec(one), control, control, 1_000_000) for one in (_landlock(), _actions())])
+        probes.append(
+            Probe(
+                name,
+                "no" if lacking else "yes",
+                lacking or "variants that need it can be tested",
+                ok=not lacking,
+            )
+        )
+    results = pool.run(
+        [Arm(ProgramSpec(one), control, control, 1_000_000) for one in (_landlock(), _actions())]
+    )
     probes.append(_landlock_probe(results[0]))
     probes.append(_actions_probe(results[1]))
     root = os.geteuid() == 0
@@ -152,7 +182,9 @@ def _live(pool: Pool) -> list[Probe]:
         Probe(
             "filter read-back",
             "permitted" if root else "not permitted",
-            "loaded filters are compared byte by byte" if root else "needs CAP_SYS_ADMIN in the initial user namespace",
+            "loaded filters are compared byte by byte"
+            if root
+            else "needs CAP_SYS_ADMIN in the initial user namespace",
             ok=root,
         )
     )
@@ -160,13 +192,20 @@ def _live(pool: Pool) -> list[Probe]:
 
 
 def _landlock() -> Program:
-    return Program(attack=(Syscall("landlock_create_ruleset", (Const(0), Const(0), Const(1)), may_fail=True),))
+    return Program(
+        attack=(Syscall("landlock_create_ruleset", (Const(0), Const(0), Const(1)), may_fail=True),)
+    )
 
 
 def _landlock_probe(result: Result | str) -> Probe:
     record = _first(result)
     abi = 0 if record is None or record.error else record.result
-    return Probe("Landlock", f"ABI {abi}" if abi else "no", "layers of this kind can be enforced" if abi else "not built in", ok=bool(abi))
+    return Probe(
+        "Landlock",
+        f"ABI {abi}" if abi else "no",
+        "layers of this kind can be enforced" if abi else "not built in",
+        ok=bool(abi),
+    )
 
 
 def _actions() -> Program:
@@ -174,7 +213,10 @@ def _actions() -> Program:
     blobs = tuple(Blob(value.to_bytes(4, "little"), 4, 4, name) for name, value in _ACTIONS.items())
     return Program(
         blobs=blobs,
-        attack=tuple(Syscall("seccomp", (Const(2), Const(0), Addr(i)), may_fail=True) for i in range(len(blobs))),
+        attack=tuple(
+            Syscall("seccomp", (Const(2), Const(0), Addr(i)), may_fail=True)
+            for i in range(len(blobs))
+        ),
     )
 
 
@@ -182,7 +224,12 @@ def _actions_probe(result: Result | str) -> Probe:
     if isinstance(result, str):
         return Probe("seccomp actions", "?", result, ok=False)
     missing = [name for name, one in zip(_ACTIONS, result.records, strict=True) if one.error]
-    return Probe("seccomp actions", "all" if not missing else f"without {', '.join(missing)}", "what a filter may answer here", ok=not missing)
+    return Probe(
+        "seccomp actions",
+        "all" if not missing else f"without {', '.join(missing)}",
+        "what a filter may answer here",
+        ok=not missing,
+    )
 
 
 def _first(result: Result | str) -> Record | None:

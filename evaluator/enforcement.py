@@ -60,25 +60,44 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
     filters = tuple(bpf.Filter.decode(layer.program) for layer in candidate.seccomp)
     before = _park(pool, control, None)[0]
     if before.step is not Step.NONE:
-        raise HarnessError(f"the control arm cannot be set up: {before.step.name} {os.strerror(before.error)}")
+        raise HarnessError(
+            f"the control arm cannot be set up: {before.step.name} {os.strerror(before.error)}"
+        )
     status, back = _park(pool, config, candidate)
-    notes = ("one id is mapped: every posture runs as uid 0 of the sandbox",) if pool.first.id_map == 1 and stance.uid else ()
+    notes = (
+        ("one id is mapped: every posture runs as uid 0 of the sandbox",)
+        if pool.first.id_map == 1 and stance.uid
+        else ()
+    )
     if status.step is not Step.NONE:
         reason = f"{status.step.name.lower()} failed: {os.strerror(status.error)}"
         if status.step is Step.LOAD:
             reason = f"the kernel refused the filter: {os.strerror(status.error)}"
-        return Applied(stance, control, config, filters, Enforcement(False, GroundTruth(), reason), False, notes)
+        return Applied(
+            stance,
+            control,
+            config,
+            filters,
+            Enforcement(False, GroundTruth(), reason),
+            False,
+            notes,
+        )
     truth = _ground_truth(_fields(before.text), _fields(status.text), back)
     reason = _not_in_force(truth, len(filters), config.no_new_privs)
-    return Applied(stance, control, config, filters, Enforcement(not reason, truth, reason), True, notes)
+    return Applied(
+        stance, control, config, filters, Enforcement(not reason, truth, reason), True, notes
+    )
 
 
 def _configured(control: ConfigSpec, candidate: Candidate) -> ConfigSpec:
     programs = tuple(
-        Filter(layer.program, sum(FLAGS.get(flag, 0) for flag in layer.flags) & ~1) for layer in candidate.seccomp
+        Filter(layer.program, sum(FLAGS.get(flag, 0) for flag in layer.flags) & ~1)
+        for layer in candidate.seccomp
     )
     own = any(isinstance(layer, NoNewPrivsLayer) for layer in candidate.layers)
-    return ConfigSpec(control.uid, control.gid, control.capabilities, control.no_new_privs or own, programs)
+    return ConfigSpec(
+        control.uid, control.gid, control.capabilities, control.no_new_privs or own, programs
+    )
 
 
 def _park(pool: Pool, config: ConfigSpec, candidate: Candidate | None) -> tuple[ParkedStatus, str]:
@@ -105,7 +124,9 @@ def _read_back(pid: int | None, candidate: Candidate) -> str:
         return f"not permitted: {error.strerror}"
     # Filters that were there before us are older, and so come first.
     own = loaded[len(loaded) - len(candidate.seccomp) :] if candidate.seccomp else []
-    same = all(a == b.program for a, b in zip(own, candidate.seccomp, strict=False)) and len(own) == len(candidate.seccomp)
+    same = all(a == b.program for a, b in zip(own, candidate.seccomp, strict=False)) and len(
+        own
+    ) == len(candidate.seccomp)
     return "identical" if same else "different"
 
 
@@ -125,7 +146,9 @@ def _ground_truth(control: dict[str, str], status: dict[str, str], back: str) ->
         seccomp_filters=None if before is None or after is None else after - before,
         no_new_privs=status.get("NoNewPrivs") == "1",
         read_back=back,
-        capabilities={name: status[name] for name in _CAPABILITY_SETS if status.get(name) != control.get(name)},
+        capabilities={
+            name: status[name] for name in _CAPABILITY_SETS if status.get(name) != control.get(name)
+        },
     )
 
 
@@ -139,5 +162,3 @@ def _not_in_force(truth: GroundTruth, filters: int, no_new_privs: bool) -> str:
     if truth.read_back == "different":
         return "the filter that the kernel holds is not the one that was loaded"
     return ""
-
-

@@ -39,7 +39,9 @@ class Needs:
     """What is lacking in one posture, by need; asked once."""
 
     def __init__(self, pool: Pool, control: ConfigSpec) -> None:
-        arms = [Arm(ProgramSpec(program), control, control, 1_000_000) for program in _PROGRAMS.values()]
+        arms = [
+            Arm(ProgramSpec(program), control, control, 1_000_000) for program in _PROGRAMS.values()
+        ]
         results = pool.run(arms)
         self.lacking: dict[Need, str] = {}
         for need, result in zip(_PROGRAMS, results, strict=True):
@@ -79,5 +81,3 @@ def _answer(result: Result | str) -> str:
 
 def _has(truth: Truth | None, capability: str) -> bool:
     return truth is not None and bool(truth.effective >> CAPABILITY_NUMBERS[capability] & 1)
-
-

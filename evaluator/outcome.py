@@ -92,7 +92,9 @@ def _choose(outcomes: Sequence[_Single]) -> int:
     return ranks.index(min(ranks))
 
 
-def _one(variant: Variant, achieved: Grade, arm: Result | str, control: Result, terms: Terms) -> _Single:
+def _one(
+    variant: Variant, achieved: Grade, arm: Result | str, control: Result, terms: Terms
+) -> _Single:
     if terms.layers_missing:
         return Outcome.NOT_ENFORCED, terms.layers_missing, None
     if isinstance(arm, str):
@@ -116,7 +118,11 @@ def _one(variant: Variant, achieved: Grade, arm: Result | str, control: Result, 
         if not one.decision.allows:
             return Outcome.BLOCKED, None, _stopped(one)
     if arm.timed_out:
-        return Outcome.INEFFECTIVE, "every call was allowed, but the effect did not come in time", None
+        return (
+            Outcome.INEFFECTIVE,
+            "every call was allowed, but the effect did not come in time",
+            None,
+        )
     return Outcome.INEFFECTIVE, "every call was allowed, but the effect did not come", None
 
 
@@ -170,8 +176,12 @@ def _why_no_effect(variant: Variant, control: Result) -> str:
 
 def _negative(pair: Pair, terms: Terms, achieved: Grade | None) -> TrialRecord:
     if achieved is None:
-        return _record(pair, terms, Outcome.UNSUPPORTED, reason="negative control: no effect, as it must be")
-    return _record(pair, terms, Outcome.HARNESS_ERROR, reason="negative control: it reached the effect")
+        return _record(
+            pair, terms, Outcome.UNSUPPORTED, reason="negative control: no effect, as it must be"
+        )
+    return _record(
+        pair, terms, Outcome.HARNESS_ERROR, reason="negative control: it reached the effect"
+    )
 
 
 # ------------------------------------------------------------------------------------- records
@@ -211,10 +221,14 @@ def _record(
         agree=agree,
         repeats=max(1, len(pair.mitigated)),
         latency_us=runs[0].latency_us if runs else 0,
-        native=isinstance(decisive, Syscall) and decisive.abi is Abi.X86_64 and variant.technique is not Technique.X32_ABI,
+        native=isinstance(decisive, Syscall)
+        and decisive.abi is Abi.X86_64
+        and variant.technique is not Technique.X32_ABI,
         negative=variant.negative,
         beyond_seccomp=variant.beyond_seccomp,
-        reachable_elsewhere=outcome is Outcome.UNSUPPORTED and not variant.negative and _reachable(variant.program, terms),
+        reachable_elsewhere=outcome is Outcome.UNSUPPORTED
+        and not variant.negative
+        and _reachable(variant.program, terms),
         why=variant.why,
         references=variant.references,
         steps=steps(variant.program, control, mitigated, terms),
@@ -242,7 +256,9 @@ def route(program: Program, control: Result | None, terms: Terms) -> str:
         if not isinstance(op, Syscall):
             continue
         reached = control is not None and control.records[slot].state is not RecordState.NOT_REACHED
-        args: Sequence[int | None] = control.records[slot].args if control and reached else [None] * 6
+        args: Sequence[int | None] = (
+            control.records[slot].args if control and reached else [None] * 6
+        )
         decision = predict.decide(op, args, terms.filters, terms.syscall_insn)
         if op.decisive:
             region = ",".join(f"{pc}{'+' if taken else '-'}" for pc, taken in decision.region)
@@ -258,7 +274,9 @@ def _reachable(program: Program, terms: Terms) -> bool:
     return predict.predicted(program, terms.filters, None, terms.syscall_insn) == "BYPASSED"
 
 
-def steps(program: Program, control: Result | None, mitigated: Result | None, terms: Terms) -> tuple[StepRecord, ...]:
+def steps(
+    program: Program, control: Result | None, mitigated: Result | None, terms: Terms
+) -> tuple[StepRecord, ...]:
     """The program operation by operation, with what each arm got."""
     found: list[StepRecord] = []
     flat = program.flatten()
@@ -268,7 +286,9 @@ def steps(program: Program, control: Result | None, mitigated: Result | None, te
         right = mitigated.records[line.slot] if mitigated else None
         answer = None
         if isinstance(op, Syscall) and section == "attack":
-            ran = right if right is not None and right.state is not RecordState.NOT_REACHED else left
+            ran = (
+                right if right is not None and right.state is not RecordState.NOT_REACHED else left
+            )
             if ran is not None and ran.state is not RecordState.NOT_REACHED:
                 answer = predict.decide(op, ran.args, terms.filters, terms.syscall_insn).text
         found.append(

@@ -62,7 +62,12 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -79,11 +84,16 @@ class Pool:
         """The number under which a runner knows a configuration, told to it now if need be."""
         return self._tell_config(self._workers[sandbox_index], spec)
 
-    def run(self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None) -> list[Result | str]:
+    def run(
+        self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None
+    ) -> list[Result | str]:
         """All arms, in order; a message stands where the runner was lost on that very arm."""
         results: list[Result | str] = ["not run"] * len(arms)
         queue = deque(range(len(arms)))
-        futures = [self._executor.submit(self._work, worker, arms, queue, results, done) for worker in self._workers]
+        futures = [
+            self._executor.submit(self._work, worker, arms, queue, results, done)
+            for worker in self._workers
+        ]
         for future in futures:
             future.result()
         return results
@@ -115,7 +125,9 @@ class Pool:
                 asked.clear()
                 self._replace(worker)
 
-    def _ask(self, worker: _Worker, arms: Sequence[Arm], queue: deque[int], asked: deque[int]) -> None:
+    def _ask(
+        self, worker: _Worker, arms: Sequence[Arm], queue: deque[int], asked: deque[int]
+    ) -> None:
         with self._lock:
             chunk = [queue.popleft() for _ in range(min(_CHUNK, len(queue)))]
         asked.extend(chunk)  # first, so that none is lost if the runner is

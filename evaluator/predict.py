@@ -6,14 +6,28 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attacks.program import Abi, Add, Addr, Const, Entry, Env, Operation, Print, Program, Slot, Syscall, Value, is_decisive
+from attacks.program import (
+    Abi,
+    Add,
+    Addr,
+    Const,
+    Entry,
+    Env,
+    Operation,
+    Print,
+    Program,
+    Slot,
+    Syscall,
+    Value,
+    is_decisive,
+)
 from evaluator.wire import Record, RecordState, Result, call_number
 from mitigations import x86_64
 from mitigations.bpf import Decision, Filter, decide_stack
 from mitigations.classic import Action
 
 SIGSYS = 31
-ARENA = 0x10000000
+ARENA = 0x400000
 """Where runner.c maps the arena."""
 DEPENDS = "DEPENDS"
 _KILLS = (Action.KILL_PROCESS, Action.KILL_THREAD, Action.TRAP)
@@ -28,7 +42,9 @@ class Judged:
     decision: Decision
 
 
-def decide(op: Syscall, args: Sequence[int | None], filters: Sequence[Filter], insn: int = 0) -> Decision:
+def decide(
+    op: Syscall, args: Sequence[int | None], filters: Sequence[Filter], insn: int = 0
+) -> Decision:
     """The decision on one call; ``None`` stands for an argument that is not known."""
     nr = call_number(op, x86_64.number)
     padded = [*args, *[0] * (6 - len(args))]
@@ -42,7 +58,9 @@ def decide(op: Syscall, args: Sequence[int | None], filters: Sequence[Filter], i
 
 def attack_ops(program: Program) -> list[tuple[int, Operation]]:
     """The attack's operations with their slots."""
-    return [(slot, op) for slot, (section, op) in enumerate(program.flatten()) if section == "attack"]
+    return [
+        (slot, op) for slot, (section, op) in enumerate(program.flatten()) if section == "attack"
+    ]
 
 
 def judged(program: Program, result: Result, filters: Sequence[Filter], insn: int) -> list[Judged]:
@@ -89,7 +107,9 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
         return f"{one.op.name}: simulated {decision.text}, but the kernel killed the subject"
     if decision.allows or record.state is not RecordState.DONE:
         return None
-    expected = {Action.ERRNO: min(decision.data, 4095)}.get(decision.action or Action.ERRNO, errno.ENOSYS)
+    expected = {Action.ERRNO: min(decision.data, 4095)}.get(
+        decision.action or Action.ERRNO, errno.ENOSYS
+    )
     got = record.error
     if got != expected or (not expected and record.result != 0):
         return f"{one.op.name}: simulated {decision.text}, but the kernel answered {errno_name(got) if got else got}"
@@ -109,7 +129,9 @@ def _length(op: Syscall) -> int:
     return sum(1 + (_length(inner) if isinstance(inner, Syscall) else 0) for inner in op.body)
 
 
-def predicted(program: Program, filters: Sequence[Filter], control: Result | None, insn: int) -> str:
+def predicted(
+    program: Program, filters: Sequence[Filter], control: Result | None, insn: int
+) -> str:
     """``BLOCKED``, ``BYPASSED`` or ``DEPENDS``: the filters on the control's arguments.
 
     What a denied call would have returned is known (its errno, or the faked 0); what hangs on it
@@ -127,7 +149,10 @@ def predicted(program: Program, filters: Sequence[Filter], control: Result | Non
             if is_decisive(op):
                 return DEPENDS if uncertain else "BYPASSED"
             continue
-        args = [_argument(value, index, slot, known, layout, control) for index, value in enumerate(op.args)]
+        args = [
+            _argument(value, index, slot, known, layout, control)
+            for index, value in enumerate(op.args)
+        ]
         decision = decide(op, args, filters, insn)
         if decision.depends:
             return DEPENDS

@@ -53,13 +53,19 @@ def runner_path() -> Path:
     given = os.environ.get("SIDESTEP_RUNNER")
     path = Path(given) if given else here / "_bin" / "runner"
     if not path.is_file():
-        raise EnvironmentLackError(f"no native runner at {path}: run `make native`, or reinstall the wheel")
+        raise EnvironmentLackError(
+            f"no native runner at {path}: run `make native`, or reinstall the wheel"
+        )
     identity = path.with_suffix(".id")
     sources = sorted((here / "native").glob("*.[ch]"))
     if not given and identity.is_file() and sources:
-        digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+        digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[
+            :16
+        ]
         if identity.read_text().strip() != digest:
-            raise EnvironmentLackError("the native runner is older than its source: run `make native`")
+            raise EnvironmentLackError(
+                "the native runner is older than its source: run `make native`"
+            )
     return path
 
 
@@ -91,7 +97,9 @@ class Sandbox:
                 bufsize=0,
             )
         except OSError as error:
-            raise EnvironmentLackError(f"cannot start the native runner {self._path}: {error.strerror}") from error
+            raise EnvironmentLackError(
+                f"cannot start the native runner {self._path}: {error.strerror}"
+            ) from error
         finally:
             os.close(descriptor)
         assert self._process.stdin is not None
@@ -120,7 +128,12 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     @property
@@ -201,7 +214,10 @@ class Sandbox:
             for child in _children(judge):
                 status = Path(f"/proc/{child}/status").read_text()
                 for line in status.splitlines():
-                    if line.startswith("NSpid:") and int(line.split()[-2 if len(line.split()) > 3 else -1]) == judge_view:
+                    if (
+                        line.startswith("NSpid:")
+                        and int(line.split()[-2 if len(line.split()) > 3 else -1]) == judge_view
+                    ):
                         return child
         except (OSError, IndexError, ValueError):
             return None
@@ -249,7 +265,9 @@ def read_back(runner: Path, pid: int) -> list[bytes]:
 
     Needs CAP_SYS_ADMIN in the initial user namespace.  ``OSError`` if the kernel refuses.
     """
-    done = subprocess.run([str(runner), "readback", str(pid)], capture_output=True, timeout=10, check=False)
+    done = subprocess.run(
+        [str(runner), "readback", str(pid)], capture_output=True, timeout=10, check=False
+    )
     data = done.stdout
     filters: list[bytes] = []
     while len(data) >= 4:

@@ -55,7 +55,9 @@ def of(pool: Pool, candidate: Candidate, applied: Applied) -> Starts:
     entries = workloads(pool, (workload("static-entry"), _DYNAMIC), applied, 5.0)
     tried = [one.works if one.works_in_control else None for one in entries]
     if not reason:
-        reason = next((f"{one.title}: {one.reason}" for one in entries if one.reason and not one.works), "")
+        reason = next(
+            (f"{one.title}: {one.reason}" for one in entries if one.reason and not one.works), ""
+        )
     return Starts(loads=True, runtime=runtime, static=tried[0], dynamic=tried[1], reason=reason)
 
 
@@ -78,7 +80,10 @@ def _runtime(model: str, applied: Applied) -> tuple[bool | None, str]:
     for call in recorded[case]["always"]:
         stopped = _stopped(call, applied.filters)
         if stopped:
-            return False, f"{model.partition('/')[0]} cannot finish: {call['name']} answers {stopped}"
+            return (
+                False,
+                f"{model.partition('/')[0]} cannot finish: {call['name']} answers {stopped}",
+            )
     return True, ""
 
 
@@ -86,30 +91,49 @@ def _stopped(call: dict[str, Any], filters: Sequence[Filter]) -> str:
     decision = decide_stack(filters, x86_64.AUDIT_ARCH_X86_64, call["nr"], call["args"])
     if decision.depends or decision.allows:
         return ""
-    survivable = decision.action in (Action.ERRNO, Action.TRACE, Action.USER_NOTIF) and not call["needed"]
+    survivable = (
+        decision.action in (Action.ERRNO, Action.TRACE, Action.USER_NOTIF) and not call["needed"]
+    )
     return "" if survivable else decision.text
 
 
-def workloads(pool: Pool, wanted: Sequence[Workload], applied: Applied, timeout_s: float) -> tuple[WorkloadRecord, ...]:
+def workloads(
+    pool: Pool, wanted: Sequence[Workload], applied: Applied, timeout_s: float
+) -> tuple[WorkloadRecord, ...]:
     """Each workload in both arms, exec'ed under the candidate as a container's entry point is."""
     present = [one for one in wanted if all(os.path.exists(path) for path in one.needs)]
     wait = int(max(timeout_s, 5.0) * 1e6)
     specs = [_spec(one) for one in present]
-    configs: list[ConfigSpec] = [applied.control, applied.config] if applied.loads else [applied.control]
+    configs: list[ConfigSpec] = (
+        [applied.control, applied.config] if applied.loads else [applied.control]
+    )
     arms = [Arm(spec, config, applied.control, wait) for spec in specs for config in configs]
     results = iter(pool.run(arms))
     records: list[WorkloadRecord] = []
     for one in wanted:
         if one not in present:
             missing = next(path for path in one.needs if not os.path.exists(path))
-            records.append(WorkloadRecord(one.name, one.title, works=False, works_in_control=False, reason=f"not here: {missing}"))
+            records.append(
+                WorkloadRecord(
+                    one.name,
+                    one.title,
+                    works=False,
+                    works_in_control=False,
+                    reason=f"not here: {missing}",
+                )
+            )
             continue
-        control, mitigated = next(results), next(results) if applied.loads else "the candidate does not load"
+        control, mitigated = (
+            next(results),
+            next(results) if applied.loads else "the candidate does not load",
+        )
         records.append(_workload_record(one, control, mitigated))
     return tuple(records)
 
 
-def _workload_record(one: Workload, control: Result | str, mitigated: Result | str) -> WorkloadRecord:
+def _workload_record(
+    one: Workload, control: Result | str, mitigated: Result | str
+) -> WorkloadRecord:
     fine = _trouble(one, control)
     broken = _trouble(one, mitigated)
     output = "" if isinstance(mitigated, str) else mitigated.collected.decode(errors="replace")
@@ -137,7 +161,9 @@ def _trouble(one: Workload, result: Result | str) -> str:
         return f"execve answered {os.strerror(execve.error)}"
     if result.wait_status:
         said = output.strip().splitlines()[-1:] or [""]
-        return f"it exited with {result.wait_status >> 8 & 0xFF}" + (f": {said[0]}" if said[0] else "")
+        return f"it exited with {result.wait_status >> 8 & 0xFF}" + (
+            f": {said[0]}" if said[0] else ""
+        )
     return "" if output == one.stdout else "it printed something else than it should"
 
 
@@ -157,7 +183,10 @@ def _spec(one: Workload) -> ProgramSpec:
 def _execve(argv: Sequence[str], env: dict[str, str] | Any) -> Program:
     """Output to a file, own directory, both before the filter; then execve under it."""
     texts = [*argv, *(f"{name}={value}" for name, value in env.items())]
-    blobs = [Blob(text.encode() + b"\0", len(text.encode()) + 1, 1, text[:20]) for text in ("out", "w", *texts)]
+    blobs = [
+        Blob(text.encode() + b"\0", len(text.encode()) + 1, 1, text[:20])
+        for text in ("out", "w", *texts)
+    ]
     vector = len(blobs)
     pointers = [index + 2 for index in range(len(texts))]
     blobs.append(Blob(b"", 8 * (len(texts) + 2), 8, "argv"))
@@ -172,5 +201,9 @@ def _execve(argv: Sequence[str], env: dict[str, str] | Any) -> Program:
     for index, blob in enumerate(pointers):
         gap = index >= len(argv)  # a null ends argv
         setup.append(Store(Addr(vector), 8 * (index + gap), 8, Addr(blob)))
-    execve = Syscall("execve", (Addr(pointers[0]), Addr(vector), Addr(vector, 8 * (len(argv) + 1))), decisive=True)
+    execve = Syscall(
+        "execve",
+        (Addr(pointers[0]), Addr(vector), Addr(vector, 8 * (len(argv) + 1))),
+        decisive=True,
+    )
     return Program(blobs=tuple(blobs), setup=tuple(setup), attack=(execve,))

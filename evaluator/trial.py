@@ -13,7 +13,12 @@ from evaluator.wire import Facts, ProgramFlag, ProgramSpec, Result
 
 # What can make a process: afterwards init sweeps the pid namespace until nobody is left.
 _SPAWNING = frozenset({"clone", "clone3", "fork", "vfork", "execve", "execveat", "ptrace"})
-_CLONE_NEW = {Fresh.MOUNT: 0x20000, Fresh.UTS: 0x4000000, Fresh.IPC: 0x8000000, Fresh.NET: 0x40000000}
+_CLONE_NEW = {
+    Fresh.MOUNT: 0x20000,
+    Fresh.UTS: 0x4000000,
+    Fresh.IPC: 0x8000000,
+    Fresh.NET: 0x40000000,
+}
 _DT_REG = 8
 _WATCH = {
     EffectKind.PROCESS: ProgramFlag.WATCH_PROCESS,
@@ -55,7 +60,9 @@ def _flags(variant: Variant) -> ProgramFlag:
     if variant.no_new_privs:
         flags |= ProgramFlag.NO_NEW_PRIVS
     if variant.assumption is Assumption.UNFILTERED_THREAD:
-        flags |= ProgramFlag.NO_NEW_PRIVS  # the filter must come without TSYNC, so from the thread itself
+        flags |= (
+            ProgramFlag.NO_NEW_PRIVS
+        )  # the filter must come without TSYNC, so from the thread itself
     if _makes_threads(variant.program.setup):
         flags |= ProgramFlag.DIRECT
     if variant.program.needs_victim:

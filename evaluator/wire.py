@@ -276,10 +276,21 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
             values = ()
         case _:
             assert_never(op)
-    kinds, words = zip(*(_encode_value(v, layout) for v in values), strict=True) if values else ((), ())
+    kinds, words = (
+        zip(*(_encode_value(v, layout) for v in values), strict=True) if values else ((), ())
+    )
     fill = 6 - len(words)
     return _OP.pack(
-        _KINDS[type(op)], entry, flags, width, nr, size_of(op) - 1, bound, bytes(kinds), *words, *[0] * fill
+        _KINDS[type(op)],
+        entry,
+        flags,
+        width,
+        nr,
+        size_of(op) - 1,
+        bound,
+        bytes(kinds),
+        *words,
+        *[0] * fill,
     )
 
 
@@ -326,9 +337,18 @@ class ConfigSpec:
 
 def encode_config(number: int, spec: ConfigSpec) -> bytes:
     """A CONFIG frame."""
-    layers = b"".join(_LAYER.pack(1, one.flags, len(one.program), 0) + one.program for one in spec.filters)
+    layers = b"".join(
+        _LAYER.pack(1, one.flags, len(one.program), 0) + one.program for one in spec.filters
+    )
     fixed = _CONFIG.pack(
-        number, spec.uid, spec.gid, spec.no_new_privs, spec.capabilities, spec.capabilities, len(spec.filters), 0
+        number,
+        spec.uid,
+        spec.gid,
+        spec.no_new_privs,
+        spec.capabilities,
+        spec.capabilities,
+        len(spec.filters),
+        0,
     )
     return frame(Frame.CONFIG, fixed + layers)
 
@@ -350,7 +370,8 @@ def encode_run(requests: Sequence[Request]) -> bytes:
     return frame(
         Frame.RUN,
         b"".join(
-            _REQUEST.pack(r.tag, r.program, r.config, r.victim_config, r.flags, r.timeout_us) for r in requests
+            _REQUEST.pack(r.tag, r.program, r.config, r.victim_config, r.flags, r.timeout_us)
+            for r in requests
         ),
     )
 
@@ -368,10 +389,14 @@ class Hello:
 
 def decode_hello(payload: bytes) -> Hello:
     if len(payload) != _HELLO.size:
-        raise HarnessError("the runner and this Python are of different versions: run `make native`")
+        raise HarnessError(
+            "the runner and this Python are of different versions: run `make native`"
+        )
     version, step, error, many, *rest = _HELLO.unpack(payload)
     if version != VERSION or tuple(rest[:6]) != _SIZES:
-        raise HarnessError("the runner and this Python are of different versions: run `make native`")
+        raise HarnessError(
+            "the runner and this Python are of different versions: run `make native`"
+        )
     return Hello(_step(step), error, bool(many), rest[6], rest[7])
 
 
@@ -479,7 +504,9 @@ def decode_result(payload: bytes) -> Result:
     if len(payload) < _REPLY_SIZE:
         raise HarnessError(f"the runner sent a result of {len(payload)} bytes")
     fixed = _REPLY.unpack_from(payload)
-    tag, status, step, error, mode, wait_status, timed_out, latency, n_records, collected = fixed[:10]
+    tag, status, step, error, mode, wait_status, timed_out, latency, n_records, collected = fixed[
+        :10
+    ]
     end = _REPLY_SIZE + n_records * _RECORD.size
     if end + collected != len(payload):
         raise HarnessError("the runner sent a result whose length does not fit")
@@ -500,7 +527,9 @@ def decode_result(payload: bytes) -> Result:
         truth=Truth(truth[0], truth[1], truth[2], bool(truth[3]), *truth[4:]),
         before=_decode_facts(payload, facts_at),
         after=_decode_facts(payload, facts_at + _FACTS_SIZE),
-        records=tuple(_decode_record(payload, _REPLY_SIZE + i * _RECORD.size) for i in range(n_records)),
+        records=tuple(
+            _decode_record(payload, _REPLY_SIZE + i * _RECORD.size) for i in range(n_records)
+        ),
         collected=payload[end:],
     )
 

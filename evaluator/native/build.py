@@ -17,10 +17,12 @@ CFLAGS = [
     *("-ffreestanding", "-fno-stack-protector", "-fno-pie", "-fcf-protection=none"),
     *("-fno-asynchronous-unwind-tables", "-fno-unwind-tables"),
 ]
-# No -pie: the text sits at the default 0x400000, below 4 GiB, where `int 0x80` can reach it.
+# Not -pie: text and shared pages lie together (see runner.c), below 4 GiB for `int 0x80`.
+# noseparate-code: two segments instead of four, and every subject is forked that much quicker.
 LDFLAGS = [
     *("-nostdlib", "-static", "-no-pie"),
-    *("-Wl,--build-id=none", "-Wl,-z,noexecstack"),
+    *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,noseparate-code"),
+    "-Wl,-Ttext-segment=0x500000",
 ]
 
 

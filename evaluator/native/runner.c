@@ -25,11 +25,15 @@ typedef long i64;
 
 // ---------------------------------------------------------------- shared memory, below 4 GiB
 
-#define ARENA 0x10000000UL
+// Everything lies in one 2 MiB range with the text (build.py links it at 0x500000): one page of
+// page tables for a subject, and `int 0x80` can reach all of it.
+
+#define ARENA 0x400000UL
 #define ARENA_SIZE (256 * 1024UL)
-#define TRACE 0x11000000UL
-#define PROGRAM 0x12000000UL
-#define CONTROL 0x13000000UL
+#define TRACE 0x440000UL
+#define PROGRAM 0x44a000UL
+#define SHARED_END 0x455000UL
+#define CONTROL 0x460000UL
 #define MAX_OPS 512
 #define MAX_PROGRAMS 8192
 #define MAX_CONFIGS 256
@@ -71,6 +75,7 @@ struct control {
 	volatile i32 error, clone_result;
 };
 
+static u64 kernel_stack;
 static struct trace *const trace = (struct trace *)TRACE;
 static struct program_page *const page = (struct program_page *)PROGRAM;
 static struct control *const control = (struct control *)CONTROL;
@@ -960,7 +965,7 @@ static u64 watermark(const struct program *p, const char *parent, int right_afte
 
 static void wipe(int dir, int depth)
 {
-	u8 buffer[2048] __attribute__((aligned(8)));
+	u8 buffer[512] __attribute__((aligned(8)));
 	i64 n;
 
 	while ((n = SYS3(getdents64, dir, buffer, sizeof buffer)) > 0) {
@@ -1281,9 +1286,16 @@ static int wants_nnp(const struct program *p, const struct config *c)
 	return c->no_new_privs || (p && p->flags & P_NNP);
 }
 
+static const struct config *current_config;
+static u64 current_config_bytes;
+
+// Subjects are forked without the control page, and without the stack that the kernel gave us:
+// we live on our own since start().
 static void forget_control(void)
 {
 	SYS3(madvise, CONTROL, 4096, MADV_DONTFORK);
+	SYS3(madvise, kernel_stack & ~4095UL, 4096, MADV_DONTFORK);
+	SYS3(madvise, current_config, current_config_bytes, MADV_DONTFORK);
 }
 
 static void default_signals(void)
@@ -1340,10 +1352,6 @@ static void confine(const struct program *p, const struct config *c, int gate)
 
 // What gates and subjects need of the trial, where a fork of the judge can see it.
 static struct program current;
-static union {
-	struct config config;
-	u8 bytes[sizeof(struct config) + 32 * (sizeof(struct layer) + 4096 * 8)];
-} current_config;
 
 static void __attribute__((noreturn)) gate(const struct program *p, const struct config *c)
 {
@@ -1492,8 +1500,15 @@ static const struct program *share_program(const struct program *p)
 
 static const struct config *share_config(const struct config *c)
 {
-	memcpy(&current_config, c, config_bytes[c->id]);
-	return &current_config.config;
+	void *copy;
+
+	if (current_config)
+		SYS2(munmap, current_config, current_config_bytes);
+	current_config_bytes = config_bytes[c->id];
+	current_config = copy = allocate(current_config_bytes);
+	if (copy)
+		memcpy(copy, c, current_config_bytes);
+	return current_config;
 }
 
 static int build_gate(const struct program *p, const struct config *c, struct gate_state *g)
@@ -1505,7 +1520,8 @@ static int build_gate(const struct program *p, const struct config *c, struct ga
 	g->pid = 0;
 	g->config = c->id;
 	p = share_program(p);
-	c = share_config(c);
+	if (!(c = share_config(c)))
+		return fail(X_FORK, -ENOMEM);
 	pid = fork_with(0);
 	if (pid < 0)
 		return fail(X_FORK, pid);
@@ -1850,7 +1866,7 @@ static int start_direct(struct trial *t, int loader_stays)
 	u64 args[6] = { CLONE_CHILD_SETTID | SIGCHLD, 0, 0, A(&page->env[ENV_SUBJECT_PID]), 0, 0 };
 
 	page->env[ENV_SUBJECT_PID] = 0;
-	pid = (i64)enter_syscall(NR_clone, args);
+	pid = c ? (i64)enter_syscall(NR_clone, args) : -ENOMEM;
 	if (!pid)
 		direct(p, c);
 	SYS2(setns, own_pid_ns, CLONE_NEWPID);
@@ -2302,8 +2318,8 @@ static int build(void)
 	if (many_ids)
 		SYS2(setgroups, 0, 0);
 	SYS2(prctl, PR_SET_DUMPABLE, 1);
-	if (judge_mounts() || map_shared(ARENA, ARENA_SIZE) || map_shared(TRACE, sizeof(struct trace)) ||
-	    map_shared(PROGRAM, sizeof(struct program_page)) || map_shared(CONTROL, 4096))
+	_Static_assert(TRACE + sizeof(struct trace) <= PROGRAM && PROGRAM + sizeof(struct program_page) <= SHARED_END, "layout");
+	if (judge_mounts() || map_shared(ARENA, SHARED_END - ARENA) || map_shared(CONTROL, 4096))
 		return -1;
 	if (start_init() || open_namespaces())
 		return -1;
@@ -2431,6 +2447,8 @@ void start(u64 *stack)
 	int argc = (int)stack[0];
 	char **argv = (char **)(stack + 1);
 	int code = 2;
+
+	kernel_stack = A(stack);
 
 	if (argc > 1 && same(argv[1], "serve"))
 		code = serve_mode(argv, argc);

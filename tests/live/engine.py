@@ -34,7 +34,9 @@ def call(name: str, *args: int | Addr, **kwargs: object) -> Syscall:
     return Syscall(name, values, **kwargs)  # type: ignore[arg-type]
 
 
-def program(*attack: Operation, texts: Sequence[str] = ("d/t",), setup: Sequence[Operation] = ()) -> Program:
+def program(
+    *attack: Operation, texts: Sequence[str] = ("d/t",), setup: Sequence[Operation] = ()
+) -> Program:
     blobs = tuple(Blob(text.encode() + b"\0", len(text.encode()) + 1) for text in texts)
     return Program(blobs=blobs, setup=tuple(setup), attack=attack)
 
@@ -45,7 +47,11 @@ MKDIR = program(call("mkdir", Addr(0), 0o755, decisive=True))
 def config(*filters: bytes, posture: str = "container") -> ConfigSpec:
     stance = POSTURES[posture]
     return ConfigSpec(
-        stance.uid, stance.gid, stance.mask, stance.no_new_privs, tuple(Filter(one) for one in filters)
+        stance.uid,
+        stance.gid,
+        stance.mask,
+        stance.no_new_privs,
+        tuple(Filter(one) for one in filters),
     )
 
 

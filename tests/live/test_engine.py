@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attacks.program import Abi, Addr, Blob, Call, Const, Entry, Fault, Operation, Program, Store, Syscall, Wait
 from engine import (
     ALLOW,
     EPERM,
@@ -27,6 +26,21 @@ from engine import (
     made_directory,
     program,
     run,
+)
+
+from attacks.program import (
+    Abi,
+    Addr,
+    Blob,
+    Call,
+    Const,
+    Entry,
+    Fault,
+    Operation,
+    Program,
+    Store,
+    Syscall,
+    Wait,
 )
 from evaluator.errors import HarnessError
 from evaluator.sandbox import Sandbox, read_back, runner_path
@@ -68,7 +82,14 @@ def test_without_a_filter_the_directory_appears(sandbox: Sandbox, posture: str, 
 )
 @pytest.mark.parametrize("denied", ["mkdir", "everything"])
 def test_a_denied_call_is_seen_with_its_answer(
-    sandbox: Sandbox, posture: str, slow: bool, action: int, state: RecordState, result: int, died: int, denied: str
+    sandbox: Sandbox,
+    posture: str,
+    slow: bool,
+    action: int,
+    state: RecordState,
+    result: int,
+    died: int,
+    denied: str,
 ) -> None:
     """Also under a filter that allows nothing: the trace needs no system call to get out."""
     filter_ = answers([MKDIR_NR], action) if denied == "mkdir" else answers_all(action)
@@ -142,7 +163,7 @@ def test_a_parked_subject_shows_its_filter_to_real_root(sandbox: Sandbox) -> Non
 
 # ------------------------------------------------------------------ hostile subjects
 
-TRACE_PAGE, PROGRAM_PAGE, CONTROL_PAGE, ARENA = 0x11000000, 0x12000000, 0x13000000, 0x10000000
+TRACE_PAGE, PROGRAM_PAGE, CONTROL_PAGE, ARENA = 0x440000, 0x44A000, 0x460000, 0x400000
 SIGKILL, SIGSTOP = 9, 19
 
 
@@ -158,24 +179,42 @@ HOSTILE: dict[str, Program] = {
     "kills everybody": program(call("kill", -1, SIGKILL)),
     "kills init": program(call("kill", 1, SIGKILL, may_fail=True), call("mkdir", Addr(0), 0o755)),
     "stops itself": program(call("kill", 0, SIGSTOP)),
-    "traces init": program(call("ptrace", 16, 1, 0, 0, may_fail=True), call("mkdir", Addr(0), 0o755)),
+    "traces init": program(
+        call("ptrace", 16, 1, 0, 0, may_fail=True), call("mkdir", Addr(0), 0o755)
+    ),
     "writes the memory of init": program(
-        call("process_vm_writev", 1, Addr(0), 1, Addr(0), 1, 0, may_fail=True), call("mkdir", Addr(0), 0o755)
+        call("process_vm_writev", 1, Addr(0), 1, Addr(0), 1, 0, may_fail=True),
+        call("mkdir", Addr(0), 0o755),
     ),
     "overwrites its trace": program(call("mkdir", Addr(0), 0o755), *_scribbles(TRACE_PAGE, 1024)),
-    "overwrites its program": program(call("mkdir", Addr(0), 0o755), *_scribbles(PROGRAM_PAGE + 32, 720)),
-    "overwrites the control page": program(call("mkdir", Addr(0), 0o755), *_scribbles(CONTROL_PAGE, 64)),
-    "closes every descriptor": program(call("close_range", 0, 2**32 - 1, 0), call("mkdir", Addr(0), 0o755)),
-    "unmaps the shared pages": program(call("munmap", ARENA, 0x4000000)),
+    "overwrites its program": program(
+        call("mkdir", Addr(0), 0o755), *_scribbles(PROGRAM_PAGE + 32, 720)
+    ),
+    "overwrites the control page": program(
+        call("mkdir", Addr(0), 0o755), *_scribbles(CONTROL_PAGE, 64)
+    ),
+    "closes every descriptor": program(
+        call("close_range", 0, 2**32 - 1, 0), call("mkdir", Addr(0), 0o755)
+    ),
+    "unmaps the shared pages": program(call("munmap", ARENA, 0x55000)),
     "unmaps everything": program(call("munmap", 0x1000, 0x7FFFFFFFE000)),
     "leaves a daemon": program(
         _child(call("setsid"), _child(Wait(Addr(0), bound_us=30_000_000, value=Const(0x742F64)))),
         call("mkdir", Addr(0), 0o755),
     ),
     "leaves siblings": program(
-        *[Syscall("clone", (Const(0x8000 | 17),), body=(Wait(Addr(0), bound_us=30_000_000, value=Const(0x742F64)),))] * 5
+        *[
+            Syscall(
+                "clone",
+                (Const(0x8000 | 17),),
+                body=(Wait(Addr(0), bound_us=30_000_000, value=Const(0x742F64)),),
+            )
+        ]
+        * 5
     ),
-    "forks on and on": program(*[_child(_child(_child(Wait(Addr(0), bound_us=5_000_000, value=Const(0x742F64)))))] * 60),
+    "forks on and on": program(
+        *[_child(_child(_child(Wait(Addr(0), bound_us=5_000_000, value=Const(0x742F64)))))] * 60
+    ),
     "takes away its working directory": program(
         call("rmdir", Addr(1), may_fail=True),
         call("rename", Addr(1), Addr(2), may_fail=True),
@@ -184,16 +223,24 @@ HOSTILE: dict[str, Program] = {
         texts=("d/t", "/work", "/gone"),
     ),
     "fills the directory": program(
-        *[op for i in range(1, 100) for op in (call("mkdir", Addr(i), 0), call("chmod", Addr(i), 0))],
+        *[
+            op
+            for i in range(1, 100)
+            for op in (call("mkdir", Addr(i), 0), call("chmod", Addr(i), 0))
+        ],
         texts=("d/t", *(f"d/{i}" for i in range(99))),
     ),
     "digs deep": program(
-        *[op for _ in range(150) for op in (call("mkdir", Addr(0), 0o700), call("chdir", Addr(0)))], texts=("x",)
+        *[op for _ in range(150) for op in (call("mkdir", Addr(0), 0o700), call("chdir", Addr(0)))],
+        texts=("x",),
     ),
     "runs for ever": program(Wait(Addr(0), bound_us=60_000_000, value=Const(0x742F64))),
     "jumps into nothing": Program(attack=(Call(Const(0x666)),)),
     "dies": Program(attack=(Fault(),)),
-    "new namespaces": program(call("unshare", 0x10000000 | 0x20000 | 0x20000000, may_fail=True), call("mkdir", Addr(0), 0o755)),
+    "new namespaces": program(
+        call("unshare", 0x10000000 | 0x20000 | 0x20000000, may_fail=True),
+        call("mkdir", Addr(0), 0o755),
+    ),
     "32-bit exit": program(Syscall("exit_group", (Const(7),), abi=Abi.I386, entry=Entry.INT80)),
 }
 # Those that also make the directory; one locks itself out of its own working directory.
@@ -205,13 +252,20 @@ FILTERS = {"no filter": (), "mkdir denied": (answers([MKDIR_NR], EPERM),)}
 
 
 def _same(a: Result, b: Result) -> bool:
-    return (made_directory(a), a.records, a.truth, a.signal) == (made_directory(b), b.records, b.truth, b.signal)
+    return (made_directory(a), a.records, a.truth, a.signal) == (
+        made_directory(b),
+        b.records,
+        b.truth,
+        b.signal,
+    )
 
 
 @pytest.mark.parametrize("posture", POSTURES)
 @pytest.mark.parametrize("filtered", FILTERS)
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_subject_changes_no_other_trial(sandbox: Sandbox, name: str, filtered: str, posture: str) -> None:
+def test_a_hostile_subject_changes_no_other_trial(
+    sandbox: Sandbox, name: str, filtered: str, posture: str
+) -> None:
     how = config(*FILTERS[filtered], posture=posture)
     (before,) = run(sandbox, MKDIR, how)
     (hostile,) = run(sandbox, HOSTILE[name], how, timeout_us=50_000)
@@ -227,16 +281,22 @@ def test_a_hostile_subject_changes_no_other_trial(sandbox: Sandbox, name: str, f
 
 def test_the_subject_sees_no_process_but_init_and_itself(sandbox: Sandbox) -> None:
     for posture in POSTURES:
-        what = program(*[call("kill", pid, 0, may_fail=True) for pid in range(2, 400)], call("getpid"))
+        what = program(
+            *[call("kill", pid, 0, may_fail=True) for pid in range(2, 400)], call("getpid")
+        )
         (result,) = run(sandbox, what, config(posture=posture))
         own = result.records[-1].result
-        alive = [pid for pid, record in enumerate(result.records[:-1], 2) if record.error != errno.ESRCH]
+        alive = [
+            pid for pid, record in enumerate(result.records[:-1], 2) if record.error != errno.ESRCH
+        ]
         assert alive in ([own], []), "the subject found another process"
 
 
 def test_nothing_is_inherited_but_null_devices(sandbox: Sandbox) -> None:
     blobs = (Blob(b"", 256),)
-    what = Program(blobs=blobs, attack=tuple(call("fcntl", fd, 1, may_fail=True) for fd in range(256)))
+    what = Program(
+        blobs=blobs, attack=tuple(call("fcntl", fd, 1, may_fail=True) for fd in range(256))
+    )
     (result,) = run(sandbox, what, config())
     assert [fd for fd, record in enumerate(result.records) if not record.error] == [0, 1, 2]
 
