@@ -24,16 +24,17 @@ class EffectKind(StrEnum):
     """exact: a directory with a new inode under lstat at the target, by path and by a descriptor of
     its parent opened before; equivalent: the path resolves to a directory in another way."""
     FILE = "file"
-    """The same for a regular file (any new name in the target's parent, so that a core file counts)."""
+    """The same for a regular file; any new name in the parent, so that a core file counts."""
     OBJECT = "object"
     """exact: a name in the target's parent that was not there (a new inode, or one more link of an
     old one); equivalent: something that was there moved, or is mounted, there."""
     DELETED = "deleted"
-    """exact: the target's inode lost its last name; equivalent: only the path stopped showing it."""
+    """exact: the target's inode lost its last name; equivalent: the path stopped showing it."""
     MODE = "mode"
-    """exact: the inode opened before now has all of ``bits``; equivalent: only the path shows them."""
+    """exact: the inode opened before now has all of ``bits``; equivalent: the path shows them."""
     EXECUTED = "executed"
-    """exact: a process whose /proc/PID/exe is the probe program; equivalent: its code is mapped executable."""
+    """exact: a process whose /proc/PID/exe is the probe program; equivalent: its code is mapped
+    executable."""
     PROCESS = "process"
     """exact: a process beside the subject that was not there."""
 

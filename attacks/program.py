@@ -8,9 +8,9 @@ A program has three sections that share one arena and one numbering of operation
 - ``attack`` runs under the candidate.
 
 Every operation has a *slot*: its index when the three sections are flattened in the order setup,
-victim, attack, bodies included, in pre-order.  The result of an operation is the value of its slot, so
-``Slot(3)`` is "what operation 3 returned".  There are no loops and no branches: what is recorded
-is what runs.
+victim, attack, bodies included, in pre-order.  The result of an operation is the value of its
+slot, so ``Slot(3)`` is "what operation 3 returned".  There are no loops and no branches: what is
+recorded is what runs.
 """
 
 from __future__ import annotations
@@ -119,7 +119,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The low ``width`` bytes of ``value`` go to ``address + offset``; ``decisive`` where a store is the attack."""
+    """The low ``width`` bytes of ``value`` go to ``address + offset``.
+
+    ``decisive`` where a store is the attack.
+    """
 
     address: Value
     offset: int
@@ -147,7 +150,7 @@ class Print:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Spins until the 32-bit word at ``address + offset`` differs from ``value``, at most ``bound_us``."""
+    """Spins until the 32-bit word at ``address + offset`` is not ``value``, for ``bound_us``."""
 
     address: Value
     offset: int = 0
@@ -174,7 +177,7 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Executes ``ud2``: a death that needs no system call; ``decisive`` where dying is the attack."""
+    """Executes ``ud2``: a death without a system call; ``decisive`` where dying is the attack."""
 
     decisive: bool = False
 
@@ -287,7 +290,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any
     if hasattr(value, "__slots__") and not isinstance(value, str):
         # Const.text, Blob.name and opcode are for readers; they do not change what runs.
         fields = [

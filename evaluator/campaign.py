@@ -39,6 +39,7 @@ _CONTROL_ROUNDS = 3
 _LEAST_WAIT_US = 250_000
 _DENIED_WAIT_US = 50_000
 _LATENCIES = 50
+_DONE_BEFORE = "with the earlier steps done before the filter"
 
 
 def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[CandidateResult]:
@@ -165,7 +166,7 @@ class _Campaign:
     def _bound(
         self, variant: Variant, control: Result | str, terms: Terms, *, patient: bool
     ) -> int:
-        """How long to wait for the effect: longer than the control took, if the filter lets it pass."""
+        """How long to wait for the effect: longer than the control took, if it may come at all."""
         limit = int(self._plan.timeout_s * 1e6)
         assert isinstance(control, Result)
         wait = max(_LEAST_WAIT_US, _LATENCIES * control.latency_us)
@@ -214,7 +215,8 @@ class _Campaign:
                 third = self._run_control(posture(name), [variant])[0]
                 if _effect(variant, third) is not _effect(variant, known[variant.id]):
                     raise HarnessError(
-                        f"the control arm of {variant.id} changed during the run: results are in doubt"
+                        f"the control arm of {variant.id} changed during the run: "
+                        "results are in doubt"
                     )
 
     def _arm(
@@ -229,7 +231,7 @@ class _Campaign:
     def _rescues(
         self, trials: tuple[TrialRecord, ...], applied: Applied, terms: Terms
     ) -> tuple[TrialRecord, ...]:
-        """For each block of a mere prerequisite: what happens if the earlier steps were done before."""
+        """For each block of a mere prerequisite: what if the earlier steps were done before."""
         by_id = {v.id: v for v in self._variants}
         rescues: dict[str, Variant] = {}
         for trial in trials:
@@ -281,8 +283,9 @@ def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
 def _rescue_text(one: TrialRecord) -> str:
     match one.outcome:
         case Outcome.BYPASSED:
-            return "only a prerequisite was denied; with the earlier steps done before the filter, it gets through"
+            return f"only a prerequisite was denied; {_DONE_BEFORE}, it gets through"
         case Outcome.BLOCKED if one.stopped_at is not None:
-            return f"with the earlier steps done before the filter, {one.stopped_at.call} is denied as well ({one.stopped_at.answer})"
+            stopped = one.stopped_at
+            return f"{_DONE_BEFORE}, {stopped.call} is denied as well ({stopped.answer})"
         case _:
-            return f"with the earlier steps done before the filter: {one.outcome.value}"
+            return f"{_DONE_BEFORE}: {one.outcome.value}"

@@ -140,7 +140,10 @@ def _static() -> list[Probe]:
 def _user_meaning() -> str:
     if os.geteuid() == 0:
         return "the sandbox maps 65,536 unprivileged ids"
-    return "the sandbox maps one id: the posture `restricted` runs as uid 0 without capabilities, filters cannot be read back"
+    return (
+        "the sandbox maps one id: the posture `restricted` runs as uid 0 without capabilities, "
+        "filters cannot be read back"
+    )
 
 
 def _lsm_meaning() -> str:

@@ -45,7 +45,7 @@ class Terms:
 
 
 def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
-    """The record of one variant; ``unmet`` is the probed need that this machine or posture lacks."""
+    """The record of one variant; ``unmet`` is the probed need that is lacking here."""
     variant = pair.variant
     if isinstance(pair.control, str) and unmet:
         return _record(pair, terms, Outcome.UNSUPPORTED, reason=unmet)
@@ -154,7 +154,10 @@ def lacking(variant: Variant, control: Result) -> str | None:
             return f"kernel: {_called(op)} answers ENOSYS without the candidate"
         died = record.state is RecordState.STARTED and control.signal in (4, 7, 11)
         if died and op.entry in (Entry.SYSENTER, Entry.FAR_INT80):
-            return f"architecture: {op.entry.value} from 64-bit code ends in signal {control.signal} on this machine"
+            return (
+                f"architecture: {op.entry.value} from 64-bit code ends in signal "
+                f"{control.signal} on this machine"
+            )
     return None
 
 
@@ -163,15 +166,19 @@ def _called(op: Syscall) -> str:
 
 
 def _why_no_effect(variant: Variant, control: Result) -> str:
+    return f"no effect in the control arm: {_how_it_ended(variant, control)}"
+
+
+def _how_it_ended(variant: Variant, control: Result) -> str:
     for slot, op in enumerate(op for _, op in variant.program.flatten()):
         record = control.records[slot]
         if isinstance(op, Syscall) and record.error and not op.may_fail:
-            return f"no effect in the control arm: {_called(op)} answered {predict.errno_name(record.error)}"
+            return f"{_called(op)} answered {predict.errno_name(record.error)}"
         if record.state is RecordState.STARTED:
-            return f"no effect in the control arm: it died in operation {slot} (status {control.wait_status:#x})"
+            return f"it died in operation {slot} (status {control.wait_status:#x})"
         if record.state in (RecordState.MISMATCH, RecordState.TIMEOUT):
-            return f"no effect in the control arm: operation {slot} ended in {record.state.name.lower()}"
-    return f"no effect in the control arm (status {control.wait_status:#x})"
+            return f"operation {slot} ended in {record.state.name.lower()}"
+    return f"it ended with status {control.wait_status:#x}"
 
 
 def _negative(pair: Pair, terms: Terms, achieved: Grade | None) -> TrialRecord:
@@ -244,7 +251,7 @@ def _title(program: Program) -> str:
 
 
 def route(program: Program, control: Result | None, terms: Terms) -> str:
-    """What these filters can tell apart: ABI, decisive call, region of its arguments, other denials.
+    """What these filters can tell apart: ABI, decisive call, its arguments' region, other denials.
 
     Two variants with equal routes are one way to these filters.
     """

@@ -1,4 +1,4 @@
-"""What the filters say of a program's calls: before the run, and on the arguments that really ran."""
+"""What the filters say of a program's calls: before the run, and on the arguments that ran."""
 
 from __future__ import annotations
 
@@ -112,7 +112,8 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
     )
     got = record.error
     if got != expected or (not expected and record.result != 0):
-        return f"{one.op.name}: simulated {decision.text}, but the kernel answered {errno_name(got) if got else got}"
+        answered = errno_name(got) if got else got
+        return f"{one.op.name}: simulated {decision.text}, but the kernel answered {answered}"
     return None
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from attacks.effects import Object, ObjectKind
@@ -49,7 +50,8 @@ def of(pool: Pool, candidate: Candidate, applied: Applied) -> Starts:
     """What of a container's start works under the candidate."""
     if not applied.loads:
         return Starts(loads=False, reason=applied.enforcement.reason)
-    runtime, reason = True, ""
+    runtime: bool | None = True
+    reason = ""
     if candidate.attachment is Attachment.RUNTIME and candidate.seccomp:
         runtime, reason = _runtime(candidate.runtime_model, applied)
     entries = workloads(pool, (workload("static-entry"), _DYNAMIC), applied, 5.0)
@@ -101,7 +103,7 @@ def workloads(
     pool: Pool, wanted: Sequence[Workload], applied: Applied, timeout_s: float
 ) -> tuple[WorkloadRecord, ...]:
     """Each workload in both arms, exec'ed under the candidate as a container's entry point is."""
-    present = [one for one in wanted if all(os.path.exists(path) for path in one.needs)]
+    present = [one for one in wanted if all(Path(path).exists() for path in one.needs)]
     wait = int(max(timeout_s, 5.0) * 1e6)
     specs = [_spec(one) for one in present]
     configs: list[ConfigSpec] = (
@@ -112,7 +114,7 @@ def workloads(
     records: list[WorkloadRecord] = []
     for one in wanted:
         if one not in present:
-            missing = next(path for path in one.needs if not os.path.exists(path))
+            missing = next(path for path in one.needs if not Path(path).exists())
             records.append(
                 WorkloadRecord(
                     one.name,

@@ -50,7 +50,7 @@ def _filled(one: Object) -> Object:
 
 
 def _flags(variant: Variant) -> ProgramFlag:
-    flags = _WATCH.get(variant.effect.kind, ProgramFlag(0))
+    flags = _WATCH.get(variant.effect.kind, ProgramFlag.NONE)
     if may_spawn(variant.program):
         flags |= ProgramFlag.SWEEP
     if variant.effect.kind is EffectKind.EXECUTED and variant.grade is Grade.EQUIVALENT:

@@ -10,6 +10,7 @@ and may hold anything.
 from __future__ import annotations
 
 import errno
+import functools
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ class Step(IntEnum):
 
 
 class ProgramFlag(IntFlag):
+    NONE = 0
     SWEEP = 1
     WATCH_PROCESS = 2
     WATCH_EXEC = 4
@@ -197,7 +199,7 @@ class ProgramSpec:
     objects: tuple[Object, ...] = ()
     parent: str = "d"
     name: str = "t"
-    flags: ProgramFlag = ProgramFlag(0)
+    flags: ProgramFlag = ProgramFlag.NONE
     fresh: int = 0
     """CLONE_NEW* flags of namespaces that each trial gets new."""
     magic: bytes = bytes(16)
@@ -318,7 +320,7 @@ def call_number(op: Syscall, number_of: NumberOf) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One seccomp filter as the runner loads it; ``flags`` are seccomp(2)'s SECCOMP_FILTER_FLAG_*."""
+    """One seccomp filter as the runner loads it; ``flags`` are those of seccomp(2)."""
 
     program: bytes
     flags: int = 0
@@ -353,8 +355,7 @@ def encode_config(number: int, spec: ConfigSpec) -> bytes:
     return frame(Frame.CONFIG, fixed + layers)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One arm of one trial."""
 
     tag: int
@@ -428,8 +429,9 @@ class Facts(NamedTuple):
     """What the oracle sees at one moment.
 
     ``path``: lstat by path; ``by_fd``: lstat by a descriptor of the parent that was opened before
-    the attack; ``followed``: stat by path; ``held``: the inode that the target's path led to before;
-    ``watermark``: inode numbers above it were made later; ``names``: of the parent, at most eight.
+    the attack; ``followed``: stat by path; ``held``: the inode that the target's path led to
+    before; ``watermark``: inode numbers above it were made later; ``names``: of the parent, at most
+    eight.
     """
 
     path: Seen
@@ -546,18 +548,42 @@ def _decode_record(payload: bytes, at: int) -> Record:
 
 def _decode_facts(payload: bytes, at: int) -> Facts:
     words = _FACTS.unpack_from(payload, at)
+    names: tuple[Name, ...] = ()
     n_names = words[37]
-    names: list[Name] = []
-    for i in range(min(n_names, _NAMES)):
-        ino, kind, name = _NAME.unpack_from(payload, at + _FACTS.size + i * _NAME.size)
-        names.append(Name(ino, kind, name.split(b"\0")[0].decode(errors="replace")))
-    seen = [Seen._make(words[k : k + 9]) for k in (0, 9, 18, 27)]
-    return Facts(seen[0], seen[1], seen[2], seen[3], words[36], n_names, tuple(names))
+    if n_names:
+        at += _FACTS.size
+        names = tuple(
+            _decode_name(payload, at + i * _NAME.size) for i in range(min(n_names, _NAMES))
+        )
+    return Facts(
+        _seen(words, 0),
+        _seen(words, 9),
+        _seen(words, 18),
+        _seen(words, 27),
+        words[36],
+        n_names,
+        names,
+    )
+
+
+def _seen(words: tuple[int, ...], at: int) -> Seen:
+    return absent(words[at]) if words[at] else Seen._make(words[at : at + 9])
+
+
+@functools.cache
+def absent(error: int) -> Seen:
+    """Nothing was there: one object for each errno, as this is what most looks find."""
+    return Seen(error, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def _decode_name(payload: bytes, at: int) -> Name:
+    ino, kind, name = _NAME.unpack_from(payload, at)
+    return Name(ino, kind, name.split(b"\0")[0].decode(errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedStatus:
-    """A subject that is parked under a configuration: its pid as the judge sees it, its status file."""
+    """A subject parked under a configuration: its pid as the judge sees it, its status file."""
 
     step: Step
     error: int

@@ -321,21 +321,27 @@ def _leftovers() -> tuple[int, int, int]:
             except OSError:
                 continue
     mounts = Path("/proc/self/mountinfo").read_text().count("sidestep")
-    return runners, mounts, len(os.listdir("/proc/self/fd"))
+    return runners, mounts, len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_nothing_is_left_after_many_trials() -> None:
     before = _leftovers()
     with Sandbox() as one:
         for filters in ((), (answers([MKDIR_NR], EPERM),)):
-            results = run(one, MKDIR, config(*filters), flags=ProgramFlag(0), times=1500)
+            results = run(one, MKDIR, config(*filters), flags=ProgramFlag.NONE, times=1500)
             assert {made_directory(result) for result in results} == {not filters}
         assert len(run(one, HOSTILE["leaves a daemon"], config(), times=50)) == 50
         judge = int(Path(f"/proc/{one.pid}/task/{one.pid}/children").read_text().split()[0])
-        assert len(os.listdir(f"/proc/{judge}/fd")) < 40
+        assert len(list(Path(f"/proc/{judge}/fd").iterdir())) < 40
         left = Path(f"/proc/{judge}/task/{judge}/children").read_text().split()
         assert len(left) <= 17, "init and gates, no subject"
     assert _leftovers() == before
+
+
+def _run_for_seconds(one: Sandbox) -> None:
+    for _ in range(200):
+        run(one, MKDIR, config())
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -346,9 +352,7 @@ def test_a_killed_runner_takes_everything_with_it(number: int) -> None:
         run(one, MKDIR, config())
         os.kill(one.pid, number)
         with pytest.raises(HarnessError):
-            for _ in range(200):
-                run(one, MKDIR, config())
-                time.sleep(0.01)
+            _run_for_seconds(one)
     finally:
         one.close()
     deadline = time.monotonic() + 5
