@@ -5,6 +5,7 @@ A runner that dies or hangs costs the arm it was busy with; it is replaced, and 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ class _Worker:
     """One runner and what it has been told."""
 
     sandbox: Sandbox
+    core: int
     programs: dict[int, ProgramSpec] = field(default_factory=dict[int, ProgramSpec])
     configs: dict[int, ConfigSpec] = field(default_factory=dict[int, ConfigSpec])
 
@@ -53,8 +55,10 @@ class Pool:
         self._workers: list[_Worker] = []
         self._executor = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="runner")
         try:
-            for _ in range(max(1, jobs)):
-                self._workers.append(_Worker(Sandbox(self._path)))
+            cores = sorted(os.sched_getaffinity(0))
+            for index in range(max(1, jobs)):
+                core = cores[index % len(cores)]
+                self._workers.append(_Worker(Sandbox(self._path, core), core))
         except BaseException:
             self.close()
             raise
@@ -136,7 +140,7 @@ class Pool:
 
     def _replace(self, worker: _Worker) -> None:
         worker.sandbox.close()
-        worker.sandbox = Sandbox(self._path)
+        worker.sandbox = Sandbox(self._path, worker.core)
         worker.programs.clear()
         worker.configs.clear()
 

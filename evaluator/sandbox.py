@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import selectors
+import select
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -26,20 +26,23 @@ START_TIMEOUT_S = 10.0
 
 _HINTS = {
     wire.Step.CLONE_JUDGE: (
-        "user namespaces are not available: kernel.unprivileged_userns_clone or user.max_user_namespaces may be 0; "
-        "in Docker, add --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or run as root on the host"
+        "user namespaces are not available: kernel.unprivileged_userns_clone or "
+        "user.max_user_namespaces may be 0; in Docker, add --security-opt seccomp=unconfined "
+        "--security-opt apparmor=unconfined, or run as root on the host"
     ),
     wire.Step.UID_MAP: (
-        "the kernel refused the id map: on Ubuntu 24.04 AppArmor restricts user namespaces; run as root (sudo), "
-        "or allow it with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+        "the kernel refused the id map: on Ubuntu 24.04 AppArmor restricts user namespaces; "
+        "run as root (sudo), or allow it with "
+        "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
     ),
     wire.Step.PRIVATE: (
-        "the new user namespace has no power over mounts: on Ubuntu 24.04 AppArmor restricts user namespaces; run as root "
-        "(sudo), or allow it with `sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
+        "the new user namespace has no power over mounts: on Ubuntu 24.04 AppArmor restricts "
+        "user namespaces; run as root (sudo), or allow it with "
+        "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
     ),
     wire.Step.PROC: (
-        "a fresh /proc may not be mounted: in Docker, parts of /proc are masked; add --security-opt systempaths=unconfined, "
-        "or in Kubernetes procMount: Unmasked"
+        "a fresh /proc may not be mounted: in Docker, parts of /proc are masked; "
+        "add --security-opt systempaths=unconfined, or in Kubernetes procMount: Unmasked"
     ),
 }
 _HINTS[wire.Step.GID_MAP] = _HINTS[wire.Step.SETGROUPS] = _HINTS[wire.Step.UID_MAP]
@@ -73,20 +76,25 @@ def explain_step(step: wire.Step, error: int) -> str:
     """One line about a start-up step that failed, with what helps where we know it."""
     name = errno.errorcode.get(error, str(error))
     hint = _HINTS.get(step)
-    what = f"cannot build the sandbox: {step.name.lower().replace('_', ' ')} failed with {name} ({os.strerror(error)})"
+    failed = step.name.lower().replace("_", " ")
+    what = f"cannot build the sandbox: {failed} failed with {name} ({os.strerror(error)})"
     return f"{what}; {hint}" if hint else what
 
 
 class Sandbox:
     """One runner.  Use as a context manager; ``HarnessError`` means that this one is lost."""
 
-    def __init__(self, runner: Path | None = None) -> None:
+    def __init__(self, runner: Path | None = None, core: int | None = None) -> None:
+        """``core``: judge, gate and subject take turns, so they are quickest on one processor."""
         self._path = runner or runner_path()
         # By descriptor: the mapped user need not be able to enter the directory it lies in.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         root = os.geteuid() == 0
         id_map = ROOT_MAP if root else f"0 {os.geteuid()} 1"
+        usual = os.sched_getaffinity(0)
         try:
+            if core is not None:
+                os.sched_setaffinity(0, {core})  # of this thread; the runner inherits it
             self._process = subprocess.Popen(
                 [str(self._path), "serve", id_map, "0" if root else "1"],
                 executable=f"/proc/self/fd/{descriptor}",
@@ -101,6 +109,7 @@ class Sandbox:
                 f"cannot start the native runner {self._path}: {error.strerror}"
             ) from error
         finally:
+            os.sched_setaffinity(0, usual)
             os.close(descriptor)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -108,7 +117,8 @@ class Sandbox:
         self._out = self._process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
-        self._buffer = bytearray()
+        self._buffer = b""
+        self._at = 0
         self.id_map = 65536 if root else 1
         try:
             self.hello = self._greet()
@@ -224,36 +234,38 @@ class Sandbox:
         return None
 
     def _receive(self, deadline: float) -> tuple[wire.Frame, bytes]:
-        head = self._take(8, deadline)
-        kind, length = wire.head(head)
-        return kind, self._take(length, deadline)
+        self._have(8, deadline)
+        kind, length = wire.head(self._buffer[self._at : self._at + 8])
+        self._have(8 + length, deadline)
+        begin = self._at + 8
+        self._at = begin + length
+        return kind, self._buffer[begin : self._at]
 
-    def _take(self, n: int, deadline: float) -> bytes:
-        while len(self._buffer) < n:
+    def _have(self, n: int, deadline: float) -> None:
+        """Reads until ``n`` bytes are there, the ones not yet taken first."""
+        while len(self._buffer) - self._at < n:
             if not self._fill():
                 self._wait(deadline, writing=False)
-        data = bytes(self._buffer[:n])
-        del self._buffer[:n]
-        return data
 
     def _fill(self) -> bool:
         """Reads what is there; False if that is nothing."""
         try:
-            data = os.read(self._out, 1 << 16)
+            data = os.read(self._out, 1 << 18)
         except BlockingIOError:
             return False
         if not data:
             raise HarnessError("the runner died")
-        self._buffer += data
+        self._buffer = self._buffer[self._at :] + data
+        self._at = 0
         return True
 
     def _wait(self, deadline: float, *, writing: bool) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._out, selectors.EVENT_READ)
-            if writing:
-                selector.register(self._in, selectors.EVENT_WRITE)
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise HarnessError("the runner does not answer")
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        if writing:
+            poll.register(self._in, select.POLLOUT)
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise HarnessError("the runner does not answer")
 
 
 def _children(pid: int) -> list[int]:

@@ -59,7 +59,7 @@ struct record {
 };
 
 struct trace {
-	volatile u32 park, victim_ready, spare[14];
+	volatile u32 victim_ready, spare[15];
 	struct record record[MAX_OPS];
 };
 
@@ -71,7 +71,7 @@ struct program_page {
 
 // Seen by the judge and the gate; MADV_DONTFORK in the gate keeps it from subjects.
 struct control {
-	volatile u32 seized, ready, entry, pid, loader, loaded, loader_used, stuck, stay, step, victim;
+	volatile u32 seized, entry, pid, loader, loaded, loader_used, stuck, stay, step, victim;
 	volatile i32 error, clone_result;
 };
 
@@ -98,7 +98,8 @@ enum {
 	SIGTRAP = 5, SIGKILL = 9, SIGALRM = 14, SIGCHLD = 17,
 	WNOHANG = 1, WALL = 0x40000000,
 	PTRACE_PEEKUSER = 3, PTRACE_CONT = 7, PTRACE_SEIZE = 0x4206, PTRACE_INTERRUPT = 0x4207, PTRACE_DETACH = 17, PTRACE_SECCOMP_GET_FILTER = 0x420c,
-	PTRACE_O_EXITKILL = 0x100000,
+	PTRACE_SETOPTIONS = 0x4200, PTRACE_O_TRACEFORK = 2, PTRACE_O_TRACEVFORK = 4, PTRACE_O_TRACECLONE = 8,
+	PTRACE_O_EXITKILL = 0x100000, PTRACE_O_CHILDREN = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE,
 	PR_SET_PDEATHSIG = 1, PR_SET_DUMPABLE = 4, PR_SET_KEEPCAPS = 8, PR_CAPBSET_DROP = 24, PR_SET_NO_NEW_PRIVS = 38,
 	SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_TSYNC = 1,
 	RLIMIT_CPU = 0, RLIMIT_FSIZE = 1, RLIMIT_DATA = 2, RLIMIT_CORE = 4, RLIMIT_NPROC = 6, RLIMIT_NOFILE = 7,
@@ -389,8 +390,6 @@ static void __attribute__((noinline)) run(u32 from, u32 to)
 
 static void __attribute__((noreturn)) subject(void)
 {
-	while (trace->park)
-		__asm__ volatile("pause");
 	run(page->victim_end, page->attack_end);
 	leave();
 }
@@ -497,6 +496,7 @@ static u64 program_bytes[MAX_PROGRAMS];
 static struct config *configs[MAX_CONFIGS];
 static u64 config_bytes[MAX_CONFIGS];
 static struct stat scratch;	// the subject's working directory, as we made it
+static int scratch_dir = -1;
 static u32 fail_step;
 static i32 fail_error;
 
@@ -877,14 +877,26 @@ struct view {		// what the oracle holds on to from before the attack
 	int root, dir, held;
 };
 
-// A tick of the timer can cut a listing short: only 0 is its end.
+static volatile u32 ticks_seen;
+
+// A signal that is pending cuts a listing short.  Without one, and with room left, it is complete.
+static i64 list(int dir, u8 *buffer, u64 size, int *complete)
+{
+	u32 before = ticks_seen;
+	i64 n = SYS3(getdents64, dir, buffer, size);
+
+	*complete = n <= 0 || (ticks_seen == before && n < (i64)size - 300);
+	return n;
+}
+
 static void list_names(struct facts *f, int dir)
 {
+	int complete = 0;
 	static u8 buffer[4096] __attribute__((aligned(8)));
 	i64 n;
 
 	SYS3(lseek, dir, 0, 0);
-	while ((n = SYS3(getdents64, dir, buffer, sizeof buffer)) > 0) {
+	while (!complete && (n = list(dir, buffer, sizeof buffer, &complete)) > 0) {
 		for (i64 at = 0; at < n;) {
 			struct dirent64 *d = (struct dirent64 *)(buffer + at);
 
@@ -966,9 +978,10 @@ static u64 watermark(const struct program *p, const char *parent, int right_afte
 static void wipe(int dir, int depth)
 {
 	u8 buffer[512] __attribute__((aligned(8)));
+	int complete = 0;
 	i64 n;
 
-	while ((n = SYS3(getdents64, dir, buffer, sizeof buffer)) > 0) {
+	while (!complete && (n = list(dir, buffer, sizeof buffer, &complete)) > 0) {
 		for (i64 at = 0; at < n;) {
 			struct dirent64 *d = (struct dirent64 *)(buffer + at);
 
@@ -979,7 +992,7 @@ static void wipe(int dir, int depth)
 				SYS3(unlinkat, dir, d->name, 0);
 				continue;
 			}
-			if (!SYS3(unlinkat, dir, d->name, AT_REMOVEDIR) || depth > 200)
+			if (depth > 200)
 				continue;
 			i64 sub = open_at(dir, d->name, O_DIRECTORY | O_NOFOLLOW, 0);
 
@@ -990,6 +1003,12 @@ static void wipe(int dir, int depth)
 			SYS3(unlinkat, dir, d->name, AT_REMOVEDIR);
 		}
 	}
+}
+
+static void wipe_scratch(void)
+{
+	SYS3(lseek, scratch_dir, 0, 0);
+	wipe(scratch_dir, 0);
 }
 
 static void wipe_path(const char *path)
@@ -1046,7 +1065,7 @@ static int make_objects(const struct program *p, u32 uid, u32 gid)
 		if (e < 0)
 			return fail(X_FIXTURE, e);
 		SYS5(fchownat, AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
-		if (o->kind != O_SYMLINK)
+		if (o->mode & 06000)
 			SYS3(fchmodat, AT_FDCWD, path, o->mode);	// chown clears set-id bits
 	}
 	return 0;
@@ -1391,6 +1410,7 @@ struct gate_state {
 	int loader_stays;	// its loader thread cannot exit
 	int running;		// let go, and not yet seen back at its int3
 	int proven;		// it has made a subject
+	u32 options;		// PTRACE_O_...
 	struct truth truth;
 };
 
@@ -1478,6 +1498,8 @@ static int wait_loader(int pid, u64 deadline)
 	while (!control->loaded || control->loader) {
 		if (control->step)
 			return fail(control->step, -control->error);
+		if (control->stuck && control->stay)
+			return 0;
 		if (control->stuck)
 			return fail(X_LOADER, -EAGAIN);
 		if (now_us() > deadline)
@@ -1542,6 +1564,7 @@ static int build_gate(const struct program *p, const struct config *c, struct ga
 	}
 	g->pid = (int)pid;
 	g->running = g->proven = 0;
+	g->options = PTRACE_O_EXITKILL;
 	return 0;
 }
 
@@ -1552,8 +1575,9 @@ static void drop_gate(struct gate_state *g)
 }
 
 // Lets a gate make one clone.  0: it is on its way; the gate sleeps until that process is gone.
-static int let_clone(struct gate_state *g, int as_victim)
+static int let_clone(struct gate_state *g, int as_victim, int park)
 {
+	u32 options = PTRACE_O_EXITKILL | (park ? PTRACE_O_CHILDREN : 0);
 	i64 e = 0;
 
 	if (g->running && wait_gate(g->pid, now_us() + 5000000))
@@ -1564,6 +1588,9 @@ static int let_clone(struct gate_state *g, int as_victim)
 	control->clone_result = 0;
 	control->entry = g->entry;
 	control->victim = (u32)as_victim;
+	if (!e && g->options != options)
+		e = SYS4(ptrace, PTRACE_SETOPTIONS, g->pid, 0, options);
+	g->options = options;
 	if (!e)
 		e = SYS4(ptrace, PTRACE_CONT, g->pid, 0, 0);
 	if (e < 0) {
@@ -1574,13 +1601,49 @@ static int let_clone(struct gate_state *g, int as_victim)
 	return 0;
 }
 
-// The same, until the new process is there.  -1: the gate was refused, or died of asking.
+// The next stop of a child that we trace; -1 if it died, or out of time.
+static int wait_stop(int pid, int *status)
+{
+	u64 deadline = now_us() + 5000000;
+	i64 got;
+
+	while ((got = SYS4(wait4, pid, status, WALL, 0)) == -EINTR)
+		if (now_us() > deadline)
+			return -1;
+	return got == pid && (*status & 0xff) == 0x7f ? 0 : -1;
+}
+
+// One clone; its process stopped before its first instruction, and ours to let go.
+static int clone_parked(struct gate_state *g)
+{
+	int status;
+
+	if (let_clone(g, 0, 1))
+		return -1;
+	if (wait_stop(g->pid, &status)) {
+		g->running = 0;
+		drop_gate(g);
+		return fail(X_GATE_DIED, -ESRCH);
+	}
+	if (status >> 8 == SIGTRAP) {	// back at its int3: refused
+		g->running = 0;
+		return fail(X_SUBJECT, control->clone_result);
+	}
+	if (!(status >> 16) || SYS4(ptrace, PTRACE_CONT, g->pid, 0, 0) < 0 || wait_stop((int)control->pid, &status)) {
+		drop_gate(g);
+		return fail(X_GATE_DIED, -ESRCH);
+	}
+	g->proven = 1;
+	return (int)control->pid;
+}
+
+// One clone that runs at once.  -1: the gate was refused, or died of asking.
 static int clone_from(struct gate_state *g, int as_victim)
 {
 	u64 deadline = now_us() + 5000000;
 	int status;
 
-	if (let_clone(g, as_victim))
+	if (let_clone(g, as_victim, 0))
 		return -1;
 	while (!control->pid) {
 		i64 got = SYS4(wait4, g->pid, &status, WNOHANG | WALL, 0);
@@ -1762,7 +1825,7 @@ static void copy_program(const struct program *p)
 	u32 n = p->n_ops;
 
 	memset((void *)trace->record, 0, n * sizeof(struct record));
-	trace->park = trace->victim_ready = 0;
+	trace->victim_ready = 0;
 	memcpy((void *)ARENA, arena_of(p), p->arena_length);
 	// Zeros up to one page beyond: a buffer at the end of the arena must not show an older trial.
 	u64 rest = ARENA_SIZE - p->arena_length;
@@ -1842,11 +1905,10 @@ static int start_victim(struct trial *t)
 
 static void __attribute__((noreturn)) direct(const struct program *p, const struct config *c)
 {
-	control->seized = 1;
+	while (!control->seized)
+		SYS0(sched_yield);
 	confine(p, c, 0);
-	while (!control->loaded)	// TSYNC may come at any moment: no call from here on
-		__asm__ volatile("pause");
-	control->ready = 1;
+	__asm__ volatile("int3" ::: "memory");	// TSYNC may come at any moment: no call from here on
 	subject();
 }
 
@@ -1860,7 +1922,6 @@ static int start_direct(struct trial *t, int loader_stays)
 		return fail(X_JOIN, e);
 	memset((void *)control, 0, sizeof *control);
 	control->stay = (u32)loader_stays;
-	trace->park = 1;
 	const struct program *p = share_program(t->p);
 	const struct config *c = share_config(t->c);
 	u64 args[6] = { CLONE_CHILD_SETTID | SIGCHLD, 0, 0, A(&page->env[ENV_SUBJECT_PID]), 0, 0 };
@@ -1873,18 +1934,11 @@ static int start_direct(struct trial *t, int loader_stays)
 	if (pid < 0)
 		return fail(X_FORK, pid);
 	t->subject = (int)pid;
-	while (!control->ready || (control->loader && !control->stuck)) {
-		if (control->step || now_us() > deadline)
-			return fail(control->step ? control->step : X_GATE_WAIT, control->step ? -control->error : -EAGAIN);
-		int status;
-
-		if (SYS4(wait4, pid, &status, WNOHANG | WALL, 0) == pid) {
-			t->subject = 0;
-			return fail(control->step ? control->step : X_GATE_DIED, control->step ? -control->error : -(status & 0x7f));
-		}
-		nap_us(20);
-	}
-	return 0;
+	e = SYS4(ptrace, PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL);
+	if (e < 0)
+		return fail(X_SEIZE, e);
+	control->seized = 1;
+	return wait_gate((int)pid, deadline) || wait_loader((int)pid, deadline) ? -1 : 0;
 }
 
 // A second attempt runs the setup section again; what the victim did stays.
@@ -1902,7 +1956,7 @@ static int gate_clone(struct trial *t, struct gate_state *g, const struct progra
 {
 	// The usual case: a gate that has done it before, and nobody who has to look meanwhile.
 	if (g->pid && g->proven && !t->park && !(t->p->flags & (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED)) && g != t->victim_gate) {
-		if (let_clone(g, 0))
+		if (let_clone(g, 0, 0))
 			return -1;
 		t->subject = -1;
 		return 1;
@@ -1915,7 +1969,7 @@ static int gate_clone(struct trial *t, struct gate_state *g, const struct progra
 		}
 		if (own && t->p->fresh & CLONE_NEWNS && t->ns < 0)
 			view_from(t, g->pid);
-		int pid = clone_from(g, 0);
+		int pid = t->park ? clone_parked(g) : clone_from(g, 0);
 
 		if (pid > 0) {
 			t->subject = pid;
@@ -1938,7 +1992,6 @@ static int start_subject(struct trial *t)
 			return -1;
 		shared->loader_stays = shared->no_gate = 1;
 	}
-	trace->park = (u32)t->park;
 	if (!shared->no_gate && !(t->p->flags & P_DIRECT)) {
 		int own = needs_own_gate(t);
 
@@ -2022,6 +2075,14 @@ static u64 probe_inode(const struct program *p)
 	return 0;
 }
 
+// Lets a parked subject run, untraced.
+static void release_subject(struct trial *t)
+{
+	if (t->park)
+		SYS4(ptrace, PTRACE_DETACH, t->subject, 0, 0);
+	t->park = 0;
+}
+
 static int try_trial(struct trial *t)
 {
 	struct reply *r = t->reply;
@@ -2053,7 +2114,7 @@ static int try_trial(struct trial *t)
 		r->before.watermark = watermark(t->p, t->view.parent, 0);
 		begin = now_us();
 	}
-	trace->park = 0;
+	release_subject(t);
 	await_subject(t);
 	if (t->victim && !r->timed_out)
 		await_victim(t);
@@ -2109,7 +2170,7 @@ static void run_trial(const struct request *q)
 	if (t.ns >= 0)
 		SYS1(close, t.ns);
 	collect(&t);
-	wipe_path("/s/work");
+	wipe_scratch();
 	if (t.p->parent[0] == '/') {
 		char path[256];
 
@@ -2120,7 +2181,7 @@ static void run_trial(const struct request *q)
 
 // ---------------------------------------------------------------- the judge's life
 
-// Parks a subject of a configuration, so that somebody outside can look at it.
+// A subject of a configuration that does nothing, so that somebody outside can look at it.
 static int parked;
 
 static void probe(u32 id)
@@ -2128,31 +2189,35 @@ static void probe(u32 id)
 	struct { u32 step; i32 error; u32 pid, length; } answer = { 0, 0, 0, 0 };
 	struct config *c = id < MAX_CONFIGS ? configs[id] : 0;
 	struct request q = { 0, 0, id, id, 0, 1000000 };
-	struct program empty;
+	struct program idle;
 	struct reply reply;
 	struct trial t;
 
 	memset(&t, 0, sizeof t);
-	memset(&empty, 0, sizeof empty);
+	memset(&idle, 0, sizeof idle);
 	memset(&reply, 0, sizeof reply);
-	t.p = &empty;
+	memset(page, 0, 1024);
+	t.p = &idle;
 	t.c = c;
 	t.q = &q;
 	t.reply = &reply;
 	t.ns = -1;
 	t.park = 1;
 	fail_step = 0;
-	memset(page, 0, 64);
+	page->attack_end = 1;
+	page->op[0].kind = K_WAIT;	// on a word that nobody sets
+	page->op[0].value[0] = ARENA + ARENA_SIZE - 8;
+	page->op[0].bound_us = 60000000;
+	*(volatile u32 *)(ARENA + ARENA_SIZE - 8) = 0;
 	if (!c || start_subject(&t)) {
 		answer.step = c ? fail_step : X_PROTOCOL;
 		answer.error = fail_error;
-		if (t.subject)
-			kill_and_reap(t.subject);
+		kill_and_reap(t.subject);
 	} else {
 		answer.pid = (u32)t.subject;
-		read_truth(t.subject, &reply.truth);
 		answer.length = (u32)length(status_text);
 		parked = t.subject;
+		release_subject(&t);	// a reader of its filters must be able to trace it
 	}
 	put_frame(T_STATUS, sizeof answer + answer.length);
 	put(&answer, sizeof answer);
@@ -2164,7 +2229,6 @@ static void release(void)
 {
 	kill_and_reap(parked);
 	parked = 0;
-	trace->park = 0;
 }
 
 static int sane_program(const struct program *p, u64 n)
@@ -2282,6 +2346,7 @@ static void serve(void)
 static void tick_handler(int signal)
 {
 	(void)signal;
+	ticks_seen++;
 }
 
 __asm__(".text\nrestore_rt:\n	mov $15, %eax\n	syscall\n");
@@ -2323,6 +2388,7 @@ static int build(void)
 		return -1;
 	if (start_init() || open_namespaces())
 		return -1;
+	scratch_dir = (int)open_at(AT_FDCWD, "/s/work", O_DIRECTORY, 0);
 	e = SYS4(newfstatat, AT_FDCWD, "/s/work", &scratch, 0);
 	return e < 0 ? fail(X_SCRATCH, e) : 0;
 }
