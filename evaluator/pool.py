@@ -49,8 +49,10 @@ class Pool:
     def __init__(self, jobs: int) -> None:
         self._path = runner_path()
         self._numbers: dict[int, int] = {}
+        self._lengths: dict[int, int] = {}
         self._kept: list[ProgramSpec] = []
         self._configs: dict[ConfigSpec, int] = {}
+        self._config_numbers: dict[int, tuple[int, ConfigSpec]] = {}
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
         self._executor = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="runner")
@@ -118,7 +120,7 @@ class Pool:
                     self._ask(worker, arms, queue, asked)
                 if not asked:
                     return
-                result = worker.sandbox.next_result(arms[asked[0]].timeout_us)
+                result = self._next(worker, asked[0], arms[asked[0]])
                 results[asked.popleft()] = result if result.ok else result.trouble
                 done(1)
             except HarnessError as error:
@@ -128,6 +130,13 @@ class Pool:
                     queue.extend(asked)
                 asked.clear()
                 self._replace(worker)
+
+    def _next(self, worker: _Worker, index: int, arm: Arm) -> Result:
+        result = worker.sandbox.next_result(arm.timeout_us)
+        complete = len(result.records) == self._lengths[id(arm.program)] or not result.ok
+        if result.tag != index or not complete:
+            raise HarnessError("the runner answered something that it was not asked")
+        return result
 
     def _ask(
         self, worker: _Worker, arms: Sequence[Arm], queue: deque[int], asked: deque[int]
@@ -155,20 +164,26 @@ class Pool:
         )
 
     def _tell_program(self, worker: _Worker, spec: ProgramSpec) -> int:
-        with self._lock:
-            if id(spec) not in self._numbers:
-                self._numbers[id(spec)] = len(self._kept) % _PROGRAMS
+        number = self._numbers.get(id(spec))
+        if number is None:
+            with self._lock:
+                self._lengths[id(spec)] = len(spec.program.flatten())
+                number = self._numbers.setdefault(id(spec), len(self._kept) % _PROGRAMS)
                 self._kept.append(spec)  # alive, so that its id stays its own
-            number = self._numbers[id(spec)]
         if worker.programs.get(number) is not spec:
             worker.sandbox.define_program(number, spec)
             worker.programs[number] = spec
         return number
 
     def _tell_config(self, worker: _Worker, spec: ConfigSpec) -> int:
-        with self._lock:
-            number = self._configs.setdefault(spec, len(self._configs)) % _CONFIGS
-        if worker.configs.get(number) != spec:
+        known = self._config_numbers.get(id(spec))
+        if known is None:
+            with self._lock:
+                # Equal configurations are one, so that a gate serves them all.
+                number = self._configs.setdefault(spec, len(self._configs)) % _CONFIGS
+                known = self._config_numbers[id(spec)] = (number, spec)
+        number = known[0]
+        if worker.configs.get(number) is not spec and worker.configs.get(number) != spec:
             worker.sandbox.define_config(number, spec)
             worker.configs[number] = spec
         return number

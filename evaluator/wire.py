@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never, cast, overload
 
 from attacks.effects import Object, ObjectKind
 from attacks.program import (
@@ -486,7 +486,7 @@ class Result:
     truth: Truth
     before: Facts
     after: Facts
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     collected: bytes
 
     @property
@@ -527,13 +527,57 @@ def decode_result(payload: bytes) -> Result:
         saw_exec=bool(fixed[11]),
         saw_mapped=bool(fixed[12]),
         truth=Truth(truth[0], truth[1], truth[2], bool(truth[3]), *truth[4:]),
-        before=_decode_facts(payload, facts_at),
-        after=_decode_facts(payload, facts_at + _FACTS_SIZE),
-        records=tuple(
-            _decode_record(payload, _REPLY_SIZE + i * _RECORD.size) for i in range(n_records)
-        ),
+        before=cast(Facts, _LazyFacts(payload, facts_at)),
+        after=cast(Facts, _LazyFacts(payload, facts_at + _FACTS_SIZE)),
+        records=_LazyRecords(payload, n_records),
         collected=payload[end:],
     )
+
+
+class _LazyFacts:
+    """Facts, decoded when first looked at: most results are read by nobody but a counter."""
+
+    __slots__ = ("_at", "_facts", "_payload")
+
+    def __init__(self, payload: bytes, at: int) -> None:
+        self._payload = payload
+        self._at = at
+        self._facts: Facts | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._facts is None:
+            self._facts = _decode_facts(self._payload, self._at)
+        return getattr(self._facts, name)
+
+
+class _LazyRecords(Sequence[Record]):
+    """The trace, decoded record by record."""
+
+    __slots__ = ("_length", "_payload")
+
+    def __init__(self, payload: bytes, length: int) -> None:
+        self._payload = payload
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._length))]
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return _decode_record(self._payload, _REPLY_SIZE + index % self._length * _RECORD.size)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)  # pyright: ignore[reportUnknownArgumentType] - any sequence
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
 
 _STATES = {int(state): state for state in RecordState}
