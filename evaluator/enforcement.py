@@ -136,7 +136,7 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() else None
+    return int(text) if text is not None and text.isdecimal() else None
 
 
 def _ground_truth(control: dict[str, str], status: dict[str, str], back: str) -> GroundTruth:

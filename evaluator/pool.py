@@ -17,7 +17,7 @@ from evaluator.errors import HarnessError
 from evaluator.sandbox import Sandbox, runner_path
 from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
 
-_CHUNK = 16
+_CHUNK = 48
 _PROGRAMS = 8192
 _CONFIGS = 256
 

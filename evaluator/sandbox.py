@@ -23,6 +23,9 @@ from mitigations import x86_64
 
 ROOT_MAP = "0 100000 65537"
 START_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 30.0
+"""For a result, on top of the trial's own bound."""
 
 _HINTS = {
     wire.Step.CLONE_JUDGE: (
@@ -162,7 +165,7 @@ class Sandbox:
             if stream is not None:
                 stream.close()
         try:
-            self._process.wait(timeout=2)
+            self._process.wait(timeout=CLOSE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -201,7 +204,7 @@ class Sandbox:
 
     def next_result(self, timeout_us: int) -> wire.Result:
         """The next RESULT frame.  The runner answers in order, each within its own bound."""
-        kind, payload = self._receive(time.monotonic() + 30 + timeout_us / 1e6)
+        kind, payload = self._receive(time.monotonic() + ANSWER_TIMEOUT_S + timeout_us / 1e6)
         if kind is not wire.Frame.RESULT:
             raise HarnessError(f"the runner answered {kind.name} where a result was due")
         return wire.decode_result(payload)
@@ -234,16 +237,22 @@ class Sandbox:
         return None
 
     def _receive(self, deadline: float) -> tuple[wire.Frame, bytes]:
-        self._have(8, deadline)
-        kind, length = wire.head(self._buffer[self._at : self._at + 8])
-        self._have(8 + length, deadline)
         begin = self._at + 8
+        if len(self._buffer) < begin:
+            self._have(8, deadline)
+            begin = self._at + 8
+        kind, length = wire.head(self._buffer, begin - 8)
+        if len(self._buffer) < begin + length:
+            self._have(8 + length, deadline)
+            begin = self._at + 8
         self._at = begin + length
         return kind, self._buffer[begin : self._at]
 
     def _have(self, n: int, deadline: float) -> None:
         """Reads until ``n`` bytes are there, the ones not yet taken first."""
         while len(self._buffer) - self._at < n:
+            if time.monotonic() > deadline:
+                raise HarnessError("the runner does not answer")
             if not self._fill():
                 self._wait(deadline, writing=False)
 

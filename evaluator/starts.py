@@ -26,6 +26,7 @@ from mitigations.candidate import Attachment, Candidate
 from mitigations.classic import Action
 
 _STATIC = "/work/w/static-entry"
+_SIGNALS = {int(one): one.name for one in signal.Signals}  # real-time signals have no name
 _DYNAMIC = Workload(
     name="dynamic-entry",
     title="A dynamically linked program starts and exits",
@@ -156,7 +157,7 @@ def _trouble(one: Workload, result: Result | str) -> str:
     if result.timed_out:
         return "it did not end in time"
     if result.signal:
-        return f"it was killed by {signal.Signals(result.signal).name}"
+        return f"it was killed by {_SIGNALS.get(result.signal, f'signal {result.signal}')}"
     output = result.collected.decode(errors="replace")
     execve = result.records[-1]
     if execve.error:
