@@ -182,9 +182,9 @@ def frame(kind: Frame, payload: bytes) -> bytes:
     return _HEAD.pack(kind, len(payload)) + payload
 
 
-def head(data: bytes) -> tuple[Frame, int]:
+def head(data: bytes, at: int = 0) -> tuple[Frame, int]:
     """The type and length of a frame; ``HarnessError`` for nonsense."""
-    kind, length = _HEAD.unpack(data)
+    kind, length = _HEAD.unpack_from(data, at)
     found = _FRAMES.get(kind)
     if length > MAX_FRAME or found is None:
         raise HarnessError(f"the runner sent nonsense: frame type {kind}, length {length}")
