@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from attacks.effects import Grade
 from attacks.family import Assumption, Variant
-from evaluator import enforcement, outcome, starts
+from attacks.program import Syscall
+from evaluator import diagnosis, enforcement, outcome, starts
 from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
 from evaluator.needs import Needs
@@ -128,7 +129,41 @@ class _Campaign:
             for i, pair in zip(again, retried, strict=True):
                 second = outcome.classify(pair, terms, needs.unmet(pair.variant))
                 records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
+        self._diagnose(records, applied)
         return tuple(records)
+
+    def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
+        """An effect that did not come for calls that are not in our trace: whose they are."""
+        config = diagnosis.trapping(applied.config)
+        by_id = {v.id: v for v in self._variants}
+        open_ = [
+            i
+            for i, one in enumerate(records)
+            if one.outcome is Outcome.INEFFECTIVE and _execs(by_id[one.variant])
+        ]
+        if config is None or not open_:
+            return
+        wait = int(self._plan.timeout_s * 1e6)
+        arms = [
+            replace(
+                self._arm(by_id[records[i].variant], config, applied.control, wait),
+                flags=RunFlag.DIAGNOSE,
+            )
+            for i in open_
+        ]
+        for i, result in zip(open_, self._pool.run(arms), strict=True):
+            variant = by_id[records[i].variant]
+            stopped = None if isinstance(result, str) else diagnosis.stopped_at(result.denied)
+            if isinstance(result, str) or stopped is None or _effect(variant, result):
+                continue
+            said = f"the program that it execs was denied {diagnosis.in_words(result.denied)}"
+            records[i] = replace(
+                records[i],
+                outcome=Outcome.BLOCKED,
+                stopped_at=stopped,
+                prerequisite_only=True,
+                reason=said,
+            )
 
     def _pairs(
         self,
@@ -262,6 +297,15 @@ class _Campaign:
 
     def _workloads(self, candidate: Candidate, applied: Applied) -> tuple[WorkloadRecord, ...]:
         return starts.workloads(self._pool, self._plan.workloads, applied, self._plan.timeout_s)
+
+
+def _execs(variant: Variant) -> bool:
+    """Whether the attack hands over to a program whose calls are not recorded."""
+    return any(
+        isinstance(op, Syscall) and op.name in ("execve", "execveat")
+        for section, op in variant.program.flatten()
+        if section == "attack"
+    )
 
 
 def _effect(variant: Variant, result: Result | str) -> Grade | None:

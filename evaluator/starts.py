@@ -8,16 +8,17 @@ import json
 import os
 import signal
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attacks.effects import Object, ObjectKind
 from attacks.program import Addr, Blob, Const, Operation, Program, Slot, Store, Syscall
+from evaluator import diagnosis
 from evaluator.enforcement import Applied
 from evaluator.pool import Arm, Pool
 from evaluator.records import Starts, WorkloadRecord
-from evaluator.wire import ConfigSpec, ProgramFlag, ProgramSpec, Result
+from evaluator.wire import ConfigSpec, ProgramFlag, ProgramSpec, Result, RunFlag
 from evaluator.workloads import Program as WorkloadProgram
 from evaluator.workloads import Workload, workload
 from mitigations import x86_64
@@ -104,50 +105,63 @@ def workloads(
     pool: Pool, wanted: Sequence[Workload], applied: Applied, timeout_s: float
 ) -> tuple[WorkloadRecord, ...]:
     """Each workload in both arms, exec'ed under the candidate as a container's entry point is."""
-    present = [one for one in wanted if all(Path(path).exists() for path in one.needs)]
     wait = int(max(timeout_s, 5.0) * 1e6)
-    specs = [_spec(one) for one in present]
-    configs: list[ConfigSpec] = (
-        [applied.control, applied.config] if applied.loads else [applied.control]
-    )
-    arms = [Arm(spec, config, applied.control, wait) for spec in specs for config in configs]
-    results = iter(pool.run(arms))
-    records: list[WorkloadRecord] = []
-    for one in wanted:
-        if one not in present:
-            missing = next(path for path in one.needs if not Path(path).exists())
-            records.append(
-                WorkloadRecord(
-                    one.name,
-                    one.title,
-                    works=False,
-                    works_in_control=False,
-                    reason=f"not here: {missing}",
-                )
-            )
-            continue
-        control, mitigated = (
-            next(results),
-            next(results) if applied.loads else "the candidate does not load",
-        )
-        records.append(_workload_record(one, control, mitigated))
-    return tuple(records)
+    specs = {one.name: _spec(one) for one in wanted if not _absent(one)}
+    controls = _run(pool, specs, applied.control, applied, wait)
+    mitigated = _run(pool, specs, applied.config, applied, wait) if applied.loads else {}
+    broken = {
+        one.name: specs[one.name]
+        for one in wanted
+        if one.name in mitigated and _trouble(one, mitigated[one.name])
+    }
+    traps = diagnosis.trapping(applied.config) if broken else None
+    denied = _run(pool, broken, traps, applied, wait, RunFlag.DIAGNOSE) if traps else {}
+    return tuple(_workload_record(one, controls, mitigated, denied) for one in wanted)
+
+
+def _absent(one: Workload) -> str:
+    return next((f"not here: {path}" for path in one.needs if not Path(path).exists()), "")
+
+
+def _run(
+    pool: Pool,
+    specs: Mapping[str, ProgramSpec],
+    config: ConfigSpec,
+    applied: Applied,
+    wait: int,
+    flags: RunFlag = RunFlag.NONE,
+) -> dict[str, Result | str]:
+    arms = [Arm(spec, config, applied.control, wait, flags) for spec in specs.values()]
+    return dict(zip(specs, pool.run(arms), strict=True))
 
 
 def _workload_record(
-    one: Workload, control: Result | str, mitigated: Result | str
+    one: Workload,
+    controls: Mapping[str, Result | str],
+    mitigated: Mapping[str, Result | str],
+    denied: Mapping[str, Result | str],
 ) -> WorkloadRecord:
-    fine = _trouble(one, control)
-    broken = _trouble(one, mitigated)
-    output = "" if isinstance(mitigated, str) else mitigated.collected.decode(errors="replace")
+    missing = _absent(one)
+    fine = missing or _trouble(one, controls[one.name])
+    result = mitigated.get(one.name, "the candidate does not load")
+    broken = missing or _trouble(one, result)
+    if broken and not fine:
+        broken += _denials(denied.get(one.name))
+    output = "" if isinstance(result, str) else result.collected.decode(errors="replace")
     return WorkloadRecord(
         workload=one.name,
         title=one.title,
         works=not broken,
         works_in_control=not fine,
-        reason=f"control arm: {fine}" if fine else broken or None,
+        reason=fine if missing else f"control arm: {fine}" if fine else broken or None,
         output=output[-2000:],
     )
+
+
+def _denials(result: Result | str | None) -> str:
+    if result is None or isinstance(result, str) or not result.denied:
+        return ""
+    return f"; denied: {diagnosis.in_words(result.denied)}"
 
 
 def _trouble(one: Workload, result: Result | str) -> str:

@@ -115,6 +115,8 @@ class ProgramFlag(IntFlag):
 class RunFlag(IntFlag):
     NONE = 0
     SLOW = 1
+    DIAGNOSE = 2
+    """The filters answer every denial with a trap: note the call, and give the real answer."""
 
 
 class Mode(IntEnum):
@@ -146,6 +148,7 @@ _REQUEST = struct.Struct("<6I")
 _SEEN = struct.Struct("<iIQQIII4xQQ")
 _FACTS = struct.Struct("<" + "iIQQIII4xQQ" * 4 + "QI4x")
 _NAME = struct.Struct("<QB31s")
+_DENIED = struct.Struct("<IIiI6Q")
 _TRUTH = struct.Struct("<4I3Q")
 _REPLY = struct.Struct("<IIIi10I")
 _HELLO = struct.Struct("<IIiI6IQQ")
@@ -468,6 +471,19 @@ class Record(NamedTuple):
         return (1 << 64) - self.result if self.result >= (1 << 64) - 4095 else 0
 
 
+class Denied(NamedTuple):
+    """A call that the filters denied in a diagnosis; ``answer`` is an errno, or ``KILLED``."""
+
+    nr: int
+    arch: int
+    answer: int
+    in_subject: bool
+    args: tuple[int, ...]
+
+
+KILLED = 0xFFFF
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One arm of one trial."""
@@ -488,6 +504,8 @@ class Result:
     after: Facts
     records: Sequence[Record]
     collected: bytes
+    denied: tuple[Denied, ...] = ()
+    """In a diagnosis: what the filters denied, in all processes, in order."""
 
     @property
     def signal(self) -> int:
@@ -509,8 +527,9 @@ def decode_result(payload: bytes) -> Result:
     tag, status, step, error, mode, wait_status, timed_out, latency, n_records, collected = fixed[
         :10
     ]
+    n_denied = fixed[13]
     end = _REPLY_SIZE + n_records * _RECORD.size
-    if end + collected != len(payload):
+    if end + collected + n_denied * _DENIED.size != len(payload):
         raise HarnessError("the runner sent a result whose length does not fit")
     facts_at = _REPLY.size + _TRUTH.size
     truth = _TRUTH.unpack_from(payload, _REPLY.size)
@@ -530,7 +549,10 @@ def decode_result(payload: bytes) -> Result:
         before=cast(Facts, _LazyFacts(payload, facts_at)),
         after=cast(Facts, _LazyFacts(payload, facts_at + _FACTS_SIZE)),
         records=_LazyRecords(payload, n_records),
-        collected=payload[end:],
+        collected=payload[end : end + collected],
+        denied=tuple(
+            _decode_denied(payload, end + collected + i * _DENIED.size) for i in range(n_denied)
+        ),
     )
 
 
@@ -588,6 +610,11 @@ _MODES = {int(mode): mode for mode in Mode}
 def _decode_record(payload: bytes, at: int) -> Record:
     words = _RECORD.unpack_from(payload, at)
     return Record(_STATES.get(words[0], RecordState.NOT_REACHED), words[1], words[2:])
+
+
+def _decode_denied(payload: bytes, at: int) -> Denied:
+    nr, arch, answer, own, *args = _DENIED.unpack_from(payload, at)
+    return Denied(nr, arch, answer, bool(own), tuple(args))
 
 
 def _decode_facts(payload: bytes, at: int) -> Facts:

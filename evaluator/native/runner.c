@@ -95,10 +95,10 @@ enum {
 	CLONE_NEWNS = 0x20000, CLONE_SYSVSEM = 0x40000, CLONE_PARENT_SETTID = 0x100000, CLONE_CHILD_CLEARTID = 0x200000,
 	CLONE_CHILD_SETTID = 0x1000000, CLONE_NEWCGROUP = 0x2000000, CLONE_NEWUTS = 0x4000000, CLONE_NEWIPC = 0x8000000,
 	CLONE_NEWUSER = 0x10000000, CLONE_NEWPID = 0x20000000, CLONE_NEWNET = 0x40000000,
-	SIGTRAP = 5, SIGKILL = 9, SIGALRM = 14, SIGCHLD = 17,
+	SIGTRAP = 5, SIGSYS = 31, SIGKILL = 9, SIGALRM = 14, SIGCHLD = 17,
 	WNOHANG = 1, WALL = 0x40000000,
 	PTRACE_PEEKUSER = 3, PTRACE_CONT = 7, PTRACE_SEIZE = 0x4206, PTRACE_INTERRUPT = 0x4207, PTRACE_DETACH = 17, PTRACE_SECCOMP_GET_FILTER = 0x420c,
-	PTRACE_SETOPTIONS = 0x4200, PTRACE_O_TRACEFORK = 2, PTRACE_O_TRACEVFORK = 4, PTRACE_O_TRACECLONE = 8,
+	PTRACE_SETOPTIONS = 0x4200, PTRACE_GETSIGINFO = 0x4202, PTRACE_GETREGS = 12, PTRACE_SETREGS = 13, PTRACE_O_TRACEFORK = 2, PTRACE_O_TRACEVFORK = 4, PTRACE_O_TRACECLONE = 8,
 	PTRACE_O_EXITKILL = 0x100000, PTRACE_O_CHILDREN = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE,
 	PR_SET_PDEATHSIG = 1, PR_SET_DUMPABLE = 4, PR_SET_KEEPCAPS = 8, PR_CAPBSET_DROP = 24, PR_SET_NO_NEW_PRIVS = 38,
 	SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_TSYNC = 1,
@@ -417,7 +417,7 @@ static void __attribute__((noreturn)) victim(void)
 enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
        P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256 };
-enum { R_SLOW = 1 };
+enum { R_SLOW = 1, R_DIAGNOSE = 2 };
 
 struct object {
 	u32 kind, mode, content, content_length;
@@ -461,6 +461,13 @@ struct facts {
 	struct { u64 ino; u8 type; char name[31]; } names[8];
 };
 
+struct denied {		// a call that a filter answered with SECCOMP_RET_TRAP, in a diagnosis
+	u32 nr, arch;
+	i32 answer;
+	u32 in_subject;
+	u64 args[6];
+};
+
 struct truth {
 	u32 seccomp, filters, no_new_privs, known;
 	u64 effective, permitted, bounding;
@@ -469,7 +476,7 @@ struct truth {
 struct reply {
 	u32 tag, status, step;
 	i32 error;
-	u32 mode, wait_status, timed_out, latency_us, n_records, collected, saw_process, saw_exec, saw_mapped, victim_pid;
+	u32 mode, wait_status, timed_out, latency_us, n_records, collected, saw_process, saw_exec, saw_mapped, n_denied;
 	struct truth truth;
 	struct facts before, after;
 };
@@ -1898,8 +1905,7 @@ static int start_victim(struct trial *t)
 		nap_us(20);
 	}
 	trace->victim_ready = 0;
-	t->reply->victim_pid = (u32)page->env[ENV_SUBJECT_PID];	// its own pid, as it and the subject see it
-	page->env[ENV_VICTIM_PID] = t->reply->victim_pid;
+	page->env[ENV_VICTIM_PID] = page->env[ENV_SUBJECT_PID];	// its own pid, as it and the subject see it
 	return 0;
 }
 
@@ -1949,7 +1955,7 @@ static void forget_setup(void)
 
 static int needs_own_gate(const struct trial *t)
 {
-	return t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT) || t->q->flags & R_SLOW;
+	return t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT) || t->q->flags & (R_SLOW | R_DIAGNOSE);
 }
 
 static int gate_clone(struct trial *t, struct gate_state *g, const struct program *own)
@@ -2075,6 +2081,98 @@ static u64 probe_inode(const struct program *p)
 	return 0;
 }
 
+// ---------------------------------------------------------------- diagnosis
+// For programs whose calls nobody recorded (what a subject execs): their filters are loaded with
+// every denial turned into SECCOMP_RET_TRAP, the answer in its data.  The tracer notes the call and
+// gives that answer, so the program runs on as it would have.
+
+#define ANSWER_KILL 0xffff
+static struct denied denied[64];
+
+struct siginfo_sys {
+	int signo, error, code, pad;
+	u64 address;
+	int nr;
+	u32 arch;
+	u8 rest[96];
+};
+
+struct registers {
+	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss, fs_base, gs_base, ds, es, fs, gs;
+};
+
+// Answers a trapped call.  0: it was one; -1: another SIGSYS.
+static int answer_trapped(struct trial *t, int pid)
+{
+	struct siginfo_sys info;
+	struct registers r;
+	struct denied *d = &denied[t->reply->n_denied % 64];
+
+	if (SYS4(ptrace, PTRACE_GETSIGINFO, pid, 0, &info) < 0 || info.code != 1 /* SYS_SECCOMP */ ||
+	    SYS4(ptrace, PTRACE_GETREGS, pid, 0, &r) < 0)
+		return -1;
+	d->nr = (u32)info.nr;
+	d->arch = info.arch;
+	d->answer = info.error;
+	d->in_subject = pid == t->subject;
+	if (info.arch == 0x40000003 /* AUDIT_ARCH_I386 */) {
+		u64 args[6] = { (u32)r.bx, (u32)r.cx, (u32)r.dx, (u32)r.si, (u32)r.di, (u32)r.bp };
+
+		memcpy(d->args, args, sizeof args);
+	} else {
+		u64 args[6] = { r.di, r.si, r.dx, r.r10, r.r8, r.r9 };
+
+		memcpy(d->args, args, sizeof args);
+	}
+	if (t->reply->n_denied < 64)
+		t->reply->n_denied++;
+	if (info.error == ANSWER_KILL) {
+		SYS2(kill, pid, SIGKILL);
+		return 0;
+	}
+	r.ax = (u64)-(i64)info.error;
+	r.orig_ax = ~0UL;
+	SYS4(ptrace, PTRACE_SETREGS, pid, 0, &r);
+	return 0;
+}
+
+static void diagnose(struct trial *t)
+{
+	u64 deadline = now_us() + t->q->timeout_us;
+	int status;
+
+	SYS4(ptrace, PTRACE_SETOPTIONS, t->subject, 0, PTRACE_O_EXITKILL | PTRACE_O_CHILDREN);
+	SYS4(ptrace, PTRACE_CONT, t->subject, 0, 0);
+	t->park = 0;
+	for (;;) {
+		i64 pid = SYS4(wait4, -1, &status, WALL, 0);
+		int signal = status >> 8 & 0xff;
+
+		if (now_us() > deadline) {
+			t->reply->timed_out = 1;
+			return;
+		}
+		if (pid == -EINTR)
+			continue;
+		if (pid == -ECHILD)
+			return;
+		if (t->gate && pid == t->gate->pid) {
+			gate_event((int)pid, status);
+			continue;
+		}
+		if ((status & 0xff) != 0x7f) {
+			if (pid != t->subject)
+				continue;
+			t->reply->wait_status = (u32)status;
+			t->subject = 0;
+			return;
+		}
+		if (status >> 16 || (signal == SIGSYS && !answer_trapped(t, (int)pid)))
+			signal = 0;
+		SYS4(ptrace, PTRACE_CONT, pid, 0, signal);
+	}
+}
+
 // Lets a parked subject run, untraced.
 static void release_subject(struct trial *t)
 {
@@ -2114,6 +2212,10 @@ static int try_trial(struct trial *t)
 		r->before.watermark = watermark(t->p, t->view.parent, 0);
 		begin = now_us();
 	}
+	if (t->q->flags & R_DIAGNOSE) {
+		diagnose(t);
+		return 0;
+	}
 	release_subject(t);
 	await_subject(t);
 	if (t->victim && !r->timed_out)
@@ -2129,10 +2231,12 @@ static void collect(struct trial *t)
 	i64 n = t->p->flags & P_COLLECT ? read_file(inside(path, t->p->collect), text, sizeof text) : 0;
 
 	t->reply->collected = n > 0 ? (u32)n : 0;
-	put_frame(T_RESULT, sizeof *t->reply + t->reply->n_records * sizeof(struct record) + t->reply->collected);
+	put_frame(T_RESULT, sizeof *t->reply + t->reply->n_records * sizeof(struct record) + t->reply->collected +
+			  t->reply->n_denied * sizeof(struct denied));
 	put(t->reply, sizeof *t->reply);
 	put((void *)trace->record, t->reply->n_records * sizeof(struct record));
 	put(text, t->reply->collected);
+	put(denied, t->reply->n_denied * sizeof(struct denied));
 }
 
 static void run_trial(const struct request *q)
