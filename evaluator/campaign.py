@@ -34,7 +34,7 @@ from evaluator.records import (
 from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
-from mitigations.candidate import Candidate, FailedCandidate
+from mitigations.candidate import Attachment, Candidate, FailedCandidate
 
 _CONTROL_ROUNDS = 3
 _LEAST_WAIT_US = 250_000
@@ -296,6 +296,8 @@ class _Campaign:
         return tuple(replace(t, reason=said[t.variant]) if t.variant in said else t for t in trials)
 
     def _workloads(self, candidate: Candidate, applied: Applied) -> tuple[WorkloadRecord, ...]:
+        if candidate.attachment is Attachment.SELF:
+            return ()  # nothing is exec'ed under a filter that a program puts on itself
         return starts.workloads(self._pool, self._plan.workloads, applied, self._plan.timeout_s)
 
 

@@ -21,7 +21,7 @@ _ENOSYS = 38
 
 
 def trapping(config: ConfigSpec) -> ConfigSpec | None:
-    """The configuration with trapping filters; ``None`` where an answer is computed by the filter."""
+    """The configuration with trapping filters; ``None`` where a filter computes its answer."""
     filters = [_rewritten(one) for one in config.filters]
     found = tuple(one for one in filters if one is not None)
     return replace(config, filters=found) if len(found) == len(filters) else None

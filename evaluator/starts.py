@@ -52,9 +52,11 @@ def of(pool: Pool, candidate: Candidate, applied: Applied) -> Starts:
     """What of a container's start works under the candidate."""
     if not applied.loads:
         return Starts(loads=False, reason=applied.enforcement.reason)
+    if candidate.attachment is Attachment.SELF:
+        return Starts(loads=True)  # it had started long before it put the filter on itself
     runtime: bool | None = True
     reason = ""
-    if candidate.attachment is Attachment.RUNTIME and candidate.seccomp:
+    if candidate.seccomp:
         runtime, reason = _runtime(candidate.runtime_model, applied)
     entries = workloads(pool, (workload("static-entry"), _DYNAMIC), applied, 5.0)
     tried = [one.works if one.works_in_control else None for one in entries]
