@@ -1,9 +1,9 @@
 """Which calls a candidate denied inside programs that nobody recorded: what a subject execs.
 
-The candidate's filters are loaded with every denial turned into ``SECCOMP_RET_TRAP`` whose data says
-what the filter would have answered; the judge traces the subject, notes each trapped call and gives
-it that answer.  So the program runs as it would have, and we know what it was refused.  A
-diagnosis explains an outcome and never decides one.
+The candidate's filters are loaded with every denial turned into ``SECCOMP_RET_TRAP``, whose data
+says what the filter would have answered.  The judge traces the subject, notes each trapped call and
+gives it that answer, so the program runs as it would have and we know what it was refused.  A
+diagnosis explains an outcome and never makes one up: the effect is looked for as in any trial.
 """
 
 from __future__ import annotations
