@@ -112,7 +112,7 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
     )
     got = record.error
     if got != expected or (not expected and record.result != 0):
-        answered = errno_name(got) if got else got
+        answered = errno_name(got) if got else record.result
         return f"{one.op.name}: simulated {decision.text}, but the kernel answered {answered}"
     return None
 

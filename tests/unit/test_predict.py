@@ -1,0 +1,255 @@
+"""What filters say of a program: before the run, and on what ran; and when the kernel differs."""
+
+import pytest
+from engine import (
+    EPERM,
+    FAKED,
+    KILL,
+    KILL_THREAD,
+    LOG,
+    NOTIFY,
+    TRACE,
+    TRAP,
+    answers,
+    answers_all,
+    instructions,
+    program,
+)
+
+from attacks.program import (
+    Abi,
+    Addr,
+    Call,
+    Const,
+    Entry,
+    Env,
+    Environment,
+    Fault,
+    Print,
+    Program,
+    Slot,
+    Store,
+    Syscall,
+)
+from evaluator import predict
+from evaluator.wire import Record, Result
+from mitigations.bpf import Filter
+from results import NOT_REACHED, arm, returned, started
+
+MKDIR_NR, OPENAT_NR, MKDIRAT_NR = 83, 257, 258
+MKDIR = Syscall("mkdir", (Addr(0), Const(0o755)), decisive=True)
+OPEN = Syscall("openat", (Const(-100), Addr(0), Const(0)))
+AT = Syscall("mkdirat", (Slot(0), Addr(0), Const(0o755)), decisive=True)
+RET_ALLOW = (6, 0, 0, 0x7FFF0000)
+
+
+def denies(*numbers: int, action: int = EPERM) -> list[Filter]:
+    return [Filter.decode(answers(numbers, action))]
+
+
+def denies_if_argument(number: int, index: int, value: int) -> list[Filter]:
+    """EPERM where the low word of that argument is ``value``."""
+    rows = (
+        (0x20, 0, 0, 0),
+        (0x15, 0, 3, number),
+        (0x20, 0, 0, 16 + 8 * index),
+        (0x15, 0, 1, value),
+        (6, 0, 0, EPERM),
+        RET_ALLOW,
+    )
+    return [Filter.decode(instructions(*rows))]
+
+
+def predicted(what: Program, filters: list[Filter], control: Result | None = None) -> str:
+    return predict.predicted(what, filters, control, 0)
+
+
+# ------------------------------------------------------------------ before the run
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ([], "BYPASSED"),
+        (denies(OPENAT_NR), "BYPASSED"),
+        (denies(MKDIR_NR), "BLOCKED"),
+        (denies(MKDIR_NR, action=FAKED), "BLOCKED"),
+        (denies(MKDIR_NR, action=TRACE), "BLOCKED"),
+        (denies(MKDIR_NR, action=LOG), "BYPASSED"),
+        ([*denies(OPENAT_NR), *denies(MKDIR_NR)], "BLOCKED"),
+    ],
+)
+def test_a_single_call(filters: list[Filter], expected: str) -> None:
+    assert predicted(program(MKDIR), filters) == expected
+
+
+@pytest.mark.parametrize(
+    ("action", "may_fail", "expected"),
+    [
+        (EPERM, False, "BLOCKED"),  # the program stops there
+        (EPERM, True, "DEPENDS"),  # it goes on, and what it does then hangs on what it has
+        (FAKED, False, "DEPENDS"),
+        (TRACE, False, "BLOCKED"),
+        (KILL, True, "BLOCKED"),
+        (KILL_THREAD, True, "BLOCKED"),
+        (TRAP, True, "BLOCKED"),
+    ],
+)
+def test_a_denied_prerequisite(action: int, may_fail: bool, expected: str) -> None:
+    first = Syscall("openat", OPEN.args, may_fail=may_fail)
+    assert predicted(program(first, AT), denies(OPENAT_NR, action=action)) == expected
+
+
+def test_setup_and_victim_are_not_filtered() -> None:
+    what = program(MKDIR, setup=(OPEN,))
+    assert predicted(what, denies(OPENAT_NR)) == "BYPASSED"
+
+
+def test_an_unknown_result_matters_only_where_a_filter_looks_at_it() -> None:
+    what = program(OPEN, AT)
+    assert predicted(what, denies_if_argument(MKDIRAT_NR, 0, 7)) == "DEPENDS"
+    assert predicted(what, denies_if_argument(MKDIRAT_NR, 2, 0o755)) == "BLOCKED"
+    assert predicted(what, denies_if_argument(MKDIRAT_NR, 2, 0)) == "BYPASSED"
+    assert predicted(what, denies(MKDIRAT_NR)) == "BLOCKED"
+
+
+def test_the_controls_results_stand_for_unknown_ones() -> None:
+    what = program(OPEN, AT)
+    filters = denies_if_argument(MKDIRAT_NR, 0, 7)
+    for dirfd, expected in ((7, "BLOCKED"), (8, "BYPASSED")):
+        control = arm(returned(dirfd), returned(0, dirfd, 0, 0o755))
+        assert predicted(what, filters, control) == expected
+    control = arm(returned(-2), NOT_REACHED)
+    assert predicted(what, filters, control) == "DEPENDS"
+
+
+def test_a_value_from_the_judge_is_unknown() -> None:
+    call = Syscall("mkdirat", (Env(Environment.VICTIM_PID), Addr(0)), decisive=True)
+    assert predicted(program(call), denies_if_argument(MKDIRAT_NR, 0, 7)) == "DEPENDS"
+
+
+def test_an_address_is_known_in_advance() -> None:
+    what = program(MKDIR)
+    assert predicted(what, denies_if_argument(MKDIR_NR, 0, predict.ARENA)) == "BLOCKED"
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        Store(Addr(0), 0, 8, Const(0), decisive=True),
+        Fault(decisive=True),
+        Call(Addr(0), decisive=True),
+    ],
+    ids=["store", "fault", "call"],
+)
+def test_what_is_no_call_gets_through_anything(op: Store | Fault | Call) -> None:
+    assert predicted(program(op), [Filter.decode(answers_all(KILL))]) == "BYPASSED"
+
+
+def test_a_path_printed_from_an_unknown_result_is_uncertain() -> None:
+    may_fail = Syscall("openat", OPEN.args, may_fail=True)
+    what = program(may_fail, Print(Addr(0), Slot(0)), MKDIR)
+    assert predicted(what, denies(OPENAT_NR)) == "DEPENDS"
+
+
+# ------------------------------------------------------------------ what a filter sees
+
+X86_64, I386 = 0xC000003E, 0x40000003
+
+
+def denies_word(offset: int, value: int) -> list[Filter]:
+    """EPERM where that word of seccomp_data has that value."""
+    rows = ((0x20, 0, 0, offset), (0x15, 0, 1, value), (6, 0, 0, EPERM), RET_ALLOW)
+    return [Filter.decode(instructions(*rows))]
+
+
+@pytest.mark.parametrize(
+    ("abi", "entry", "number", "arch"),
+    [
+        (Abi.X86_64, Entry.SYSCALL, 83, X86_64),
+        (Abi.X32, Entry.SYSCALL, 83 | 0x40000000, X86_64),
+        (Abi.I386, Entry.INT80, 39, I386),
+        (Abi.I386, Entry.SYSENTER, 39, I386),
+        (Abi.I386, Entry.FAR_INT80, 39, I386),
+    ],
+)
+def test_the_abi_decides_what_the_filter_sees(
+    abi: Abi, entry: Entry, number: int, arch: int
+) -> None:
+    op = Syscall("mkdir", MKDIR.args, abi=abi, entry=entry)
+    for filters in (denies_word(0, number), denies_word(4, arch)):
+        assert not predict.decide(op, [0, 0], filters).allows
+    assert predict.decide(op, [0, 0], denies_word(4, arch ^ 1)).allows
+
+
+def test_i386_arguments_have_32_bits() -> None:
+    op = Syscall("mkdir", MKDIR.args, abi=Abi.I386, entry=Entry.INT80)
+    upper = denies_word(28, 1)  # the upper word of the second argument
+    assert predict.decide(op, [0, 1 << 32], upper).allows
+    assert not predict.decide(MKDIR, [0, 1 << 32], upper).allows
+
+
+def test_a_filter_sees_the_address_after_the_instruction() -> None:
+    assert not predict.decide(MKDIR, [0, 0], denies_word(8, 0x1002), insn=0x1000).allows
+    assert predict.decide(MKDIR, [0, 0], denies_word(8, 0x1000), insn=0x1000).allows
+
+
+# ------------------------------------------------------------------ against the kernel
+
+
+def contradiction(action: int, record: Record, **changes: object) -> str | None:
+    what = program(MKDIR)
+    result = arm(record, filters=1, **changes)
+    (one,) = predict.judged(what, result, [Filter.decode(answers_all(action))], 0)
+    return predict.contradiction(one, record, result, in_body=False)
+
+
+@pytest.mark.parametrize(
+    ("action", "record", "signal"),
+    [
+        (EPERM, returned(-1), 0),
+        (0x50000 | 5000, returned(-4095), 0),  # the kernel knows no larger errno
+        (FAKED, returned(0), 0),
+        (TRACE, returned(-38), 0),
+        (NOTIFY, returned(-38), 0),
+        (TRAP, started(), 31),
+        (KILL, started(), 31),
+        (KILL_THREAD, started(), 31),
+        (LOG, returned(0), 0),
+        (LOG, returned(-17), 0),
+        (LOG, started(), 9),  # something else killed it
+    ],
+)
+def test_the_kernel_did_what_the_simulator_says(action: int, record: Record, signal: int) -> None:
+    assert contradiction(action, record, wait_status=signal) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "record", "signal", "said"),
+    [
+        (EPERM, returned(0), 0, "ERRNO(EPERM), but the kernel answered 0"),
+        (EPERM, returned(-13), 0, "but the kernel answered EACCES"),
+        (FAKED, returned(3), 0, "ERRNO(0), but the kernel answered 3"),
+        (FAKED, returned(-1), 0, "but the kernel answered EPERM"),
+        (TRACE, returned(-1), 0, "but the kernel answered EPERM"),
+        (EPERM, started(), 31, "but the kernel killed the subject"),
+        (LOG, started(), 31, "but the kernel killed the subject"),
+        (KILL, returned(0), 0, "KILL_PROCESS, but the call returned"),
+        (TRAP, returned(-1), 0, "TRAP, but the call returned"),
+    ],
+)
+def test_the_kernel_did_something_else(action: int, record: Record, signal: int, said: str) -> None:
+    assert said in (contradiction(action, record, wait_status=signal) or "")
+
+
+def test_only_calls_of_the_attack_that_ran_are_judged() -> None:
+    what = program(OPEN, MKDIR, AT, setup=(OPEN,))
+    result = arm(returned(3), returned(4), started(), NOT_REACHED)
+    found = predict.judged(what, result, [], 0)
+    assert [(one.slot, one.op.name) for one in found] == [(1, "openat"), (2, "mkdir")]
+
+
+def test_bodies_are_found_at_any_depth() -> None:
+    inner = Syscall("fork", body=(MKDIR, OPEN))
+    what = program(OPEN, Syscall("fork", body=(OPEN, inner)), MKDIR)
+    assert predict.bodies(what) == {2, 3, 4, 5}
