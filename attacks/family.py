@@ -54,6 +54,8 @@ class Need(StrEnum):
     IO_URING = "io_uring"
     SQPOLL = "io_uring-sqpoll"
     CORE_FILES = "core-files"
+    SHELL = "/bin/sh"
+    LOADER = "/lib64/ld-linux-x86-64.so.2"
     CAP_SYS_ADMIN = "CAP_SYS_ADMIN"
     CAP_SYS_CHROOT = "CAP_SYS_CHROOT"
     CAP_SYS_PTRACE = "CAP_SYS_PTRACE"
@@ -95,8 +97,6 @@ class Variant:
     """The trial may write a core file (RLIMIT_CORE is raised for it)."""
     no_new_privs: bool = False
     """Both arms run with no_new_privs, because the variant cannot be tried without it."""
-    rescue: str = ""
-    """Id of the variant that has this one's earlier steps in setup."""
 
     @property
     def name(self) -> str:
@@ -136,7 +136,6 @@ class _Recorded:
     negative: bool
     core_file: bool
     no_new_privs: bool
-    rescue: str
     when: Callable[[Parameters], bool]
     target_name: str
     relocatable: bool
@@ -199,14 +198,13 @@ class Family:
         negative: bool = False,
         core_file: bool = False,
         no_new_privs: bool = False,
-        rescue: str = "",
         when: Callable[[Parameters], bool] = lambda _: True,
         target_name: str = "",
         relocatable: bool = True,
     ) -> Callable[[Recipe], Recipe]:
         """Adds the decorated recipe; its name is the variant's, its docstring the reason.
 
-        ``rescue`` is the name of another variant of this family; ``target_name`` says that this
+        ``target_name`` says that this
         variant makes something of another name in the target's directory; what is not
         ``relocatable`` works in the working directory's file system only.
         """
@@ -231,7 +229,6 @@ class Family:
                     negative=negative,
                     core_file=core_file,
                     no_new_privs=no_new_privs,
-                    rescue=rescue,
                     when=when,
                     target_name=target_name,
                     relocatable=relocatable,
@@ -311,7 +308,6 @@ class Family:
             negative=recorded.negative,
             core_file=recorded.core_file,
             no_new_privs=recorded.no_new_privs,
-            rescue=f"{label}/{recorded.rescue}" if recorded.rescue else "",
         )
 
     def _check(self, variants: tuple[Variant, ...]) -> None:
@@ -322,9 +318,6 @@ class Family:
         baselines = [v.id for v in variants if v.technique is Technique.BASELINE]
         if len(baselines) != 1:
             raise AttackError(f"{self.name} has {len(baselines)} baselines, not one")
-        for variant in variants:
-            if variant.rescue and variant.rescue not in ids:
-                raise AttackError(f"{variant.id}: there is no rescue {variant.rescue}")
 
 
 def _place(objects: tuple[Object, ...], effect: Effect) -> tuple[Object, ...]:

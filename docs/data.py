@@ -30,7 +30,7 @@ With pandas:
 ```python
 import reports
 
-results = reports.load("out")            # or out/run.json, or out/results.parquet
+results = reports.load("out")  # or out/run.json, or out/results.parquet
 through = results.trials.query("outcome == 'BYPASSED' and scope == 'in'")
 print(through.groupby(["candidate", "family"]).size())
 ```

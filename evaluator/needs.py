@@ -52,6 +52,9 @@ class Needs:
         for need in Need:
             if need.value in CAPABILITY_NUMBERS and not _has(truth, need.value):
                 self.lacking[need] = f"capability: this posture does not have {need.value}"
+        for need in (Need.SHELL, Need.LOADER):
+            if not Path(need.value).exists():
+                self.lacking[need] = f"system: there is no {need.value} here"
         pattern = core_pattern()
         if pattern.startswith("|") or "/" in pattern:
             self.lacking[Need.CORE_FILES] = f"kernel: core files go to {pattern!r}"

@@ -65,7 +65,7 @@ def chmod(k: Kernel) -> None:
     k.chmod(k.path(), _mode(k)).decisive()
 
 
-@FAMILY.variant(Technique.FD_RELATIVE, rescue="fchmod-inherited")
+@FAMILY.variant(Technique.FD_RELATIVE)
 def fchmod(k: Kernel) -> None:
     """Changes by descriptor: there is no path to look at."""
     file = k.open(k.path(), O_RDONLY)
@@ -97,7 +97,7 @@ def fchmodat2_nofollow(k: Kernel) -> None:
     k.fchmodat2(AT_FDCWD, k.path(), _mode(k), AT_SYMLINK_NOFOLLOW).decisive()
 
 
-@FAMILY.variant(Technique.NEWER_SYSCALL, rescue="fchmodat2-inherited-path-fd")
+@FAMILY.variant(Technique.NEWER_SYSCALL)
 def fchmodat2_path_fd(k: Kernel) -> None:
     """An O_PATH descriptor, which fchmod refuses, is accepted with an empty path."""
     file = k.open(k.path(), O_PATH)
@@ -111,7 +111,7 @@ def fchmodat2_inherited_path_fd(k: Kernel) -> None:
     k.fchmodat2(file, k.text(""), _mode(k), AT_EMPTY_PATH).decisive()
 
 
-@FAMILY.variant(Technique.PROC_INTERFACE, rescue="chmod-proc-inherited-fd")
+@FAMILY.variant(Technique.PROC_INTERFACE)
 def chmod_proc_fd(k: Kernel) -> None:
     """The link of an O_PATH descriptor in procfs is a path to the file."""
     file = k.open(k.path(), O_PATH)
@@ -140,7 +140,7 @@ def chmod_mode_bit_16(k: Kernel) -> None:
     k.chmod(k.path(), 0x10000 | _mode(k)).decisive()
 
 
-@FAMILY.variant(Technique.WIDE_ARGUMENT, rescue="fchmod-inherited")
+@FAMILY.variant(Technique.WIDE_ARGUMENT)
 def fchmod_wide_fd(k: Kernel) -> None:
     """The kernel reads 32 bits of a descriptor."""
     file = k.open(k.path(), O_RDONLY)
@@ -200,7 +200,6 @@ def io_uring_fsetxattr_acl(k: Kernel) -> None:
 @FAMILY.variant(
     Technique.ASYNC_KERNEL,
     needs=(Need.SQPOLL,),
-    rescue="io-uring-inherited-sqpoll-setxattr-acl",
     when=_fits_acl,
 )
 def io_uring_sqpoll_setxattr_acl(k: Kernel) -> None:

@@ -67,7 +67,7 @@ def mkdirat(k: Kernel) -> None:
     k.mkdirat(AT_FDCWD, k.path(), MODE).decisive()
 
 
-@FAMILY.variant(Technique.FD_RELATIVE, rescue="mkdirat-inherited-dirfd")
+@FAMILY.variant(Technique.FD_RELATIVE)
 def mkdirat_dirfd(k: Kernel) -> None:
     """A real dirfd defeats rules that only match AT_FDCWD."""
     here = k.openat(AT_FDCWD, k.parent(), O_PATH | O_DIRECTORY)
@@ -194,27 +194,25 @@ def mkdirat_x32(k: Kernel) -> None:
 # io_uring
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_mkdirat(k: Kernel) -> None:
     """The kernel makes the directory on behalf of a ring: no mkdir call is ever made."""
     k.ring().mkdirat(AT_FDCWD, k.path(), MODE).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_async_mkdirat(k: Kernel) -> None:
     """A kernel worker thread makes the directory, outside the caller's own context."""
     k.ring().asynchronous(IOSQE_ASYNC).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_no_mmap_mkdirat(k: Kernel) -> None:
     """The ring lies in memory of the program: rules on mmap of a descriptor never see it."""
     k.ring(mapped=False).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
 
 
-@FAMILY.variant(
-    Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,), rescue="io-uring-inherited-sqpoll-mkdirat"
-)
+@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
 def io_uring_sqpoll_mkdirat(k: Kernel) -> None:
     """A kernel thread takes the entry from memory."""
     k.ring(sqpoll=True).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
@@ -379,7 +377,6 @@ def move_mount(k: Kernel) -> None:
     needs=ADMIN,
     fresh=MOUNTS,
     objects=SOURCE,
-    rescue="move-mount-inherited-tree",
 )
 def open_tree_move_mount(k: Kernel) -> None:
     """A bind mount by the mount API of Linux 5.2, without the mount call."""
@@ -393,7 +390,6 @@ def open_tree_move_mount(k: Kernel) -> None:
     needs=ADMIN,
     fresh=MOUNTS,
     objects=SOURCE,
-    rescue="move-mount-inherited-tree",
 )
 def open_tree_attr_move_mount(k: Kernel) -> None:
     """open_tree_attr (6.15) is too new for lists that name open_tree."""

@@ -82,7 +82,7 @@ def openat_rdonly(k: Kernel) -> None:
     k.openat(AT_FDCWD, k.path(), O_CREAT | O_RDONLY, MODE).decisive()
 
 
-@FAMILY.variant(Technique.FD_RELATIVE, rescue="openat-inherited-dirfd")
+@FAMILY.variant(Technique.FD_RELATIVE)
 def openat_dirfd(k: Kernel) -> None:
     """A real dirfd defeats rules that only match AT_FDCWD."""
     here = k.open(k.parent(), O_PATH)
@@ -207,14 +207,14 @@ def openat_x32(k: Kernel) -> None:
 # A file without a name that gets one
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, rescue="linkat-inherited-tmpfile")
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def tmpfile_linkat_empty_path(k: Kernel) -> None:
     """O_TMPFILE creates without O_CREAT; linkat gives the descriptor a name."""
     nameless = k.openat(AT_FDCWD, k.parent(), O_TMPFILE | O_RDWR, MODE)
     k.linkat(nameless, k.text(""), AT_FDCWD, k.path(), AT_EMPTY_PATH).decisive()
 
 
-@FAMILY.variant(Technique.PROC_INTERFACE, rescue="linkat-inherited-tmpfile")
+@FAMILY.variant(Technique.PROC_INTERFACE)
 def tmpfile_linkat_proc_fd(k: Kernel) -> None:
     """The nameless file gets its name through the descriptor's link in procfs."""
     nameless = k.openat(AT_FDCWD, k.parent(), O_TMPFILE | O_RDWR, MODE)
@@ -234,7 +234,7 @@ def linkat_inherited_tmpfile(k: Kernel) -> None:
     k.linkat(AT_FDCWD, link, AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="linkat-inherited-tmpfile")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def openat2_tmpfile_io_uring_linkat(k: Kernel) -> None:
     """Flags out of sight, no O_CREAT, and the name is given by a ring."""
     how = _how(k, O_TMPFILE | O_RDWR)
@@ -245,20 +245,20 @@ def openat2_tmpfile_io_uring_linkat(k: Kernel) -> None:
 # io_uring
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-openat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_openat(k: Kernel) -> None:
     """The kernel opens on behalf of a ring: no open call is ever made."""
     k.ring().openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-openat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_async_openat(k: Kernel) -> None:
     """A kernel worker thread creates the file."""
     ring = k.ring().asynchronous(IOSQE_ASYNC)
     ring.openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-openat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_openat_direct(k: Kernel) -> None:
     """The file goes into the ring's own table, so not even a descriptor appears."""
     ring = k.ring()
@@ -266,16 +266,14 @@ def io_uring_openat_direct(k: Kernel) -> None:
     ring.openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE, slot=1).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-openat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_openat2(k: Kernel) -> None:
     """The newest open, by a ring."""
     how = _how(k, O_CREAT | O_RDWR)
     k.ring().openat2(AT_FDCWD, k.path(), how, HOW_SIZE).decisive()
 
 
-@FAMILY.variant(
-    Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,), rescue="io-uring-inherited-sqpoll-openat"
-)
+@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
 def io_uring_sqpoll_openat(k: Kernel) -> None:
     """A kernel thread takes the entry from memory."""
     k.ring(sqpoll=True).openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()

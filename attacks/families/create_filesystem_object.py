@@ -167,14 +167,14 @@ def openat2(k: Kernel) -> None:
     k.openat2(AT_FDCWD, k.path(), how, how.size).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, rescue="linkat-inherited-tmpfile")
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def tmpfile_linkat_empty_path(k: Kernel) -> None:
     """O_TMPFILE creates without O_CREAT; linkat gives the descriptor a name."""
     nameless = k.openat(AT_FDCWD, k.parent(), O_TMPFILE | O_RDWR, MODE)
     k.linkat(nameless, k.text(""), AT_FDCWD, k.path(), AT_EMPTY_PATH).decisive()
 
 
-@FAMILY.variant(Technique.PROC_INTERFACE, rescue="linkat-inherited-tmpfile")
+@FAMILY.variant(Technique.PROC_INTERFACE)
 def tmpfile_linkat_proc_fd(k: Kernel) -> None:
     """The nameless file gets its name through the descriptor's link in procfs."""
     nameless = k.openat(AT_FDCWD, k.parent(), O_TMPFILE | O_RDWR, MODE)
@@ -259,7 +259,7 @@ def linkat_empty_path(k: Kernel) -> None:
     k.linkat(file, k.text(""), AT_FDCWD, k.path(), AT_EMPTY_PATH).decisive()
 
 
-@FAMILY.variant(Technique.PROC_INTERFACE, objects=FILE, rescue="linkat-proc-inherited-fd")
+@FAMILY.variant(Technique.PROC_INTERFACE, objects=FILE)
 def linkat_proc_fd(k: Kernel) -> None:
     """A descriptor's link in procfs is an old path to link from."""
     link = k.proc_fd(k.open(k.near("f0"), O_PATH))
@@ -278,7 +278,7 @@ def linkat_proc_inherited_fd(k: Kernel) -> None:
 # Sockets
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, rescue="bind-inherited-socket")
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def bind_unix_stream(k: Kernel) -> None:
     """Binding a local socket makes a node: a network call creates a file system object."""
     fd = k.socket(AF_UNIX, SOCK_STREAM, 0)
@@ -286,7 +286,7 @@ def bind_unix_stream(k: Kernel) -> None:
     k.bind(fd, address, address.size).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, rescue="bind-inherited-socket")
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def bind_unix_datagram(k: Kernel) -> None:
     """The other type of local socket."""
     fd = k.socket(AF_UNIX, SOCK_DGRAM, 0)
@@ -294,7 +294,7 @@ def bind_unix_datagram(k: Kernel) -> None:
     k.bind(fd, address, address.size).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, rescue="bind-inherited-socket")
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def bind_socketpair(k: Kernel) -> None:
     """The socket comes from socketpair: rules on socket never see it."""
     pair = k.buffer(8, name="sv")
@@ -311,7 +311,7 @@ def bind_inherited_socket(k: Kernel) -> None:
     k.bind(fd, address, address.size).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_bind(k: Kernel) -> None:
     """A ring binds the socket (6.11): no bind call is made."""
     fd = k.socket(AF_UNIX, SOCK_STREAM, 0)
@@ -339,33 +339,31 @@ def bind_i386(k: Kernel) -> None:
 # io_uring
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_mkdirat(k: Kernel) -> None:
     """The kernel makes the directory on behalf of a ring."""
     k.ring().mkdirat(AT_FDCWD, k.path(), 0o755).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_openat(k: Kernel) -> None:
     """The kernel creates the file on behalf of a ring."""
     k.ring().openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-mkdirat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_symlinkat(k: Kernel) -> None:
     """A ring makes the symbolic link."""
     k.ring().symlinkat(k.text(NOWHERE), AT_FDCWD, k.path()).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, objects=FILE, rescue="io-uring-inherited-mkdirat")
+@FAMILY.variant(Technique.ASYNC_KERNEL, objects=FILE)
 def io_uring_linkat(k: Kernel) -> None:
     """A ring gives a file one more name."""
     k.ring().linkat(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path(), 0).decisive()
 
 
-@FAMILY.variant(
-    Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,), rescue="io-uring-inherited-sqpoll-mkdirat"
-)
+@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
 def io_uring_sqpoll_mkdirat(k: Kernel) -> None:
     """A kernel thread takes the entry from memory."""
     k.ring(sqpoll=True).mkdirat(AT_FDCWD, k.path(), 0o755).decisive()

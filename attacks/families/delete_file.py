@@ -50,7 +50,7 @@ def unlinkat(k: Kernel) -> None:
     k.unlinkat(AT_FDCWD, k.path(), 0).decisive()
 
 
-@FAMILY.variant(Technique.FD_RELATIVE, rescue="unlinkat-inherited-dirfd")
+@FAMILY.variant(Technique.FD_RELATIVE)
 def unlinkat_dirfd(k: Kernel) -> None:
     """A real dirfd defeats rules that only match AT_FDCWD."""
     here = k.open(k.parent(), O_PATH)
@@ -178,21 +178,19 @@ def rename_parent(k: Kernel) -> None:
 # io_uring
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-unlinkat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_unlinkat(k: Kernel) -> None:
     """The kernel unlinks on behalf of a ring: no unlink call is ever made."""
     k.ring().unlinkat(AT_FDCWD, k.path(), 0).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL, rescue="io-uring-inherited-unlinkat")
+@FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_async_unlinkat(k: Kernel) -> None:
     """A kernel worker thread deletes the file."""
     k.ring().asynchronous(IOSQE_ASYNC).unlinkat(AT_FDCWD, k.path(), 0).decisive()
 
 
-@FAMILY.variant(
-    Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,), rescue="io-uring-inherited-sqpoll-unlinkat"
-)
+@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
 def io_uring_sqpoll_unlinkat(k: Kernel) -> None:
     """A kernel thread takes the entry from memory."""
     k.ring(sqpoll=True).unlinkat(AT_FDCWD, k.path(), 0).decisive()

@@ -128,7 +128,7 @@ def execveat_dirfd(k: Kernel) -> None:
     k.execveat(here, k.name(), _argv(k, k.path()), NULL, 0).decisive()
 
 
-@FAMILY.variant(Technique.FD_RELATIVE, rescue="inherited-fd-execveat")
+@FAMILY.variant(Technique.FD_RELATIVE)
 def execveat_empty_opath(k: Kernel) -> None:
     """The program is a descriptor and the path is empty."""
     _exec_fd(k, k.openat(AT_FDCWD, k.path(), O_PATH)).decisive()
@@ -158,7 +158,7 @@ def inherited_fd_execveat(k: Kernel) -> None:
 # programs without a name
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, rescue="inherited-memfd-execveat")
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def memfd_execveat(k: Kernel) -> None:
     """The program exists in memory only: no path, and no rule on files sees it."""
     _exec_fd(k, _memfd(k, MFD_CLOEXEC)).decisive()
@@ -232,27 +232,32 @@ def script_shebang(k: Kernel) -> None:
     k.execve(script, _argv(k, script), NULL).decisive()
 
 
-@FAMILY.variant(Technique.DEPUTY_PROCESS)
+@FAMILY.variant(Technique.DEPUTY_PROCESS, needs=(Need.SHELL,))
 def sh_deputy(k: Kernel) -> None:
     """A shell that may be executed executes the program."""
     words = (k.text("sh"), k.text("-c"), k.path())
     k.execve(k.text("/bin/sh"), _argv(k, *words), NULL).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
+@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=(Need.LOADER,))
 def ldso_static(k: Kernel) -> None:
     """The dynamic loader is what is executed; it executes the program, which is a static one."""
     _loader(k)
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=(_DYNAMIC,))
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, needs=(Need.LOADER,), grade=Grade.EQUIVALENT, objects=(_DYNAMIC,)
+)
 def ldso(k: Kernel) -> None:
     """The dynamic loader is what is executed; it maps the program and jumps into it."""
     _loader(k)
 
 
 @FAMILY.variant(
-    Technique.INDIRECT_OBJECT, grade=Grade.EQUIVALENT, objects=(replace(_DYNAMIC, mode=0o644),)
+    Technique.INDIRECT_OBJECT,
+    needs=(Need.LOADER,),
+    grade=Grade.EQUIVALENT,
+    objects=(replace(_DYNAMIC, mode=0o644),),
 )
 def ldso_nonexec(k: Kernel) -> None:
     """The loader does not ask for the x bit of the file that it maps."""

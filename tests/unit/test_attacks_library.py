@@ -101,12 +101,6 @@ def test_what_was_there_before_the_filter_is_an_assumption(variant):
         assert not variant.program.needs_victim
 
 
-@each(VARIANTS)
-def test_a_rescue_moves_steps_into_setup(variant):
-    if variant.rescue:
-        assert find_variant(variant.rescue).program.setup
-
-
 def test_digests_are_stable():
     first = {v.id: v.program.digest() for v in VARIANTS}
     again = {
