@@ -10,7 +10,8 @@ import pytest
 from attacks import program
 from evaluator import pool, predict, wire
 
-SOURCE = (Path(__file__).parents[2] / "evaluator" / "native" / "runner.c").read_text()
+NATIVE = Path(__file__).parents[2] / "evaluator" / "native"
+SOURCE = "".join(path.read_text() for path in [*sorted(NATIVE.glob("*.h")), NATIVE / "runner.c"])
 
 
 def constants(prefix: str) -> dict[str, int]:

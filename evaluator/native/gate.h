@@ -1,0 +1,535 @@
+// SPDX-License-Identifier: MIT
+// Gates: the posture, the layers, and one clone for each subject.
+
+static void set_limits(int core_file)
+{
+	static const u64 limits[][2] = { { RLIMIT_CPU, 10 }, { RLIMIT_FSIZE, 32 << 20 }, { RLIMIT_DATA, 512 << 20 }, { RLIMIT_NPROC, 256 }, { RLIMIT_NOFILE, 256 } };
+	u64 core[2] = { core_file ? 1 << 20 : 1, core_file ? 1 << 20 : 1 };
+
+	for (u32 i = 0; i < sizeof limits / sizeof *limits; i++) {
+		u64 both[2] = { limits[i][1], limits[i][1] };
+
+		SYS4(prlimit64, 0, limits[i][0], both, 0);
+	}
+	SYS4(prlimit64, 0, RLIMIT_CORE, core, 0);	// 1: too small for a core file, and no pipe handler either
+}
+
+static void __attribute__((noreturn)) gate_fail(u32 step, i64 error)
+{
+	control->step = step;
+	control->error = (i32)-error;
+	SYS1(exit_group, 1);
+	__builtin_unreachable();
+}
+
+static void join_namespaces(u32 fresh)
+{
+	for (int i = 0; i < 6; i++) {
+		i64 e = SYS2(setns, ns_fd[i], ns_flag[i]);
+
+		if (e < 0)
+			gate_fail(X_JOIN, e);
+	}
+	if (fresh) {
+		i64 e = SYS1(unshare, fresh);
+
+		if (e < 0)
+			gate_fail(X_FRESH, e);
+		if (fresh & CLONE_NEWNET && loopback_up())
+			gate_fail(X_FRESH, -fail_error);
+	}
+}
+
+static void standard_files(void)
+{
+	i64 fd = SYS4(openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
+
+	if (fd < 0)
+		gate_fail(X_POSTURE, fd);
+	for (int i = 0; i < 3; i++)
+		if (fd != i)
+			SYS2(dup2, fd, i);
+	SYS3(close_range, 3, ~0U, 0);
+}
+
+static void enter_posture(const struct config *c, int core_file)
+{
+	struct { u32 version; int pid; } head = { 0x20080522, 0 };
+	struct { u32 effective, permitted, inheritable; } data[2];
+	i64 e;
+
+	set_limits(core_file);
+	if (many_ids && (e = SYS2(setgroups, 0, 0)) < 0)
+		gate_fail(X_POSTURE, e);
+	for (u64 cap = 0; cap < 64; cap++)
+		if (!(c->bounding >> cap & 1))
+			SYS2(prctl, PR_CAPBSET_DROP, cap);
+	SYS2(prctl, PR_SET_KEEPCAPS, 1);
+	if ((e = SYS3(setresgid, c->gid, c->gid, c->gid)) < 0 || (e = SYS3(setresuid, c->uid, c->uid, c->uid)) < 0)
+		gate_fail(X_POSTURE, e);
+	for (int i = 0; i < 2; i++) {
+		data[i].effective = data[i].permitted = (u32)(c->effective >> 32 * i);
+		data[i].inheritable = 0;
+	}
+	if ((e = SYS2(capset, &head, data)) < 0)
+		gate_fail(X_POSTURE, e);
+	SYS2(prctl, PR_SET_KEEPCAPS, 0);
+	SYS2(prctl, PR_SET_DUMPABLE, 1);
+	SYS1(umask, 022);
+	if ((e = SYS1(chdir, "/work")) < 0)
+		gate_fail(X_POSTURE, e);
+}
+
+// Puts every layer on; returns 0 or the kernel's answer.
+static i64 load_layers(const struct config *c, u32 extra)
+{
+	const u8 *at = (const u8 *)(c + 1);
+
+	for (u32 i = 0; i < c->n_layers; i++) {
+		const struct layer *l = (const struct layer *)at;
+		struct sock_fprog prog = { (u16)(l->length / 8), l + 1 };
+		i64 e = SYS3(seccomp, SECCOMP_SET_MODE_FILTER, l->flags | extra, &prog);
+
+		if (e)
+			return e;
+		at += sizeof *l + ((l->length + 7) & ~7U);
+	}
+	return 0;
+}
+
+static volatile u32 loader_go;
+static const struct config *loader_config;
+static u8 loader_stack[8192] __attribute__((aligned(64)));
+
+// The second thread: keeps the capabilities, loads for the group, goes away.
+static void loader(u64 unused)
+{
+	u64 arg[6] = { 0, 0, 0, 0, 0, 0 };
+	u64 idle = 0;
+	i64 e;
+
+	(void)unused;
+	if (control->stay)	// it will spin to the end: only when nobody else wants to run
+		SYS3(sched_setscheduler, 0, SCHED_IDLE, &idle);
+	while (!loader_go)
+		SYS0(sched_yield);
+	e = load_layers(loader_config, SECCOMP_FILTER_FLAG_TSYNC);
+	if (e)
+		gate_fail(X_LOAD, e);
+	control->loaded = 1;
+	if (!control->stay) {
+		enter_syscall(NR_exit, arg);
+		enter_int80(NR_i386_exit, arg);
+	}
+	control->stuck = 1;
+	for (;;)
+		__asm__ volatile("pause");
+}
+
+static void start_loader(const struct config *c)
+{
+	u64 args[6] = { CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID | CLONE_PARENT_SETTID,
+			0, A(&control->loader), A(&control->loader), 0, 0 };
+	i64 e;
+
+	loader_config = c;
+	control->loader_used = 1;
+	e = (i64)spawn_syscall(NR_clone, args, loader_stack + sizeof loader_stack - 64, loader, 0);
+	if (e < 0)
+		gate_fail(X_LOADER, e);
+}
+
+static int wants_nnp(const struct program *p, const struct config *c)
+{
+	return c->no_new_privs || (p && p->flags & P_NNP);
+}
+
+static const struct config *current_config;
+static u64 current_config_bytes;
+
+// Subjects are forked without the control page, and without the stack that the kernel gave us:
+// we live on our own since start().
+static void forget_control(void)
+{
+	SYS3(madvise, CONTROL, 4096, MADV_DONTFORK);
+	SYS3(madvise, kernel_stack & ~4095UL, 4096, MADV_DONTFORK);
+	SYS3(madvise, current_config, current_config_bytes, MADV_DONTFORK);
+}
+
+static void default_signals(void)
+{
+	struct { void *handler; u64 flags; void *restorer; u64 mask; } none = { 0, 0, 0, 0 };
+
+	SYS4(rt_sigaction, SIGALRM, &none, 0, 8);
+}
+
+// From a fork of the judge to a process in the posture with the layers on.
+static void confine(const struct program *p, const struct config *c, int gate)
+{
+	int nnp = wants_nnp(p, c);
+
+	default_signals();
+	join_namespaces(p ? p->fresh : 0);
+	if (!nnp && c->n_layers)
+		start_loader(c);
+	if (gate) {
+		i64 e = SYS2(setns, init_pid_ns, CLONE_NEWPID);
+
+		if (e < 0)
+			gate_fail(X_JOIN, e);
+	}
+	standard_files();
+	enter_posture(c, p && p->flags & P_CORE);
+	if (nnp)
+		SYS5(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (p && page->setup_end) {
+		run(0, page->setup_end);
+		for (u32 i = 0; i < page->setup_end; i++)
+			if (page->op[i].kind == K_SYSCALL && trace->record[i].state != S_NOT_REACHED &&
+			    !(page->op[i].flags & F_MAY_FAIL) && trace->record[i].result >= (u64)-4095)
+				gate_fail(X_SETUP, (i64)trace->record[i].result);
+	}
+	forget_control();
+	if (!c->n_layers) {
+		control->loaded = 1;
+		return;
+	}
+	if (nnp) {
+		i64 e = load_layers(c, 0);
+
+		if (e) {
+			control->step = X_LOAD;
+			control->error = (i32)-e;
+			leave();
+		}
+		control->loaded = 1;
+		return;
+	}
+	loader_go = 1;
+}
+
+// What gates and subjects need of the trial, where a fork of the judge can see it.
+static struct program current;
+
+static void __attribute__((noreturn)) gate(const struct program *p, const struct config *c)
+{
+	while (!control->seized)
+		SYS0(sched_yield);
+	confine(p, c, 1);
+	for (;;) {
+		u64 flags = CLONE_PARENT | CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | SIGCHLD;
+		u64 own_tid = A(&page->env[ENV_SUBJECT_PID]);
+		u64 native[6] = { flags, 0, A(&control->pid), own_tid, 0, 0 };
+		u64 compat[6] = { flags, 0, A(&control->pid), 0, own_tid, 0 };
+		u64 result;
+		u32 entry, as_victim;
+
+		__asm__ volatile("int3" ::: "memory");
+		entry = control->entry;	// the child does not have this page
+		as_victim = control->victim;
+		// VFORK: the gate sleeps until its subject is gone, out of everybody's way.
+		native[0] = compat[0] = flags | (as_victim ? 0 : CLONE_VFORK);
+		result = entry == 1 ? enter_int80(NR_i386_clone, compat) : enter_syscall(NR_clone, native);
+		if (entry == 1)
+			result = (u64)(i64)(i32)result;
+		// A filter may answer ERRNO(0): only a real child finds its tid written by the kernel.
+		if (!result && page->env[ENV_SUBJECT_PID]) {
+			if (as_victim)
+				victim();
+			subject();
+		}
+		control->clone_result = (i32)(i64)result;
+	}
+}
+
+struct gate_state {
+	int pid;		// 0: none
+	u32 config, entry;
+	int no_gate;		// this configuration lets no gate clone
+	int loader_stays;	// its loader thread cannot exit
+	int running;		// let go, and not yet seen back at its int3
+	int proven;		// it has made a subject
+	u32 options;		// PTRACE_O_...
+	struct truth truth;
+};
+
+static struct gate_state gates[16];
+
+static void kill_and_reap(int pid)
+{
+	int status;
+
+	if (pid <= 0)
+		return;
+	SYS2(kill, pid, SIGKILL);
+	while (SYS4(wait4, pid, &status, WALL, 0) == -EINTR)
+		;
+}
+
+static u64 field(const char *text, const char *name, u64 base)
+{
+	u64 n = length(name);
+
+	for (const char *p = text; *p; p++) {
+		if ((p == text || p[-1] == '\n') && same_bytes((const u8 *)p, (const u8 *)name, n)) {
+			u64 v = 0;
+
+			for (p += n; *p == '\t' || *p == ' '; p++)
+				;
+			for (; (*p >= '0' && *p <= '9') || (*p >= 'a' && *p <= 'f'); p++)
+				v = v * base + (u64)(*p <= '9' ? *p - '0' : *p - 'a' + 10);
+			return v;
+		}
+	}
+	return ~0UL;
+}
+
+static char status_text[8192];
+
+static int read_truth(int pid, struct truth *t)
+{
+	char path[64];
+	i64 n = read_file(proc_path(path, pid, "status"), status_text, sizeof status_text);
+
+	memset(t, 0, sizeof *t);
+	if (n <= 0)
+		return fail(X_STATUS, n ? n : -ENOENT);
+	t->seccomp = (u32)field(status_text, "Seccomp:", 10);
+	t->filters = (u32)field(status_text, "Seccomp_filters:", 10);
+	t->no_new_privs = (u32)field(status_text, "NoNewPrivs:", 10);
+	t->effective = field(status_text, "CapEff:", 16);
+	t->permitted = field(status_text, "CapPrm:", 16);
+	t->bounding = field(status_text, "CapBnd:", 16);
+	t->known = 1;
+	return 0;
+}
+
+// Waits for a gate to stop at its int3; -1 if it died or stopped for another reason.
+static int wait_gate(int pid, u64 deadline)
+{
+	int status;
+
+	for (;;) {
+		i64 got = SYS4(wait4, pid, &status, WALL, 0);
+
+		if (got == -EINTR) {
+			if (now_us() > deadline)
+				return fail(X_GATE_WAIT, -EAGAIN);
+			continue;
+		}
+		if (got != pid)
+			return fail(X_GATE_DIED, got < 0 ? got : -ECHILD);
+		if ((status & 0xff) == 0x7f && (status >> 8 & 0xff) == SIGTRAP && !(status >> 16))
+			return 0;
+		if ((status & 0xff) == 0x7f)
+			return fail(X_GATE_DIED, -(status >> 8 & 0xff));
+		return fail(control->step ? control->step : X_GATE_DIED, control->step ? -control->error : -(status & 0x7f));
+	}
+}
+
+// The loader thread must be gone before the first subject: subjects are single-threaded.
+static int wait_loader(int pid, u64 deadline)
+{
+	int status;
+	u64 word;
+	i64 e;
+
+	while (!control->loaded || control->loader) {
+		if (control->step)
+			return fail(control->step, -control->error);
+		if (control->stuck && control->stay)
+			return 0;
+		if (control->stuck)
+			return fail(X_LOADER, -EAGAIN);
+		if (now_us() > deadline)
+			return fail(X_GATE_WAIT, -EAGAIN);
+		if (SYS4(wait4, pid, &status, WNOHANG | WALL, 0) == pid)	// the filter kills who exits
+			return fail(control->loaded ? X_LOADER : X_GATE_DIED, -EAGAIN);
+		if (control->stay)
+			nap_us(20);
+		else
+			SYS0(sched_yield);
+	}
+	// A filter that kills who exits has doomed the gate as well: then ptrace finds nobody.
+	e = SYS4(ptrace, PTRACE_PEEKUSER, pid, 0, &word);
+	return e < 0 ? fail(X_LOADER, e) : 0;
+}
+
+static const struct program *share_program(const struct program *p)
+{
+	if (p)
+		memcpy(&current, p, sizeof current);
+	return p ? &current : 0;
+}
+
+static const struct config *share_config(const struct config *c)
+{
+	void *copy;
+
+	if (current_config)
+		SYS2(munmap, current_config, current_config_bytes);
+	current_config_bytes = config_bytes[c->id];
+	current_config = copy = allocate(current_config_bytes);
+	if (copy)
+		memcpy(copy, c, current_config_bytes);
+	return current_config;
+}
+
+static int build_gate(const struct program *p, const struct config *c, struct gate_state *g)
+{
+	u64 deadline = now_us() + 5000000;
+	i64 pid;
+
+	memset((void *)control, 0, sizeof *control);
+	g->pid = 0;
+	g->config = c->id;
+	p = share_program(p);
+	if (!(c = share_config(c)))
+		return fail(X_FORK, -ENOMEM);
+	pid = fork_with(0);
+	if (pid < 0)
+		return fail(X_FORK, pid);
+	if (!pid)
+		gate(p, c);
+	i64 e = SYS4(ptrace, PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL);
+
+	if (e < 0) {
+		kill_and_reap((int)pid);
+		return fail(X_SEIZE, e);
+	}
+	control->seized = 1;
+	if (wait_gate((int)pid, deadline) || wait_loader((int)pid, deadline) || read_truth((int)pid, &g->truth)) {
+		if (fail_step == X_GATE_DIED && control->loaded && control->loader_used)
+			fail_step = X_LOADER;
+		kill_and_reap((int)pid);
+		return -1;
+	}
+	g->pid = (int)pid;
+	g->running = g->proven = 0;
+	g->options = PTRACE_O_EXITKILL;
+	return 0;
+}
+
+static void drop_gate(struct gate_state *g)
+{
+	kill_and_reap(g->pid);
+	g->pid = 0;
+}
+
+// Lets a gate make one clone.  0: it is on its way; the gate sleeps until that process is gone.
+static int let_clone(struct gate_state *g, int as_victim, int park)
+{
+	u32 options = PTRACE_O_EXITKILL | (park ? PTRACE_O_CHILDREN : 0);
+	i64 e = 0;
+
+	if (g->running && wait_gate(g->pid, now_us() + 5000000))
+		e = -1;
+	g->running = 0;
+	control->pid = 0;
+	page->env[ENV_SUBJECT_PID] = 0;
+	control->clone_result = 0;
+	control->entry = g->entry;
+	control->victim = (u32)as_victim;
+	if (!e && g->options != options)
+		e = SYS4(ptrace, PTRACE_SETOPTIONS, g->pid, 0, options);
+	g->options = options;
+	if (!e)
+		e = SYS4(ptrace, PTRACE_CONT, g->pid, 0, 0);
+	if (e < 0) {
+		drop_gate(g);
+		return fail(X_GATE_DIED, -ESRCH);
+	}
+	g->running = 1;
+	return 0;
+}
+
+// The next stop of a child that we trace; -1 if it died, or out of time.
+static int wait_stop(int pid, int *status)
+{
+	u64 deadline = now_us() + 5000000;
+	i64 got;
+
+	while ((got = SYS4(wait4, pid, status, WALL, 0)) == -EINTR)
+		if (now_us() > deadline)
+			return -1;
+	return got == pid && (*status & 0xff) == 0x7f ? 0 : -1;
+}
+
+// One clone; its process stopped before its first instruction, and ours to let go.
+static int clone_parked(struct gate_state *g)
+{
+	int status;
+
+	if (let_clone(g, 0, 1))
+		return -1;
+	if (wait_stop(g->pid, &status)) {
+		g->running = 0;
+		drop_gate(g);
+		return fail(X_GATE_DIED, -ESRCH);
+	}
+	if (status >> 8 == SIGTRAP) {	// back at its int3: refused
+		g->running = 0;
+		return fail(X_SUBJECT, control->clone_result);
+	}
+	if (!(status >> 16) || SYS4(ptrace, PTRACE_CONT, g->pid, 0, 0) < 0 || wait_stop((int)control->pid, &status)) {
+		drop_gate(g);
+		return fail(X_GATE_DIED, -ESRCH);
+	}
+	g->proven = 1;
+	return (int)control->pid;
+}
+
+// One clone that runs at once.  -1: the gate was refused, or died of asking.
+static int clone_from(struct gate_state *g, int as_victim)
+{
+	u64 deadline = now_us() + 5000000;
+	int status;
+
+	if (let_clone(g, as_victim, 0))
+		return -1;
+	while (!control->pid) {
+		i64 got = SYS4(wait4, g->pid, &status, WNOHANG | WALL, 0);
+
+		if (got == g->pid && (status & 0xff) == 0x7f && status >> 8 == SIGTRAP && !control->pid) {
+			g->running = 0;
+			return fail(X_SUBJECT, control->clone_result);
+		}
+		if (got == g->pid && control->pid) {	// it is back already: its child has come and gone
+			g->running = (status & 0xff) != 0x7f;
+			break;
+		}
+		if (got || now_us() > deadline) {
+			drop_gate(g);
+			return fail(X_GATE_DIED, got ? -ESRCH : -EAGAIN);
+		}
+		SYS0(sched_yield);
+	}
+	g->proven = 1;
+	return (int)control->pid;
+}
+
+static struct gate_state *slot_for(u32 config)
+{
+	static u32 next;
+	struct gate_state *g;
+
+	for (u32 i = 0; i < 16; i++)
+		if ((gates[i].pid || gates[i].no_gate) && gates[i].config == config)
+			return &gates[i];
+	g = &gates[next++ % 16];
+	drop_gate(g);
+	memset(g, 0, sizeof *g);
+	g->config = config;
+	return g;
+}
+
+// A gate that came back to its int3, or is gone; nothing if it was none.
+static void gate_event(int pid, int status)
+{
+	for (u32 i = 0; i < 16; i++)
+		if (pid > 0 && gates[i].pid == pid) {
+			gates[i].running = 0;
+			if ((status & 0xff) != 0x7f)
+				gates[i].pid = 0;
+		}
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+// What the judge knows: the structures of the wire (evaluator/wire.py), its own state, its pipes.
+
+enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO };
+enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
+       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256 };
+enum { R_SLOW = 1, R_DIAGNOSE = 2 };
+
+struct object {
+	u32 kind, mode, content, content_length;
+	char path[64];
+};
+
+struct program {	// as it arrives on the wire, followed by objects, contents, arena, operations
+	u32 id, flags, fresh, n_objects, contents_length, arena_length, setup_end, victim_end, attack_end, n_ops;
+	u8 magic[16];
+	char parent[64], name[64], collect[64];
+};
+
+struct config {		// followed by layers
+	u32 id, uid, gid, no_new_privs;
+	u64 effective, bounding;
+	u32 n_layers, spare;
+};
+
+struct layer {		// followed by its bytes, padded to 8
+	u32 kind, flags, length, spare;
+};
+
+enum { L_SECCOMP = 1 };
+
+struct request {
+	u32 tag, program, config, victim_config, flags, timeout_us;
+};
+
+struct seen {
+	i32 error;
+	u32 mode;
+	u64 ino, dev;
+	u32 nlink, uid, gid, spare;
+	u64 size, mtime_ns;
+};
+
+struct facts {
+	struct seen path, by_fd, followed, held;
+	u64 watermark;
+	u32 n_names, spare;
+	struct { u64 ino; u8 type; char name[31]; } names[8];
+};
+
+struct denied {		// a call that a filter answered with SECCOMP_RET_TRAP, in a diagnosis
+	u32 nr, arch;
+	i32 answer;
+	u32 in_subject;
+	u64 args[6];
+};
+
+struct truth {
+	u32 seccomp, filters, no_new_privs, known;
+	u64 effective, permitted, bounding;
+};
+
+struct reply {
+	u32 tag, status, step;
+	i32 error;
+	u32 mode, wait_status, timed_out, latency_us, n_records, collected, saw_process, saw_exec, saw_mapped, n_denied;
+	struct truth truth;
+	struct facts before, after;
+};
+
+enum { T_HELLO = 1, T_PROGRAM, T_CONFIG, T_RUN, T_PROBE, T_RELEASE, T_RESULT, T_STATUS, T_ERROR };
+enum { M_GATE = 1, M_FRESH_GATE, M_DIRECT };
+
+// Each step that can fail has a number; evaluator/wire.py has the names.
+enum {
+	X_NONE, X_CLONE_JUDGE, X_SETGROUPS, X_UID_MAP, X_GID_MAP, X_SETRESUID, X_PRIVATE, X_TMPFS, X_BIND, X_PROC, X_PIVOT,
+	X_SCRATCH, X_CLONE_INIT, X_INIT_MAPS, X_INIT_MOUNT, X_INIT_PROC, X_INIT_PIVOT, X_LOOPBACK, X_NAMESPACES, X_SHARED_MEMORY,
+	X_FORK, X_SEIZE, X_JOIN, X_FRESH, X_POSTURE, X_SETUP, X_LOADER, X_LOAD, X_GATE_DIED, X_GATE_WAIT, X_FIXTURE, X_SUBJECT,
+	X_VICTIM, X_PROTOCOL, X_SCRATCH_LOST, X_SWEEP, X_STATUS,
+};
+
+static int control_in = 200, control_out = 201;
+static int init_to = -1, init_from = -1, init_pid;
+static int many_ids;
+static int ns_fd[6], own_pid_ns, init_pid_ns;
+static const char *const ns_name[6] = { "user", "mnt", "net", "ipc", "uts", "cgroup" };
+static const u32 ns_flag[6] = { CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP };
+static struct program *programs[MAX_PROGRAMS];
+static u64 program_bytes[MAX_PROGRAMS];
+static struct config *configs[MAX_CONFIGS];
+static u64 config_bytes[MAX_CONFIGS];
+static struct stat scratch;	// the subject's working directory, as we made it
+static int scratch_dir = -1;
+static u32 fail_step;
+static i32 fail_error;
+
+static int fail(u32 step, i64 error)
+{
+	fail_step = step;
+	fail_error = (i32)-error;
+	return -1;
+}
+
+static int write_all(int fd, const void *data, u64 n)
+{
+	const u8 *p = data;
+
+	while (n) {
+		i64 done = SYS3(write, fd, p, n);
+
+		if (done == -EINTR)
+			continue;
+		if (done <= 0)
+			return -1;
+		p += done;
+		n -= (u64)done;
+	}
+	return 0;
+}
+
+static int read_all(int fd, void *data, u64 n)
+{
+	u8 *p = data;
+
+	while (n) {
+		i64 done = SYS3(read, fd, p, n);
+
+		if (done == -EINTR)
+			continue;
+		if (done <= 0)
+			return -1;
+		p += done;
+		n -= (u64)done;
+	}
+	return 0;
+}
+
+static u8 *out;
+static u64 out_used;
+
+static void put(const void *data, u64 n)
+{
+	if (out_used + n > MAX_FRAME)
+		return;
+	memcpy(out + out_used, data, n);
+	out_used += n;
+}
+
+static void flush(void)
+{
+	if (out_used && write_all(control_out, out, out_used))
+		SYS1(exit_group, 0);	// Python is gone
+	out_used = 0;
+}
+
+static void put_frame(u32 type, u64 n)
+{
+	u32 head[2] = { type, (u32)n };
+
+	put(head, 8);
+}
+
+static i64 open_at(int dir, const char *path, int flags, u32 mode)
+{
+	return SYS4(openat, dir, path, flags | O_CLOEXEC, mode);
+}
+
+static i64 read_file(const char *path, char *to, u64 size)
+{
+	i64 fd = open_at(AT_FDCWD, path, 0, 0), n = 0, total = 0;
+
+	if (fd < 0)
+		return fd;
+	while (total < (i64)size - 1 && (n = SYS3(read, fd, to + total, size - 1 - (u64)total)) > 0)
+		total += n;
+	to[total] = 0;
+	SYS1(close, fd);
+	return total;
+}
+
+static i64 write_file(const char *path, const char *text)
+{
+	i64 fd = open_at(AT_FDCWD, path, O_WRONLY, 0), n;
+
+	if (fd < 0)
+		return fd;
+	n = SYS3(write, fd, text, length(text));
+	SYS1(close, fd);
+	return n < 0 ? n : 0;
+}
+
+static char *proc_path(char *to, int pid, const char *file)
+{
+	append(append(append_number(append(to, "/proc/"), (u64)pid), "/"), file);
+	return to;
+}

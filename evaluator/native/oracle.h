@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT
+// Fixtures before a trial, what is seen before and after it, and who is there.
+
+static char *inside(char *to, const char *path)
+{
+	append(append(to, path[0] == '/' ? "/s" : "/s/work/"), path);
+	return to;
+}
+
+static u32 kuid(u32 id)
+{
+	return many_ids ? id + 1 : id;
+}
+
+static void look(struct seen *seen, int dir, const char *path, int flags)
+{
+	struct stat st;
+
+	memset(seen, 0, sizeof *seen);
+	seen->error = (i32)-SYS4(newfstatat, dir, path, &st, flags);
+	if (seen->error)
+		return;
+	seen->mode = st.st_mode;
+	seen->ino = st.st_ino;
+	seen->dev = st.st_dev;
+	seen->nlink = (u32)st.st_nlink;
+	seen->uid = st.st_uid;
+	seen->gid = st.st_gid;
+	seen->size = (u64)st.st_size;
+	seen->mtime_ns = (u64)st.st_mtime * 1000000000 + (u64)st.st_mtime_ns;
+}
+
+struct view {		// what the oracle holds on to from before the attack
+	char path[256], parent[256];
+	const char *name;
+	int root, dir, held;
+};
+
+static volatile u32 ticks_seen;
+
+// A signal that is pending cuts a listing short.  Without one, and with room left, it is complete.
+static i64 list(int dir, u8 *buffer, u64 size, int *complete)
+{
+	u32 before = ticks_seen;
+	i64 n = SYS3(getdents64, dir, buffer, size);
+
+	*complete = n <= 0 || (ticks_seen == before && n < (i64)size - 300);
+	return n;
+}
+
+static void list_names(struct facts *f, int dir)
+{
+	int complete = 0;
+	static u8 buffer[4096] __attribute__((aligned(8)));
+	i64 n;
+
+	SYS3(lseek, dir, 0, 0);
+	while (!complete && (n = list(dir, buffer, sizeof buffer, &complete)) > 0) {
+		for (i64 at = 0; at < n;) {
+			struct dirent64 *d = (struct dirent64 *)(buffer + at);
+
+			at += d->reclen;
+			if (same(d->name, ".") || same(d->name, ".."))
+				continue;
+			if (f->n_names < 8) {
+				u64 k = length(d->name);
+
+				f->names[f->n_names].ino = d->ino;
+				f->names[f->n_names].type = d->type;
+				memcpy(f->names[f->n_names].name, d->name, k > 30 ? 30 : k);
+			}
+			f->n_names++;
+		}
+	}
+}
+
+static void observe(struct facts *f, const struct view *v)
+{
+	memset(f, 0, sizeof *f);
+	look(&f->path, v->root, v->path, AT_SYMLINK_NOFOLLOW);
+	f->followed = f->path;
+	if (!f->path.error && (f->path.mode & S_IFMT) == S_IFLNK)
+		look(&f->followed, v->root, v->path, 0);
+	look(&f->by_fd, v->dir, v->name, AT_SYMLINK_NOFOLLOW);
+	if (v->held >= 0)
+		look(&f->held, v->held, "", AT_EMPTY_PATH);
+	else
+		f->held.error = ENOENT;
+	if (v->dir >= 0)
+		list_names(f, v->dir);
+}
+
+static const u8 *objects_of(const struct program *p)
+{
+	return (const u8 *)(p + 1);
+}
+
+static const u8 *contents_of(const struct program *p)
+{
+	return objects_of(p) + p->n_objects * sizeof(struct object);
+}
+
+static const u8 *arena_of(const struct program *p)
+{
+	return contents_of(p) + ((p->contents_length + 7) & ~7U);
+}
+
+static const struct op *ops_of(const struct program *p)
+{
+	return (const struct op *)(arena_of(p) + ((p->arena_length + 7) & ~7U));
+}
+
+// Inode numbers of one tmpfs only grow: what is above the watermark was made later.  Right after
+// the fixture that is the last object's; later, or elsewhere, a nameless file tells.
+static u64 watermark(const struct program *p, const char *parent, int right_after)
+{
+	struct stat st;
+	i64 fd;
+
+	if (right_after && p->n_objects && p->parent[0] != '/') {
+		char path[256];
+
+		inside(path, ((const struct object *)objects_of(p))[p->n_objects - 1].path);
+		if (!SYS4(newfstatat, AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW))
+			return st.st_ino;
+	}
+	fd = open_at(AT_FDCWD, parent, O_TMPFILE | O_RDWR, 0600);
+
+	if (fd < 0)
+		return 0;
+	memset(&st, 0, sizeof st);
+	SYS2(fstat, fd, &st);
+	SYS1(close, fd);
+	return st.st_ino;
+}
+
+static void wipe(int dir, int depth)
+{
+	u8 buffer[512] __attribute__((aligned(8)));
+	int complete = 0;
+	i64 n;
+
+	while (!complete && (n = list(dir, buffer, sizeof buffer, &complete)) > 0) {
+		for (i64 at = 0; at < n;) {
+			struct dirent64 *d = (struct dirent64 *)(buffer + at);
+
+			at += d->reclen;
+			if (same(d->name, ".") || same(d->name, ".."))
+				continue;
+			if (d->type != DT_DIR) {
+				SYS3(unlinkat, dir, d->name, 0);
+				continue;
+			}
+			if (depth > 200)
+				continue;
+			i64 sub = open_at(dir, d->name, O_DIRECTORY | O_NOFOLLOW, 0);
+
+			if (sub >= 0) {
+				wipe((int)sub, depth + 1);
+				SYS1(close, sub);
+			}
+			SYS3(unlinkat, dir, d->name, AT_REMOVEDIR);
+		}
+	}
+}
+
+static void wipe_scratch(void)
+{
+	SYS3(lseek, scratch_dir, 0, 0);
+	wipe(scratch_dir, 0);
+}
+
+static void wipe_path(const char *path)
+{
+	i64 fd = open_at(AT_FDCWD, path, O_DIRECTORY | O_NOFOLLOW, 0);
+
+	if (fd < 0)
+		return;
+	wipe((int)fd, 0);
+	SYS1(close, fd);
+}
+
+// The working directory must still be ours, with the owner and mode that we gave it.
+static int restore_scratch(u32 uid, u32 gid)
+{
+	struct stat st;
+
+	if (SYS4(newfstatat, AT_FDCWD, "/s/work", &st, AT_SYMLINK_NOFOLLOW) || st.st_ino != scratch.st_ino || st.st_dev != scratch.st_dev)
+		return fail(X_SCRATCH_LOST, -ENOENT);
+	if (st.st_uid != uid || st.st_gid != gid)
+		SYS5(fchownat, AT_FDCWD, "/s/work", uid, gid, 0);
+	if ((st.st_mode & 07777) != 0755)
+		SYS3(fchmodat, AT_FDCWD, "/s/work", 0755);
+	return 0;
+}
+
+static i64 make_object(const struct object *o, const char *content, const char *path)
+{
+	i64 fd, e;
+
+	switch (o->kind) {
+	case O_DIR:
+		return SYS3(mkdirat, AT_FDCWD, path, o->mode);
+	case O_SYMLINK:
+		return SYS3(symlinkat, content, AT_FDCWD, path);
+	case O_FIFO:
+		return SYS4(mknodat, AT_FDCWD, path, S_IFIFO | o->mode, 0);
+	}
+	if ((fd = open_at(AT_FDCWD, path, O_CREAT | O_EXCL | O_WRONLY, o->mode)) < 0)
+		return fd;
+	e = o->content_length && write_all((int)fd, content, o->content_length) ? -EINVAL : 0;
+	SYS1(close, fd);
+	return e;
+}
+
+static int make_objects(const struct program *p, u32 uid, u32 gid)
+{
+	const struct object *o = (const struct object *)objects_of(p);
+	char path[256];
+
+	for (u32 i = 0; i < p->n_objects; i++, o++) {
+		i64 e = make_object(o, (const char *)contents_of(p) + o->content, inside(path, o->path));
+
+		if (e < 0)
+			return fail(X_FIXTURE, e);
+		SYS5(fchownat, AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
+		if (o->mode & 06000)
+			SYS3(fchmodat, AT_FDCWD, path, o->mode);	// chown clears set-id bits
+	}
+	return 0;
+}
+
+struct pids {
+	int n, pid[32];
+};
+
+static void children_of(int pid, struct pids *to)
+{
+	char path[64], text[512];
+	char *end = append_number(append(path, "/proc/"), (u64)pid);
+
+	append(append_number(append(end, "/task/"), (u64)pid), "/children");
+	if (read_file(path, text, sizeof text) < 0)
+		return;
+	for (const char *p = text; *p && to->n < 32;) {
+		while (*p == ' ' || *p == '\n')
+			p++;
+		if (*p >= '0' && *p <= '9')
+			to->pid[to->n++] = (int)number_at(&p);
+		else if (*p)
+			return;
+	}
+}
+
+// Processes in the subjects' pid namespace beside init, the subject and the victim.
+static void strangers(struct pids *to, int subject_pid, int victim_pid, int gate_pid)
+{
+	struct pids all = { 0, { 0 } };
+
+	children_of(1, &all);		// ours: CLONE_PARENT makes siblings
+	children_of(init_pid, &all);	// orphans
+	if (subject_pid)
+		children_of(subject_pid, &all);
+	if (victim_pid)
+		children_of(victim_pid, &all);
+	for (int i = 0; i < all.n; i++) {
+		int pid = all.pid[i];
+
+		if (pid == init_pid || pid == subject_pid || pid == victim_pid || pid == gate_pid)
+			continue;
+		to->pid[to->n++ % 32] = pid;
+	}
+}
+
+static int runs_probe(int pid, const u8 *magic)
+{
+	static u8 head[8192];
+	char path[64];
+	i64 fd = open_at(AT_FDCWD, proc_path(path, pid, "exe"), O_NONBLOCK, 0), n;
+
+	if (fd < 0)
+		return 0;
+	n = SYS4(pread64, fd, head, sizeof head, 0);
+	SYS1(close, fd);
+	for (i64 i = 0; i + 16 <= n; i++)
+		if (head[i] == magic[0] && same_bytes(head + i, magic, 16))
+			return 1;
+	return 0;
+}
+
+// Whether an executable mapping of `pid` is a file that the trial's fixture made from the probe.
+static int maps_probe(int pid, u64 ino)
+{
+	static char text[16384];
+	char path[64];
+
+	if (!ino || read_file(proc_path(path, pid, "maps"), text, sizeof text) < 0)
+		return 0;
+	for (const char *p = text; *p;) {
+		const char *line = p;
+
+		while (*p && *p != ' ')
+			p++;
+		int executable = *p && p[1] && p[2] && p[3] == 'x';
+
+		for (int field = 0; *p && *p != '\n' && field < 4; p++)
+			field += *p == ' ';
+		if (executable && number_at(&p) == ino)
+			return 1;
+		while (*p && *p != '\n')
+			p++;
+		if (*p)
+			p++;
+		if (p == line)
+			return 0;
+	}
+	return 0;
+}

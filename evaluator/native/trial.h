@@ -1,0 +1,584 @@
+// SPDX-License-Identifier: MIT
+// One trial from fixture to answer.
+
+static int sweep(int subject_pid, int victim_pid)
+{
+	struct answer answer;
+	int status;
+	u8 byte = 0;
+
+	if (subject_pid)
+		SYS2(kill, subject_pid, SIGKILL);
+	if (victim_pid)
+		SYS2(kill, victim_pid, SIGKILL);
+	for (int round = 0; round < 2000; round++) {
+		for (int gone = 1; gone;) {	// what CLONE_PARENT gave us; never a gate: those are traced and stopped
+			gone = 0;
+			i64 pid = SYS4(wait4, -1, &status, WNOHANG | WALL, 0);
+
+			if (pid > 0)
+				gone = 1;
+			gate_event((int)pid, status);
+		}
+		if (write_all(init_to, &byte, 1) || read_all(init_from, &answer, sizeof answer))
+			return fail(X_SWEEP, -ESRCH);
+		if (answer.error == -ESRCH)
+			return 0;
+		if (round > 3)
+			nap_us(100);
+	}
+	return fail(X_SWEEP, -EAGAIN);
+}
+
+struct trial {
+	const struct program *p;
+	const struct config *c;
+	const struct request *q;
+	struct reply *reply;
+	struct view view;
+	struct gate_state own;	// a gate for this trial alone
+	struct gate_state *gate, *victim_gate;
+	int subject, victim, ns, park;
+	u64 probe_ino;
+};
+
+static void watch(struct trial *t)
+{
+	struct pids extra = { 0, { 0 } };
+	struct reply *r = t->reply;
+
+	strangers(&extra, t->subject, t->victim, t->gate ? t->gate->pid : 0);
+	for (u32 i = 0; i < 16; i++)
+		for (int k = 0; k < extra.n && k < 32; k++)
+			if (gates[i].pid && extra.pid[k] == gates[i].pid)
+				extra.pid[k] = 0;
+	if (t->subject)
+		extra.pid[extra.n++ % 32] = t->subject;
+	for (int k = 0; k < extra.n && k < 32; k++) {
+		int pid = extra.pid[k];
+
+		if (!pid)
+			continue;
+		if (pid != t->subject)
+			r->saw_process = 1;
+		if (t->p->flags & P_WATCH_EXEC && runs_probe(pid, t->p->magic))
+			r->saw_exec = 1;
+		if (t->p->flags & P_WATCH_MAPPED && maps_probe(pid, t->probe_ino))
+			r->saw_mapped = 1;
+	}
+}
+
+static int satisfied(const struct trial *t)
+{
+	const struct reply *r = t->reply;
+
+	return (t->p->flags & P_WATCH_PROCESS && r->saw_process) || r->saw_exec || r->saw_mapped;
+}
+
+// An event while the subject's pid was not yet known here: >0 if it was the subject's end.
+static i64 settle(struct trial *t, int pid, int status)
+{
+	if (pid == (int)control->pid) {
+		t->subject = pid;
+		return pid;
+	}
+	gate_event(pid, status);
+	if (t->gate && !t->gate->running)
+		return control->pid ? -EINTR : -ECHILD;	// back without a subject: refused
+	return t->gate && !t->gate->pid && !control->pid ? -ECHILD : -EINTR;
+}
+
+// Until the subject is dead (reaped), seen doing what the family watches for, or out of time.
+static void await_subject(struct trial *t)
+{
+	int watching = t->p->flags & (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED);
+	u64 deadline = now_us() + t->q->timeout_us;
+	int status;
+
+	for (;;) {
+		i64 got = SYS4(wait4, t->subject, &status, WALL | (watching ? WNOHANG : 0), 0);
+
+		if (t->subject == -1 && got > 0)
+			got = settle(t, (int)got, status);
+		if (got > 0) {
+			t->reply->wait_status = (u32)status;
+			break;
+		}
+		if (got < 0 && got != -EINTR) {
+			t->reply->status = 1;
+			fail(X_SUBJECT, got);
+			break;
+		}
+		if (watching) {
+			watch(t);
+			if (satisfied(t))
+				return;
+			nap_us(20);
+		}
+		if (now_us() > deadline) {
+			t->reply->timed_out = 1;
+			if (t->subject == -1)
+				t->subject = (int)control->pid;
+			return;
+		}
+	}
+	t->subject = 0;
+	if (watching)
+		watch(t);
+}
+
+static void copy_program(const struct program *p)
+{
+	u32 n = p->n_ops;
+
+	memset((void *)trace->record, 0, n * sizeof(struct record));
+	trace->victim_ready = 0;
+	memcpy((void *)ARENA, arena_of(p), p->arena_length);
+	// Zeros up to one page beyond: a buffer at the end of the arena must not show an older trial.
+	u64 rest = ARENA_SIZE - p->arena_length;
+
+	memset((void *)(ARENA + p->arena_length), 0, rest > 4096 ? 4096 : rest);
+	page->setup_end = p->setup_end;
+	page->victim_end = p->victim_end;
+	page->attack_end = p->attack_end;
+	page->env[ENV_VICTIM_PID] = page->env[ENV_SUBJECT_PID] = 0;
+	page->env[ENV_VICTIM_HOOK] = A(victim_hook);
+	page->env[ENV_SYSCALL_INSN] = A(syscall_instruction);
+	memcpy(page->op, ops_of(p), n * sizeof(struct op));
+}
+
+static void open_view(struct trial *t)
+{
+	struct view *v = &t->view;
+	const struct program *p = t->p;
+
+	inside(v->parent, p->parent);
+	append(append(append(v->path, v->parent), "/"), p->name);
+	v->name = p->name;
+	v->root = AT_FDCWD;
+	v->dir = (int)open_at(AT_FDCWD, v->parent, O_DIRECTORY, 0);
+	v->held = (int)open_at(AT_FDCWD, v->path, O_NOFOLLOW | O_PATH, 0);
+}
+
+static void close_view(struct view *v)
+{
+	if (v->root >= 0)
+		SYS1(close, v->root);
+	if (v->dir >= 0)
+		SYS1(close, v->dir);
+	if (v->held >= 0)
+		SYS1(close, v->held);
+}
+
+// With mounts of its own, a subject's paths are looked up below its own root, as it sees them.
+static void view_from(struct trial *t, int pid)
+{
+	char path[64];
+
+	t->ns = (int)open_at(AT_FDCWD, proc_path(path, pid, "ns/mnt"), 0, 0);
+	t->view.root = (int)open_at(AT_FDCWD, proc_path(path, pid, "root"), O_PATH | O_DIRECTORY, 0);
+	if (t->p->parent[0] == '/')
+		append(append(append(t->view.path, t->p->parent + 1), "/"), t->p->name);
+	else
+		append(append(append(append(t->view.path, "work/"), t->p->parent), "/"), t->p->name);
+}
+
+static int start_victim(struct trial *t)
+{
+	struct gate_state *g = slot_for(t->q->victim_config);
+	struct config *c = configs[t->q->victim_config % MAX_CONFIGS];
+	u64 deadline = now_us() + 1000000;
+
+	if (!c)
+		return fail(X_PROTOCOL, -EINVAL);
+	if (!g->pid && build_gate(0, c, g))
+		return -1;
+	t->victim = clone_from(g, 1);
+	t->victim_gate = g;
+	if (t->victim <= 0) {
+		t->victim = 0;
+		return fail(X_VICTIM, -ESRCH);
+	}
+	while (trace->victim_ready != 1) {
+		if (now_us() > deadline)
+			return fail(X_VICTIM, -EAGAIN);
+		nap_us(20);
+	}
+	trace->victim_ready = 0;
+	page->env[ENV_VICTIM_PID] = page->env[ENV_SUBJECT_PID];	// its own pid, as it and the subject see it
+	return 0;
+}
+
+static void __attribute__((noreturn)) direct(const struct program *p, const struct config *c)
+{
+	while (!control->seized)
+		SYS0(sched_yield);
+	confine(p, c, 0);
+	__asm__ volatile("int3" ::: "memory");	// TSYNC may come at any moment: no call from here on
+	subject();
+}
+
+// The subject loads for itself: where no clone passes the filter.  It is parked when this returns.
+static int start_direct(struct trial *t, int loader_stays)
+{
+	u64 deadline = now_us() + 5000000;
+	i64 e = SYS2(setns, init_pid_ns, CLONE_NEWPID), pid;
+
+	if (e < 0)
+		return fail(X_JOIN, e);
+	memset((void *)control, 0, sizeof *control);
+	control->stay = (u32)loader_stays;
+	const struct program *p = share_program(t->p);
+	const struct config *c = share_config(t->c);
+	u64 args[6] = { CLONE_CHILD_SETTID | SIGCHLD, 0, 0, A(&page->env[ENV_SUBJECT_PID]), 0, 0 };
+
+	page->env[ENV_SUBJECT_PID] = 0;
+	pid = c ? (i64)enter_syscall(NR_clone, args) : -ENOMEM;
+	if (!pid)
+		direct(p, c);
+	SYS2(setns, own_pid_ns, CLONE_NEWPID);
+	if (pid < 0)
+		return fail(X_FORK, pid);
+	t->subject = (int)pid;
+	e = SYS4(ptrace, PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL);
+	if (e < 0)
+		return fail(X_SEIZE, e);
+	control->seized = 1;
+	return wait_gate((int)pid, deadline) || wait_loader((int)pid, deadline) ? -1 : 0;
+}
+
+// A second attempt runs the setup section again; what the victim did stays.
+static void forget_setup(void)
+{
+	memset((void *)trace->record, 0, page->setup_end * sizeof(struct record));
+}
+
+static int needs_own_gate(const struct trial *t)
+{
+	return t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT) || t->q->flags & (R_SLOW | R_DIAGNOSE);
+}
+
+static int gate_clone(struct trial *t, struct gate_state *g, const struct program *own)
+{
+	// The usual case: a gate that has done it before, and nobody who has to look meanwhile.
+	if (g->pid && g->proven && !t->park && !(t->p->flags & (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED)) && g != t->victim_gate) {
+		if (let_clone(g, 0, 0))
+			return -1;
+		t->subject = -1;
+		return 1;
+	}
+	for (; g->entry < 2; g->entry++) {
+		if (!g->pid) {
+			forget_setup();
+			if (build_gate(own, t->c, g))
+				return -1;
+		}
+		if (own && t->p->fresh & CLONE_NEWNS && t->ns < 0)
+			view_from(t, g->pid);
+		int pid = t->park ? clone_parked(g) : clone_from(g, 0);
+
+		if (pid > 0) {
+			t->subject = pid;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+// Gets a subject going, the cheapest way that is exact.
+static int start_subject(struct trial *t)
+{
+	struct reply *r = t->reply;
+	struct gate_state *shared = slot_for(t->c->id);
+	int got = 0;
+
+	// Whether the loader thread can exit under this filter is learnt from a gate, once.
+	if (t->p->flags & P_DIRECT && !shared->pid && !shared->no_gate && build_gate(0, t->c, shared)) {
+		if (fail_step != X_LOADER)
+			return -1;
+		shared->loader_stays = shared->no_gate = 1;
+	}
+	if (!shared->no_gate && !(t->p->flags & P_DIRECT)) {
+		int own = needs_own_gate(t);
+
+		t->gate = own ? &t->own : shared;
+		if (own)
+			t->own.entry = shared->entry;
+		got = gate_clone(t, t->gate, own ? t->p : 0);
+		if (got < 0 && fail_step != X_LOADER)
+			return -1;
+		shared->loader_stays |= got < 0;
+		shared->no_gate |= got <= 0;
+		if (shared->no_gate)
+			drop_gate(shared);
+		r->truth = t->gate->truth;
+		r->mode = own ? M_FRESH_GATE : M_GATE;
+	}
+	if (got <= 0) {
+		drop_gate(&t->own);
+		t->gate = 0;
+		t->park = 1;
+		forget_setup();
+		if (start_direct(t, shared->loader_stays))
+			return -1;
+		r->mode = M_DIRECT;
+		if (t->p->fresh & CLONE_NEWNS)
+			view_from(t, t->subject);
+	}
+	return t->park ? read_truth(t->subject, &r->truth) : 0;
+}
+
+// What a victim was made to do may come after the subject's end: look until something changed.
+static void await_victim(struct trial *t)
+{
+	u64 end = now_us() + (t->q->timeout_us < 50000 ? t->q->timeout_us : 50000);
+	struct facts now;
+
+	do {
+		observe(&now, &t->view);
+		now.watermark = t->reply->before.watermark;
+		if (!same_bytes((u8 *)&now, (u8 *)&t->reply->before, sizeof now))
+			return;
+		nap_us(100);
+	} while (now_us() < end);
+}
+
+static void end_trial(struct trial *t)
+{
+	int reap = t->subject;
+	int sweeping = t->p->flags & P_SWEEP || t->subject || t->victim;
+
+	if (t->own.pid)
+		drop_gate(&t->own);
+	if (reap) {
+		int status;
+
+		SYS2(kill, reap, SIGKILL);
+		while (SYS4(wait4, reap, &status, WALL, 0) == -EINTR)
+			;
+		if (!t->reply->timed_out)
+			t->reply->wait_status = (u32)status;
+	}
+	if (sweeping && sweep(0, t->victim))
+		t->reply->status = 1;
+}
+
+static u64 probe_inode(const struct program *p)
+{
+	const struct object *o = (const struct object *)objects_of(p);
+	struct stat st;
+	char path[256];
+
+	for (u32 i = 0; i < p->n_objects; i++, o++) {
+		const u8 *content = contents_of(p) + o->content;
+
+		if (o->kind != O_FILE || o->content_length < 64)
+			continue;
+		for (u32 k = 0; k + 16 <= o->content_length; k++)
+			if (same_bytes(content + k, p->magic, 16))
+				return SYS4(newfstatat, AT_FDCWD, inside(path, o->path), &st, 0) ? 0 : st.st_ino;
+	}
+	return 0;
+}
+
+// ---------------------------------------------------------------- diagnosis
+// For programs whose calls nobody recorded (what a subject execs): their filters are loaded with
+// every denial turned into SECCOMP_RET_TRAP, the answer in its data.  The tracer notes the call and
+// gives that answer, so the program runs on as it would have.
+
+#define ANSWER_KILL 0xffff
+static struct denied denied[64];
+
+struct siginfo_sys {
+	int signo, error, code, pad;
+	u64 address;
+	int nr;
+	u32 arch;
+	u8 rest[96];
+};
+
+struct registers {
+	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss, fs_base, gs_base, ds, es, fs, gs;
+};
+
+// Answers a trapped call.  0: it was one; -1: another SIGSYS.
+static int answer_trapped(struct trial *t, int pid)
+{
+	struct siginfo_sys info;
+	struct registers r;
+	struct denied *d = &denied[t->reply->n_denied % 64];
+
+	if (SYS4(ptrace, PTRACE_GETSIGINFO, pid, 0, &info) < 0 || info.code != 1 /* SYS_SECCOMP */ ||
+	    SYS4(ptrace, PTRACE_GETREGS, pid, 0, &r) < 0)
+		return -1;
+	d->nr = (u32)info.nr;
+	d->arch = info.arch;
+	d->answer = info.error;
+	d->in_subject = pid == t->subject;
+	if (info.arch == 0x40000003 /* AUDIT_ARCH_I386 */) {
+		u64 args[6] = { (u32)r.bx, (u32)r.cx, (u32)r.dx, (u32)r.si, (u32)r.di, (u32)r.bp };
+
+		memcpy(d->args, args, sizeof args);
+	} else {
+		u64 args[6] = { r.di, r.si, r.dx, r.r10, r.r8, r.r9 };
+
+		memcpy(d->args, args, sizeof args);
+	}
+	if (t->reply->n_denied < 64)
+		t->reply->n_denied++;
+	if (info.error == ANSWER_KILL) {
+		SYS2(kill, pid, SIGKILL);
+		return 0;
+	}
+	r.ax = (u64)-(i64)info.error;
+	r.orig_ax = ~0UL;
+	SYS4(ptrace, PTRACE_SETREGS, pid, 0, &r);
+	return 0;
+}
+
+static void diagnose(struct trial *t)
+{
+	u64 deadline = now_us() + t->q->timeout_us;
+	int status;
+
+	SYS4(ptrace, PTRACE_SETOPTIONS, t->subject, 0, PTRACE_O_EXITKILL | PTRACE_O_CHILDREN);
+	SYS4(ptrace, PTRACE_CONT, t->subject, 0, 0);
+	t->park = 0;
+	for (;;) {
+		i64 pid = SYS4(wait4, -1, &status, WALL, 0);
+		int signal = status >> 8 & 0xff;
+
+		if (now_us() > deadline) {
+			t->reply->timed_out = 1;
+			return;
+		}
+		if (pid == -EINTR)
+			continue;
+		if (pid == -ECHILD)
+			return;
+		if (t->gate && pid == t->gate->pid) {
+			gate_event((int)pid, status);
+			continue;
+		}
+		if ((status & 0xff) != 0x7f) {
+			if (pid != t->subject)
+				continue;
+			t->reply->wait_status = (u32)status;
+			t->subject = 0;
+			return;
+		}
+		if (status >> 16 || (signal == SIGSYS && !answer_trapped(t, (int)pid)))
+			signal = 0;
+		SYS4(ptrace, PTRACE_CONT, pid, 0, signal);
+	}
+}
+
+// Lets a parked subject run, untraced.
+static void release_subject(struct trial *t)
+{
+	if (t->park)
+		SYS4(ptrace, PTRACE_DETACH, t->subject, 0, 0);
+	t->park = 0;
+}
+
+static int try_trial(struct trial *t)
+{
+	struct reply *r = t->reply;
+	u32 uid = kuid(t->c->uid), gid = kuid(t->c->gid);
+	u64 begin = 0;
+
+	if (restore_scratch(uid, gid) || make_objects(t->p, uid, gid))
+		return -1;
+	if (t->p->flags & P_WATCH_MAPPED)
+		t->probe_ino = probe_inode(t->p);
+	copy_program(t->p);
+	if (t->p->flags & P_VICTIM) {
+		if (start_victim(t))
+			return -1;
+	}
+	open_view(t);
+	t->park = needs_own_gate(t);	// what setup makes must be seen before the attack starts
+	if (!t->park) {
+		observe(&r->before, &t->view);
+		r->before.watermark = watermark(t->p, t->view.parent, 1);
+		begin = now_us();
+	}
+	if (start_subject(t))
+		return -1;
+	if (t->park) {
+		if (t->view.held < 0)
+			t->view.held = (int)open_at(t->view.root, t->view.path, O_NOFOLLOW | O_PATH, 0);
+		observe(&r->before, &t->view);
+		r->before.watermark = watermark(t->p, t->view.parent, 0);
+		begin = now_us();
+	}
+	if (t->q->flags & R_DIAGNOSE) {
+		diagnose(t);
+		return 0;
+	}
+	release_subject(t);
+	await_subject(t);
+	if (t->victim && !r->timed_out)
+		await_victim(t);
+	r->latency_us = (u32)(now_us() - begin);
+	return 0;
+}
+
+static void collect(struct trial *t)
+{
+	static char text[65536];
+	char path[256];
+	i64 n = t->p->flags & P_COLLECT ? read_file(inside(path, t->p->collect), text, sizeof text) : 0;
+
+	t->reply->collected = n > 0 ? (u32)n : 0;
+	put_frame(T_RESULT, sizeof *t->reply + t->reply->n_records * sizeof(struct record) + t->reply->collected +
+			  t->reply->n_denied * sizeof(struct denied));
+	put(t->reply, sizeof *t->reply);
+	put((void *)trace->record, t->reply->n_records * sizeof(struct record));
+	put(text, t->reply->collected);
+	put(denied, t->reply->n_denied * sizeof(struct denied));
+}
+
+static void run_trial(const struct request *q)
+{
+	static struct reply reply;
+	struct trial t;
+
+	memset(&reply, 0, sizeof reply);
+	memset(&t, 0, sizeof t);
+	reply.tag = q->tag;
+	t.q = q;
+	t.reply = &reply;
+	t.p = q->program < MAX_PROGRAMS ? programs[q->program] : 0;
+	t.c = q->config < MAX_CONFIGS ? configs[q->config] : 0;
+	t.ns = t.view.root = t.view.dir = t.view.held = -1;
+	fail_step = 0;
+	fail_error = 0;
+	if (!t.p || !t.c) {
+		reply.status = 1;
+		reply.step = X_PROTOCOL;
+		put_frame(T_RESULT, sizeof reply);
+		put(&reply, sizeof reply);
+		return;
+	}
+	if (try_trial(&t))
+		reply.status = 1;
+	end_trial(&t);
+	if (reply.status) {
+		reply.step = fail_step;
+		reply.error = fail_error;
+	} else
+		observe(&reply.after, &t.view);
+	reply.n_records = t.p->n_ops;
+	close_view(&t.view);
+	if (t.ns >= 0)
+		SYS1(close, t.ns);
+	collect(&t);
+	wipe_scratch();
+	if (t.p->parent[0] == '/') {
+		char path[256];
+
+		wipe_path(inside(path, t.p->parent));
+		SYS3(unlinkat, AT_FDCWD, path, AT_REMOVEDIR);
+	}
+}
