@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attacks.family import Need
 from attacks.program import Addr, Blob, Const, Program, Syscall
-from evaluator.enforcement import control_of
+from evaluator.enforcement import control_of, read_back_refused
 from evaluator.errors import SidestepError
 from evaluator.needs import Needs, core_pattern
 from evaluator.pool import Arm, Pool
@@ -180,15 +180,13 @@ def _live(pool: Pool) -> list[Probe]:
     )
     probes.append(_landlock_probe(results[0]))
     probes.append(_actions_probe(results[1]))
-    root = os.geteuid() == 0
+    refused = read_back_refused(pool, control)
     probes.append(
         Probe(
             "filter read-back",
-            "permitted" if root else "not permitted",
-            "loaded filters are compared byte by byte"
-            if root
-            else "needs CAP_SYS_ADMIN in the initial user namespace",
-            ok=root,
+            "not permitted" if refused else "permitted",
+            refused.removeprefix("not permitted: ") or "loaded filters are compared byte by byte",
+            ok=not refused,
         )
     )
     return probes

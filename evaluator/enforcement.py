@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from evaluator.errors import HarnessError
 from evaluator.outcome import Terms
@@ -113,21 +114,43 @@ def _park(pool: Pool, config: ConfigSpec, candidate: Candidate | None) -> tuple[
         sandbox.release()
 
 
+def read_back_refused(pool: Pool, control: ConfigSpec) -> str:
+    """Why filters cannot be read back here; empty if they can.  Asked of a subject without any."""
+    status = pool.first.park(pool.config_number(control))
+    try:
+        if status.step is not Step.NONE:
+            return "no subject could be started"
+        found = _filters_of(pool.first.host_pid(status.pid))
+        return found if isinstance(found, str) else ""
+    finally:
+        pool.first.release()
+
+
 def _read_back(pid: int | None, candidate: Candidate) -> str:
+    loaded = _filters_of(pid)
+    if isinstance(loaded, str):
+        return loaded
+    # Filters that were there before us are older, and so come first.
+    own = loaded[len(loaded) - len(candidate.seccomp) :] if candidate.seccomp else []
+    return "identical" if own == [layer.program for layer in candidate.seccomp] else "different"
+
+
+def _filters_of(pid: int | None) -> list[bytes] | str:
+    """All filters of a process, or why they are not to be had."""
     if os.geteuid() != 0:
         return "not permitted: needs CAP_SYS_ADMIN in the initial user namespace"
     if pid is None:
         return "the subject was not found in /proc"
     try:
-        loaded = read_back(runner_path(), pid)
+        return read_back(runner_path(), pid)
     except OSError as error:
-        return f"not permitted: {error.strerror}"
-    # Filters that were there before us are older, and so come first.
-    own = loaded[len(loaded) - len(candidate.seccomp) :] if candidate.seccomp else []
-    same = all(a == b.program for a, b in zip(own, candidate.seccomp, strict=False)) and len(
-        own
-    ) == len(candidate.seccomp)
-    return "identical" if same else "different"
+        why = "this process is under a filter itself" if ambient_filters() else error.strerror
+        return f"not permitted: {why}"
+
+
+def ambient_filters() -> bool:
+    """Whether this very process is under seccomp (then the kernel shows it no filters)."""
+    return "Seccomp:\t0" not in Path("/proc/self/status").read_text()
 
 
 def _fields(text: str) -> dict[str, str]:

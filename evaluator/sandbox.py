@@ -293,6 +293,8 @@ def read_back(runner: Path, pid: int) -> list[bytes]:
     filters: list[bytes] = []
     while len(data) >= 4:
         n = int.from_bytes(data[:4], "little", signed=True)
+        if n == -errno.EINVAL:
+            return []  # the kernel's word for a process without filters
         if n < 0:
             raise OSError(-n, os.strerror(-n))
         filters.append(data[4 : 4 + n * 8])
