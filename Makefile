@@ -6,8 +6,10 @@ PYTEST_ARGS ?=
 
 .PHONY: demo test check live setup dev native format lint types layers docs wheel clean
 
+# Exit code 1 is a gate that failed: two of the three do not hold what they are meant to.
 demo: setup
-	$(BIN)/sidestep evaluate $(DEMO_PROFILES) -o $(DEMO_OUTPUT)
+	@echo "sidestep evaluate $(DEMO_PROFILES) --objective no-new-directories -o $(DEMO_OUTPUT)"
+	@$(BIN)/sidestep evaluate $(DEMO_PROFILES) --objective no-new-directories -o $(DEMO_OUTPUT) || test $$? -eq 1
 	@echo "Report: $(abspath $(DEMO_OUTPUT))/report.html"
 
 test: dev

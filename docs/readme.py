@@ -19,7 +19,7 @@ def abridged(output: str) -> str:
     """The first candidate and what comes after the last; a reader needs no more to begin."""
     paragraphs = output.rstrip().split("\n\n")
     head, first, *others = paragraphs
-    tail = others[-2:]
+    tail = others[-3:]
     return "\n\n".join([head, first, "[...]", *tail])
 
 
