@@ -377,7 +377,7 @@ def _publish(request: Request, run: Run) -> int:
 
     written = document(run)
     if request.output is not None:
-        from reports.write import write
+        from reports.files import write
 
         write(written, Path(request.output))
     if request.prints_json:
@@ -488,7 +488,7 @@ def report(results: str, output: str | None, form: str, as_json: bool) -> None:
     """Render stored results again: a results directory, run.json or results.parquet."""
     from evaluator.table import show
     from reports.document import load_document
-    from reports.write import write
+    from reports.files import write
 
     with border():
         stored = load_document(Path(results))

@@ -45,7 +45,7 @@ def border() -> Generator[None]:
     """Lets the errors of the leaf packages out as ``InputError``."""
     from attacks.errors import AttackError  # here, so that `--help` is quick
     from mitigations.candidate import ProfileError
-    from reports import ReportError
+    from reports.errors import ReportError
 
     try:
         yield

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from reports.errors import ReportError
 from reports.schema import (
     SCHEMA,
     TABLES,
@@ -22,11 +23,6 @@ from reports.schema import (
     described,
     split_optional,
 )
-
-
-class ReportError(Exception):
-    """A results file that cannot be read, or a report that cannot be written: one line."""
-
 
 KINDS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
 

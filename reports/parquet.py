@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 
-from reports.document import ReportError, parse_json, rows
+from reports.document import parse_json, rows
+from reports.errors import ReportError
 from reports.schema import TABLES, Column, Document, Step, described, split_optional
 
 METADATA_KEY = b"sidestep.document"

@@ -41,14 +41,14 @@ def summary_rows(document: Document) -> list[tuple[object, ...]]:
 
 def summary(document: Document) -> pd.DataFrame:
     """``summary.csv`` as a frame."""
-    import pandas as pd  # lazily, as in reports.load
+    import pandas as pd  # lazily, as in reports.frames
 
     return pd.DataFrame(summary_rows(document), columns=list(SUMMARY_COLUMNS))
 
 
 def matrix(document: Document) -> pd.DataFrame:
     """Verdicts: a row for each family, a column for each valid candidate."""
-    import pandas as pd  # lazily, as in reports.load
+    import pandas as pd  # lazily, as in reports.frames
 
     columns = {
         candidate.name: {family.family: family.verdict for family in candidate.families}

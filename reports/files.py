@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from reports.document import ReportError, parse_document
+from reports.document import parse_document
+from reports.errors import ReportError
 from reports.schema import Document
 from reports.tables import SUMMARY_COLUMNS, summary_rows
 
