@@ -16,7 +16,7 @@ from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_d
 from attacks.text import program_text
 from evaluator import predict
 from evaluator.records import StepRecord, StoppedAt, TrialRecord
-from evaluator.trial import already, grade
+from evaluator.trial import already, grade, strange
 from evaluator.verdict import Outcome
 from evaluator.wire import Record, RecordState, Result
 from mitigations.bpf import Filter
@@ -54,7 +54,9 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     achieved = grade(variant.effect, pair.control)
     if variant.negative:
         return _negative(pair, terms, achieved)
-    not_ready = already(variant.effect, pair.control.before)
+    not_ready = already(variant.effect, pair.control.before) or strange(
+        variant, pair.control.before
+    )
     if not_ready:
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {not_ready}")
     if achieved is None:
@@ -102,7 +104,7 @@ def _one(
     missing = _missing(arm, control, terms)
     if missing:
         return Outcome.NOT_ENFORCED, missing, None
-    not_ready = already(variant.effect, arm.before)
+    not_ready = already(variant.effect, arm.before) or strange(variant, arm.before)
     if not_ready:
         return Outcome.HARNESS_ERROR, not_ready, None
     reached = grade(variant.effect, arm)

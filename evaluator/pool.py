@@ -6,6 +6,7 @@ A runner that dies or hangs costs the arm it was busy with; it is replaced, and 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from evaluator.sandbox import Sandbox, runner_path
 from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
 
 _CHUNK = 48
+# A thread that decodes must not keep the others from asking their runners for more.
+_HAND_OVER_S = 0.0005
 _PROGRAMS = 8192
 _CONFIGS = 256
 
@@ -100,8 +103,13 @@ class Pool:
             self._executor.submit(self._work, worker, arms, queue, results, done)
             for worker in self._workers
         ]
-        for future in futures:
-            future.result()
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(_HAND_OVER_S)
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            sys.setswitchinterval(usual)
         return results
 
     def _work(

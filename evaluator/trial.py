@@ -116,6 +116,16 @@ def already(effect: Effect, before: Facts) -> str | None:
             return None
 
 
+def strange(variant: Variant, before: Facts) -> str | None:
+    """A name beside the target that nobody made for this trial: what is seen may be another's."""
+    if variant.program.setup or variant.program.victim:
+        return None
+    parent = f"{variant.effect.parent}/"
+    ours = {one.path.removeprefix(parent) for one in variant.objects if one.path.startswith(parent)}
+    names = [one.name for one in before.names if one.name not in ours]
+    return f"{names[0]!r} was there before" if names else None
+
+
 def grade(effect: Effect, result: Result) -> Grade | None:
     """What the judge saw from outside, compared with before; ``None``: the effect is not there."""
     before, after = result.before, result.after
