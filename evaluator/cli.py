@@ -78,6 +78,8 @@ def _explain(error: BaseException) -> int:
             return error.code if isinstance(error.code, int) else 0
         case TerminatedError():
             return TERMINATED
+        case click.Abort() if isinstance(error.__cause__, TerminatedError):
+            return TERMINATED  # click's word for any interruption
         case KeyboardInterrupt() | click.Abort():
             return INTERRUPTED
         case SidestepError():

@@ -19,6 +19,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "mitigations" / "library"
 BLOCK_MKDIR = str(LIBRARY / "block-mkdir.json")
+PACKAGES = sysconfig.get_path("purelib")
 COMMAND = [sys.executable, "-c", "from evaluator.cli import main; main()"]
 FAMILY = ("--family", "create-directory")
 OUTPUTS = {"results.parquet", "summary.csv", "run.json", "report.html"}
@@ -58,7 +59,8 @@ class Running:
     def __init__(self, *arguments: str, command: Sequence[str] = COMMAND, **more: Any) -> None:
         self.mark = f"SIDESTEP_MARK={uuid.uuid4()}"
         name, _, value = self.mark.partition("=")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), name: value, **more.pop("env", {})}
+        search = os.pathsep.join([str(ROOT), PACKAGES, os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": search, name: value, **more.pop("env", {})}
         self.process = subprocess.Popen(
             [*command, *arguments],
             stdout=subprocess.PIPE,
@@ -93,15 +95,19 @@ class Running:
                 continue
         return found
 
-    def runners(self) -> list[int]:
-        """Waits for the outer processes of the runners."""
+    def workers(self) -> list[int]:
+        """The outer processes of both runners, once they have been at work for a while.
+
+        The probes before the trials have one runner only.
+        """
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             found = [pid for pid in self.processes(b"serve") if _parent(pid) == self.process.pid]
-            if found:
+            if len(found) == 2:
+                time.sleep(0.7)
                 return found
             time.sleep(0.02)
-        raise AssertionError("no runner was started")
+        raise AssertionError("the runners were not started")
 
     def nothing_left(self) -> bool:
         deadline = time.monotonic() + 5
@@ -282,6 +288,8 @@ def long_run(tmp_path: Path) -> Running:
         "--json",
         "--repeats",
         "300",
+        "--jobs",
+        "2",
         "-o",
         str(tmp_path / "out"),
     )
@@ -291,8 +299,7 @@ def long_run(tmp_path: Path) -> Running:
 def test_what_was_finished_is_kept_and_nothing_is_left(
     long_run: Running, tmp_path: Path, number: int, code: int
 ) -> None:
-    long_run.runners()
-    time.sleep(1.5)  # among the trials
+    long_run.workers()
     begin = time.monotonic()
     long_run.process.send_signal(number)
     done = long_run.done()
@@ -306,8 +313,7 @@ def test_what_was_finished_is_kept_and_nothing_is_left(
 
 
 def test_a_killed_command_leaves_no_runner(long_run: Running) -> None:
-    long_run.runners()
-    time.sleep(0.5)
+    long_run.workers()
     long_run.process.kill()
     long_run.done()
     assert long_run.nothing_left()
@@ -315,10 +321,8 @@ def test_a_killed_command_leaves_no_runner(long_run: Running) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_lost_runner_costs_its_trial_and_not_the_run(number: int) -> None:
-    running = Running("evaluate", BLOCK_MKDIR, "--json", "--repeats", "15")
-    running.runners()
-    time.sleep(1.5)  # past the probes, among the trials
-    os.kill(running.runners()[-1], number)
+    running = Running("evaluate", BLOCK_MKDIR, "--json", "--repeats", "15", "--jobs", "2")
+    os.kill(running.workers()[-1], number)
     done = running.done()
     assert running.nothing_left()
     assert done.code in (0, 4), done.err
@@ -349,14 +353,13 @@ def ordinary() -> list[str]:
 
 
 def test_an_ordinary_user_gets_the_same_verdicts() -> None:
-    packages = f"{ROOT}:{sysconfig.get_path('purelib')}"
     done = sidestep(
         "evaluate",
         str(LIBRARY),
         "--json",
         *FAMILY,
         command=ordinary(),
-        env={"PYTHONPATH": packages, "HOME": "/nonexistent"},
+        env={"HOME": "/nonexistent"},
     )
     assert done.code == 1, done.err
     document = done.document
