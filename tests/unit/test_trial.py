@@ -18,7 +18,7 @@ from attacks.program import (
     Syscall,
     Wait,
 )
-from evaluator.trial import already, grade, may_spawn, program_spec, rescue_program
+from evaluator.trial import already, grade, may_spawn, program_spec, rescue_program, strange
 from evaluator.wire import Facts, Name, ProgramFlag, Seen
 from results import (
     ABSENT,
@@ -211,6 +211,14 @@ def test_a_world_that_is_not_ready_is_noticed(
 ) -> None:
     found = already(Effect(kind, bits=0o4000), before)
     assert (said in (found or "")) if said else found is None
+
+
+def test_a_name_that_nobody_made_for_the_trial_is_noticed() -> None:
+    mkdir, unlink = _variant("create-directory/mkdir"), _variant("delete-file/unlink")
+    left = facts(names=[Name(OLD, DT_DIR, "t")])
+    assert strange(mkdir, NOTHING) is None
+    assert "'t' was there before" in (strange(mkdir, left) or "")
+    assert strange(unlink, left) is None  # the file to delete
 
 
 # ------------------------------------------------------------------ what the runner is told
