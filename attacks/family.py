@@ -53,6 +53,7 @@ class Need(StrEnum):
     X32 = "x32"
     IO_URING = "io_uring"
     SQPOLL = "io_uring-sqpoll"
+    NO_MMAP = "io_uring-no-mmap"
     CORE_FILES = "core-files"
     SHELL = "/bin/sh"
     LOADER = "/lib64/ld-linux-x86-64.so.2"

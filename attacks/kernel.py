@@ -18,7 +18,7 @@ from attacks.consts import (
 )
 from attacks.program import Abi, Addr, Const, Entry, Env
 from attacks.recorder import Arg, Buffer, Recorder, Result, Section, octal
-from attacks.ring import Ring
+from attacks.ring import HURRIED, Ring
 
 Num = int | Result | Const
 """A number: a constant or something computed."""
@@ -68,6 +68,10 @@ class Kernel(Recorder):
         """A new io_uring; see ``Ring``.  On another ABI only the ring's own calls go through it."""
         native = self._through(Abi.X86_64, Entry.SYSCALL)
         return Ring.make(native, self, sqpoll=sqpoll, mapped=mapped)
+
+    def hurried_rings(self) -> list[Ring]:
+        """Rings whose one entry is there before their kernel threads look; see ``Ring.hurried``."""
+        return [Ring.hurried(self) for _ in range(HURRIED)]
 
     def _through(self, abi: Abi, entry: Entry) -> Kernel:
         return Kernel(self.recording, self._section, abi, entry)

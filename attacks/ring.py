@@ -29,10 +29,15 @@ from attacks.consts import (
 from attacks.errors import AttackError
 from attacks.recorder import Arg, Recorder, Result, octal
 
+HURRIED = 8
+"""How many rings make a race that is won for certain."""
+_HURRY_US = 20_000
+
 _ENTRIES = 4
 _PAGE = 4096
 _PARAMS_SIZE = 120
-_SQ_TAIL, _SQ_ARRAY, _SQ_USER_ADDR = 44, 64, 72
+_SQ_TAIL, _SQ_FLAGS, _SQ_ARRAY, _SQ_USER_ADDR = 44, 56, 64, 72
+_BORN_SQ_TAIL, _BORN_CQ_TAIL = 4, 12
 _CQ_TAIL, _CQES, _CQ_USER_ADDR = 84, 100, 112
 _IDLE_MS = 20_000
 _SQE_SIZE, _CQE_SIZE, _CQE_RES = 64, 16, 8
@@ -90,6 +95,10 @@ class Ring:
     flags: int = 0
     personality: Arg = 0
     store_only: bool = False
+    sq_flags: Arg = 0
+    """With a kernel thread: where it says that it sleeps."""
+    unborn: Arg | None = None
+    """The parameters of a ring that is made after its only entry was written."""
 
     @staticmethod
     def make(k: Recorder, calls: Recorder, *, sqpoll: bool = False, mapped: bool = True) -> Ring:
@@ -110,7 +119,27 @@ class Ring:
         fd = calls.raw("io_uring_setup", _ENTRIES, params)
         rings, sqes = own or (_map(k, fd, IORING_OFF_SQ_RING), _map(k, fd, IORING_OFF_SQES))
         offsets = tuple(k.load(params, at, 4) for at in (_SQ_TAIL, _SQ_ARRAY, _CQ_TAIL, _CQES))
-        return Ring(calls, _memory(k, fd, rings, sqes, offsets), _Progress(), sqpoll=sqpoll)
+        memory = _memory(k, fd, rings, sqes, offsets)
+        flags = k.add(rings, k.load(params, _SQ_FLAGS, 4)) if sqpoll else 0
+        return Ring(calls, memory, _Progress(), sqpoll=sqpoll, sq_flags=flags)
+
+    @staticmethod
+    def hurried(k: Recorder) -> Ring:
+        """A ring with a kernel thread, in memory that the program brings, for one operation.
+
+        The entry is written first; between ``io_uring_setup`` and the store of the tail there is
+        nothing.  The thread looks at the queue once before it sleeps, so it mostly finds the entry,
+        and ``io_uring_enter`` is never called.  Offsets in the ring are those of every kernel since
+        5.1; the kernel's own answer comes too late.
+        """
+        params = k.buffer(_PARAMS_SIZE, name="params")
+        rings, sqes = k.buffer(_PAGE, align=_PAGE), k.buffer(_PAGE, align=_PAGE)
+        k.store(params, 8, 4, IORING_SETUP_SQPOLL | IORING_SETUP_NO_MMAP)
+        k.store(params, 16, 4, _IDLE_MS)
+        k.store(params, _SQ_USER_ADDR, 8, sqes)
+        k.store(params, _CQ_USER_ADDR, 8, rings)
+        memory = _Memory(0, sqes, rings, rings, rings, rings, ())
+        return Ring(k, memory, _Progress(), sqpoll=True, store_only=True, unborn=params)
 
     @property
     def fd(self) -> Arg:
@@ -221,13 +250,23 @@ class Ring:
         for offset, width, value in fields:
             if not (type(value) is int and value == 0):
                 self.k.store(self.memory.sqes, index * _SQE_SIZE + offset, width, value)
+        if self.unborn is not None:
+            self.k.raw("io_uring_setup", _ENTRIES, self.unborn)
+            return self.k.store(self.memory.sq_tail, _BORN_SQ_TAIL, 4, 1)
         self.k.store(self.memory.sq_array, 4 * index, 4, index)
         cause = self._publish(opcode, index)
         answer = self.k.load(self.memory.cqes, index * _CQE_SIZE + _CQE_RES, 4)
         self.k.expect(answer, _ERROR, 0)
         return Result(answer.node, cause.node)
 
+    def linger(self) -> None:
+        """After a hurried operation: stays alive until it is done, or for a while."""
+        self.k.wait(self.memory.cq_tail, _BORN_CQ_TAIL, 0, _HURRY_US)
+
     def _publish(self, opcode: str, index: int) -> Result:
+        if self.sqpoll and not self.store_only:
+            # Awake, it would take the entry without being asked: then the call decides nothing.
+            self.k.wait(self.sq_flags, 0, 0, _FOREVER_US)
         tail = self.k.store(self.memory.sq_tail, 0, 4, index + 1)
         if self.store_only:
             self.k.wait(self.memory.cq_tail, 0, index, _FOREVER_US)

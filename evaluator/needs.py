@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from attacks.family import Need, Variant
-from attacks.program import Abi, Addr, Blob, Const, Entry, Program, Syscall
+from attacks.program import Abi, Addr, Blob, Const, Entry, Program, Store, Syscall
 from evaluator.pool import Arm, Pool
 from evaluator.posture import CAPABILITY_NUMBERS
 from evaluator.wire import ConfigSpec, ProgramSpec, RecordState, Result, Truth
@@ -23,14 +23,33 @@ _SQPOLL = Program(
     blobs=(Blob(bytes(8) + (2).to_bytes(4, "little"), 120, name="params"),),
     attack=(Syscall("io_uring_setup", (Const(1), Addr(0)), may_fail=True),),
 )
+_NO_MMAP = Program(
+    blobs=(
+        Blob(bytes(8) + (0x4000).to_bytes(4, "little"), 120, name="params"),
+        Blob(b"", 4096, 4096),
+        Blob(b"", 4096, 4096),
+    ),
+    attack=(
+        Store(Addr(0), 72, 8, Addr(1)),
+        Store(Addr(0), 112, 8, Addr(2)),
+        Syscall("io_uring_setup", (Const(1), Addr(0)), may_fail=True),
+    ),
+)
 _I386 = Program(attack=(Syscall("getpid", abi=Abi.I386, entry=Entry.INT80, may_fail=True),))
 _X32 = Program(attack=(Syscall("getpid", abi=Abi.X32, may_fail=True),))
 
-_PROGRAMS = {Need.I386: _I386, Need.X32: _X32, Need.IO_URING: _SETUP, Need.SQPOLL: _SQPOLL}
+_PROGRAMS = {
+    Need.I386: _I386,
+    Need.X32: _X32,
+    Need.IO_URING: _SETUP,
+    Need.SQPOLL: _SQPOLL,
+    Need.NO_MMAP: _NO_MMAP,
+}
 _MEANING = {
     Need.I386: "architecture: no 32-bit system calls here (int 0x80)",
     Need.X32: "kernel: x32 system calls are not built in or switched off",
     Need.IO_URING: "kernel: io_uring is not available",
+    Need.NO_MMAP: "kernel: io_uring with IORING_SETUP_NO_MMAP is not available",
     Need.SQPOLL: "kernel: io_uring with IORING_SETUP_SQPOLL is not available",
 }
 
@@ -76,7 +95,7 @@ def _answer(result: Result | str) -> str:
     """Empty if the probe's only call worked, else how it failed."""
     if isinstance(result, str):
         return result
-    record = result.records[0]
+    record = result.records[-1]
     if record.state is not RecordState.DONE:
         return f"signal {result.signal}"
     return os.strerror(record.error) if record.error else ""

@@ -206,10 +206,19 @@ def io_uring_async_mkdirat(k: Kernel) -> None:
     k.ring().asynchronous(IOSQE_ASYNC).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL)
+@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.NO_MMAP,))
 def io_uring_no_mmap_mkdirat(k: Kernel) -> None:
     """The ring lies in memory of the program: rules on mmap of a descriptor never see it."""
     k.ring(mapped=False).mkdirat(AT_FDCWD, k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))
+def io_uring_setup_only_mkdirat(k: Kernel) -> None:
+    """A new ring's thread looks before it first sleeps: what is there needs no io_uring_enter."""
+    rings = k.hurried_rings()
+    results = [ring.mkdirat(AT_FDCWD, k.path(), MODE) for ring in rings]
+    results[-1].decisive()
+    rings[-1].linger()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))

@@ -273,6 +273,15 @@ def io_uring_openat2(k: Kernel) -> None:
     k.ring().openat2(AT_FDCWD, k.path(), how, HOW_SIZE).decisive()
 
 
+@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))
+def io_uring_setup_only_openat(k: Kernel) -> None:
+    """A new ring's thread looks before it first sleeps: what is there needs no io_uring_enter."""
+    rings = k.hurried_rings()
+    results = [ring.openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE) for ring in rings]
+    results[-1].decisive()
+    rings[-1].linger()
+
+
 @FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
 def io_uring_sqpoll_openat(k: Kernel) -> None:
     """A kernel thread takes the entry from memory."""

@@ -190,6 +190,15 @@ def io_uring_async_unlinkat(k: Kernel) -> None:
     k.ring().asynchronous(IOSQE_ASYNC).unlinkat(AT_FDCWD, k.path(), 0).decisive()
 
 
+@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))
+def io_uring_setup_only_unlinkat(k: Kernel) -> None:
+    """A new ring's thread looks before it first sleeps: what is there needs no io_uring_enter."""
+    rings = k.hurried_rings()
+    results = [ring.unlinkat(AT_FDCWD, k.path(), 0) for ring in rings]
+    results[-1].decisive()
+    rings[-1].linger()
+
+
 @FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
 def io_uring_sqpoll_unlinkat(k: Kernel) -> None:
     """A kernel thread takes the entry from memory."""
