@@ -117,8 +117,9 @@ def _one(
         if found:
             return Outcome.DISAGREEMENT, found, None
     for one in calls:
-        if not one.decision.allows:
-            return Outcome.BLOCKED, None, _stopped(one)
+        said = predict.stopped(one, arm.records[one.slot], arm)
+        if said is not None:
+            return Outcome.BLOCKED, None, _stopped(one, said)
     if arm.timed_out:
         return (
             Outcome.INEFFECTIVE,
@@ -142,8 +143,8 @@ def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
     return None
 
 
-def _stopped(one: predict.Judged) -> StoppedAt:
-    return StoppedAt(one.op.name, one.op.abi.value, predict.answer(one.decision), one.op.decisive)
+def _stopped(one: predict.Judged, said: str) -> StoppedAt:
+    return StoppedAt(one.op.name, one.op.abi.value, said, one.op.decisive)
 
 
 def lacking(variant: Variant, control: Result) -> str | None:
@@ -222,7 +223,7 @@ def _record(
         outcome=outcome,
         control_effect=grade(variant.effect, control) if control else None,
         mitigated_effect=grade(variant.effect, mitigated) if mitigated else None,
-        predicted=predict.predicted(variant.program, terms.filters, control, terms.syscall_insn),
+        predicted=_predicted(variant, control, terms),
         route=route(variant.program, control, terms),
         stopped_at=stopped,
         prerequisite_only=stopped is not None and not stopped.decisive,
@@ -242,6 +243,12 @@ def _record(
         references=variant.references,
         steps=steps(variant.program, control, mitigated, terms),
     )
+
+
+def _predicted(variant: Variant, control: Result | None, terms: Terms) -> str:
+    said = predict.predicted(variant.program, terms.filters, control, terms.syscall_insn)
+    # A death by the filter writes the core file as well as any other.
+    return predict.DEPENDS if variant.core_file and said == "BLOCKED" else said
 
 
 def _title(program: Program) -> str:

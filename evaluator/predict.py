@@ -27,6 +27,7 @@ from mitigations.bpf import Decision, Filter, decide_stack
 from mitigations.classic import Action
 
 SIGSYS = 31
+EXECS = ("execve", "execveat")
 ARENA = 0x400000
 """Where runner.c maps the arena."""
 DEPENDS = "DEPENDS"
@@ -50,9 +51,9 @@ def decide(
     padded = [*args, *[0] * (6 - len(args))]
     if op.abi is Abi.I386:
         low = [None if arg is None else arg & 0xFFFFFFFF for arg in padded]
-        return decide_stack(filters, x86_64.AUDIT_ARCH_I386, nr, low)
-    # A filter sees the address after the instruction.
-    ip = insn + 2 if insn and op.entry is Entry.SYSCALL and not op.body else 0
+        return decide_stack(filters, x86_64.AUDIT_ARCH_I386, nr, low, None)
+    # A filter sees the address after the instruction; we know that of the usual one.
+    ip = insn + 2 if insn and op.entry is Entry.SYSCALL and not op.body else None
     return decide_stack(filters, x86_64.AUDIT_ARCH_X86_64, nr, padded, ip)
 
 
@@ -89,6 +90,21 @@ def answer(decision: Decision, *, text: bool = True) -> str:
             return decision.text if text else ""
 
 
+def stopped(one: Judged, record: Record, result: Result) -> str | None:
+    """What the filters answered instead of this call; ``None`` if they let it pass.
+
+    Where that hangs on a word that nobody knows (the instruction pointer of an unusual entry), the
+    kernel's answer tells: it is one that the filters could have given.
+    """
+    if not one.decision.depends:
+        return None if one.decision.allows else answer(one.decision)
+    if record.state is RecordState.STARTED and result.signal == SIGSYS:
+        return "SIGSYS (killed)"
+    values = [value for value in one.decision.possible if value is not None]
+    answers = {value & 0xFFFF for value in values if Action.of(value) is Action.ERRNO}
+    return errno_name(record.error) if record.error and record.error in answers else None
+
+
 def errno_name(number: int) -> str:
     return errno.errorcode.get(number, f"errno {number}")
 
@@ -96,14 +112,17 @@ def errno_name(number: int) -> str:
 def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool) -> str | None:
     """How the kernel's answer to a call differs from the simulator's; ``None`` if it does not."""
     decision = one.decision
-    died = record.state is RecordState.STARTED and result.signal == SIGSYS and not result.timed_out
     if decision.depends:
-        return f"{one.op.name}: the filter's answer hangs on an unknown word"
+        return None
     if decision.action in _KILLS:
-        if record.state is RecordState.STARTED and (in_body or died or one.op.body):
-            return None
-        return f"{one.op.name}: simulated {decision.text}, but the call returned"
-    if died and not in_body:
+        # With other threads alive the process may live on: what counts is that it did not return.
+        returned = record.state is not RecordState.STARTED
+        return (
+            f"{one.op.name}: simulated {decision.text}, but the call returned" if returned else None
+        )
+    # After an execve it is the new program that dies, of a call of its own.
+    died = record.state is RecordState.STARTED and result.signal == SIGSYS and not result.timed_out
+    if died and not in_body and one.op.name not in EXECS:
         return f"{one.op.name}: simulated {decision.text}, but the kernel killed the subject"
     if decision.allows or record.state is not RecordState.DONE:
         return None

@@ -234,12 +234,11 @@ struct pids {
 	int n, pid[32];
 };
 
-static void children_of(int pid, struct pids *to)
+static void children_of_thread(const char *task, const char *thread, struct pids *to)
 {
-	char path[64], text[512];
-	char *end = append_number(append(path, "/proc/"), (u64)pid);
+	char path[96], text[512];
 
-	append(append_number(append(end, "/task/"), (u64)pid), "/children");
+	append(append(append(append(path, task), "/"), thread), "/children");
 	if (read_file(path, text, sizeof text) < 0)
 		return;
 	for (const char *p = text; *p && to->n < 32;) {
@@ -250,6 +249,26 @@ static void children_of(int pid, struct pids *to)
 		else if (*p)
 			return;
 	}
+}
+
+// Of every thread: when one ends, another becomes the parent of its children.
+static void children_of(int pid, struct pids *to)
+{
+	u8 buffer[1024] __attribute__((aligned(8)));
+	char task[64];
+	i64 fd = open_at(AT_FDCWD, proc_path(task, pid, "task"), O_DIRECTORY, 0), n;
+
+	if (fd < 0)
+		return;
+	while ((n = SYS3(getdents64, fd, buffer, sizeof buffer)) > 0)
+		for (i64 at = 0; at < n;) {
+			struct dirent64 *d = (struct dirent64 *)(buffer + at);
+
+			at += d->reclen;
+			if (d->name[0] != '.')
+				children_of_thread(task, d->name, to);
+		}
+	SYS1(close, fd);
 }
 
 // Processes in the subjects' pid namespace beside init, the subject and the victim.

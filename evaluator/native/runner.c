@@ -99,7 +99,7 @@ static int sane_config(const struct config *c, u64 n)
 {
 	u64 at = sizeof *c;
 
-	if (n < at || c->id >= MAX_CONFIGS || c->n_layers > 32)
+	if (n < at || c->id >= MAX_CONFIGS || c->n_layers > 4096)
 		return 0;
 	for (u32 i = 0; i < c->n_layers; i++) {
 		const struct layer *l = (const struct layer *)((const u8 *)c + at);

@@ -88,11 +88,36 @@ static i64 settle(struct trial *t, int pid, int status)
 	return t->gate && !t->gate->pid && !control->pid ? -ECHILD : -EINTR;
 }
 
+// A killed thread leaves a zombie where other threads live on (KILL_THREAD).  Its exit code is the
+// last field but one that /proc/PID/stat has had since Linux 3.5.
+static int leader_gone(int pid, u32 *exit_code)
+{
+	char path[64], text[1024];
+	const char *p = text, *name_end = 0;
+
+	if (pid <= 0 || read_file(proc_path(path, pid, "stat"), text, sizeof text) <= 0)
+		return 0;
+	for (; *p; p++)
+		if (*p == ')')
+			name_end = p;
+	if (!name_end || name_end[2] != 'Z')
+		return 0;
+	p = name_end + 2;
+	for (int field = 3; *p && field < 52; p++)
+		field += *p == ' ';
+	u32 code = (u32)number_at(&p);
+
+	if ((code & 0x7f) != SIGSYS)	// on its way out by itself
+		return 0;
+	*exit_code = code;
+	return 1;
+}
+
 // Until the subject is dead (reaped), seen doing what the family watches for, or out of time.
 static void await_subject(struct trial *t)
 {
 	int watching = t->p->flags & (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED);
-	u64 deadline = now_us() + t->q->timeout_us;
+	u64 deadline = now_us() + t->q->timeout_us, next_look = now_us() + 4000;
 	int status;
 
 	for (;;) {
@@ -114,6 +139,16 @@ static void await_subject(struct trial *t)
 			if (satisfied(t))
 				return;
 			nap_us(20);
+		}
+		if (now_us() > next_look) {
+			next_look = now_us() + 4000;
+			if (leader_gone(t->subject == -1 ? (int)control->pid : t->subject, &t->reply->wait_status)) {
+				if (t->subject == -1)
+					t->subject = (int)control->pid;
+				if (watching)
+					watch(t);
+				return;	// the rest of it dies in the end
+			}
 		}
 		if (now_us() > deadline) {
 			t->reply->timed_out = 1;
@@ -356,7 +391,7 @@ static void end_trial(struct trial *t)
 		SYS2(kill, reap, SIGKILL);
 		while (SYS4(wait4, reap, &status, WALL, 0) == -EINTR)
 			;
-		if (!t->reply->timed_out)
+		if (!t->reply->timed_out && !t->reply->wait_status)
 			t->reply->wait_status = (u32)status;
 	}
 	if (sweeping && sweep(0, t->victim))
