@@ -25,6 +25,8 @@ from evaluator.posture import Posture, posture
 from evaluator.records import (
     CandidateResult,
     CandidateRun,
+    Enforcement,
+    Starts,
     TrialRecord,
     WorkloadRecord,
     assemble,
@@ -33,12 +35,15 @@ from evaluator.records import (
 from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
+from mitigations.bpf import Filter
 from mitigations.candidate import Attachment, Candidate, FailedCandidate
 
 _CONTROL_ROUNDS = 3
 _LEAST_WAIT_US = 250_000
 _LATENCIES = 50
 _PATIENCE = 8
+_RESCUE = "~rescue"
+_RESCUE_WAIT_US = 500_000
 _DONE_BEFORE = "with the earlier steps done before the filter"
 
 
@@ -78,11 +83,36 @@ class _Campaign:
         name = candidate.posture or self._plan.posture
         run = self._runs.get((candidate.digest, name)) if self._plan.fast_path else None
         if run is None:
-            run = self._run(candidate, posture(name))
+            run = self._safely(candidate, posture(name))
             self._runs[(candidate.digest, name)] = run
         else:
             self._step(candidate.name, len(self._variants) * self._plan.repeats)
         return assemble(replace(run, candidate=candidate), self._plan)
+
+    def _safely(self, candidate: Candidate, stance: Posture) -> CandidateRun:
+        """One candidate; a runner that is lost over it twice costs this candidate and no other."""
+        try:
+            return self._run(candidate, stance)
+        except HarnessError:
+            self._pool.renew()
+        try:
+            return self._run(candidate, stance)
+        except HarnessError as error:
+            self._pool.renew()
+            return self._lost(candidate, stance, str(error))
+
+    def _lost(self, candidate: Candidate, stance: Posture, why: str) -> CandidateRun:
+        filters = tuple(Filter.decode(layer.program) for layer in candidate.seccomp)
+        terms = Terms(filters, "", no_new_privs=False, syscall_insn=0)
+        return CandidateRun(
+            candidate=candidate,
+            posture=stance.name,
+            enforcement=Enforcement(enforced=False, reason=why),
+            starts=Starts(),
+            trials=tuple(outcome.classify(Pair(v, why, ()), terms, None) for v in self._variants),
+            workloads=(),
+            duration_s=0.0,
+        )
 
     def _run(self, candidate: Candidate, stance: Posture) -> CandidateRun:
         begin = time.monotonic()
@@ -214,11 +244,13 @@ class _Campaign:
             self._needs[stance.name] = Needs(self._pool, enforcement.control_of(self._pool, stance))
         return self._needs[stance.name]
 
-    def _control(self, stance: Posture, variants: Sequence[Variant]) -> dict[str, Result | str]:
+    def _control(
+        self, stance: Posture, variants: Sequence[Variant], rounds: int = _CONTROL_ROUNDS
+    ) -> dict[str, Result | str]:
         """The control arm of each variant in a posture; what fails without a cause is retried."""
         known = self._controls.setdefault(stance.name, {})
         needs = self._needs_of(stance)
-        for _ in range(_CONTROL_ROUNDS):
+        for _ in range(rounds):
             open_ = [
                 v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)
             ]
@@ -230,7 +262,12 @@ class _Campaign:
     def _run_control(self, stance: Posture, variants: Sequence[Variant]) -> list[Result | str]:
         config = enforcement.control_of(self._pool, stance)
         wait = int(self._plan.timeout_s * 1e6)
-        return self._pool.run([self._arm(v, config, config, wait) for v in variants])
+        return self._pool.run(
+            [
+                self._arm(v, config, config, min(wait, _RESCUE_WAIT_US) if _is_rescue(v) else wait)
+                for v in variants
+            ]
+        )
 
     def check_controls(self) -> None:
         """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
@@ -275,9 +312,10 @@ class _Campaign:
                 program = rescue_program(by_id[trial.variant].program)
                 if program is not None:
                     rescues[trial.variant] = replace(
-                        by_id[trial.variant], id=f"{trial.variant}~rescue", program=program
+                        by_id[trial.variant], id=trial.variant + _RESCUE, program=program
                     )
-        controls = self._control(applied.stance, tuple(rescues.values()))
+        # One round: earlier steps done before may leave nothing that works, and that says nothing.
+        controls = self._control(applied.stance, tuple(rescues.values()), rounds=1)
         working = [v for v in rescues.values() if _worked(v, controls[v.id])]
         wait = int(self._plan.timeout_s * 1e6)
         results = self._pool.run(
@@ -286,10 +324,10 @@ class _Campaign:
                 for v in working
             ]
         )
-        said: dict[str, str] = {}
+        said: dict[str, str | None] = {}
         for variant, result in zip(working, results, strict=True):
             one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
-            said[variant.id.removesuffix("~rescue")] = _rescue_text(one)
+            said[variant.id.removesuffix(_RESCUE)] = _rescue_text(one)
         return tuple(replace(t, reason=said[t.variant]) if t.variant in said else t for t in trials)
 
     def _workloads(self, candidate: Candidate, applied: Applied) -> tuple[WorkloadRecord, ...]:
@@ -323,12 +361,21 @@ def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
     return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 
-def _rescue_text(one: TrialRecord) -> str:
+def _is_rescue(variant: Variant) -> bool:
+    return variant.id.endswith(_RESCUE)
+
+
+def _rescue_text(one: TrialRecord) -> str | None:
     match one.outcome:
         case Outcome.BYPASSED:
-            return f"only a prerequisite was denied; {_DONE_BEFORE}, it gets through"
+            return (
+                "only a prerequisite was denied; with the earlier steps done before the filter, "
+                "it gets through"
+            )
         case Outcome.BLOCKED if one.stopped_at is not None:
-            stopped = one.stopped_at
-            return f"{_DONE_BEFORE}, {stopped.call} is denied as well ({stopped.answer})"
+            return (
+                f"with the earlier steps done before the filter, {one.stopped_at.call} is denied "
+                f"as well ({one.stopped_at.answer})"
+            )
         case _:
-            return f"{_DONE_BEFORE}: {one.outcome.value}"
+            return None

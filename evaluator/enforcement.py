@@ -9,12 +9,12 @@ from pathlib import Path
 from evaluator.errors import HarnessError
 from evaluator.outcome import Terms
 from evaluator.pool import Pool
-from evaluator.posture import Posture
+from evaluator.posture import CAPABILITY_NUMBERS, Posture
 from evaluator.records import Enforcement, GroundTruth
 from evaluator.sandbox import read_back, runner_path
 from evaluator.wire import ConfigSpec, Filter, ParkedStatus, Step
 from mitigations import bpf
-from mitigations.candidate import Candidate, NoNewPrivsLayer
+from mitigations.candidate import Attachment, Candidate, NoNewPrivsLayer
 
 # seccomp(2); the runner adds TSYNC where a second thread loads for the first.
 FLAGS = {
@@ -64,6 +64,9 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
         raise HarnessError(
             f"the control arm cannot be set up: {before.step.name} {os.strerror(before.error)}"
         )
+    if _cannot_load(candidate, config):
+        enforcement = Enforcement(enforced=False, ground_truth=GroundTruth(), reason=_CANNOT_LOAD)
+        return Applied(stance, control, config, filters, enforcement, loads=False)
     status, back = _park(pool, config, candidate)
     notes = (
         ("one id is mapped: every posture runs as uid 0 of the sandbox",)
@@ -88,6 +91,19 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
     return Applied(
         stance, control, config, filters, Enforcement(not reason, truth, reason), True, notes
     )
+
+
+_CANNOT_LOAD = (
+    "the kernel refuses the filter (EACCES): a program loads its own filter with no_new_privs or "
+    "with CAP_SYS_ADMIN, and this one has neither"
+)
+
+
+def _cannot_load(candidate: Candidate, config: ConfigSpec) -> bool:
+    """A runtime loads with privilege and then gives it up; a program has what its posture has."""
+    privileged = config.capabilities >> CAPABILITY_NUMBERS["CAP_SYS_ADMIN"] & 1
+    own = candidate.attachment is Attachment.SELF and bool(candidate.seccomp)
+    return own and not config.no_new_privs and not privileged
 
 
 def _configured(control: ConfigSpec, candidate: Candidate) -> ConfigSpec:

@@ -89,6 +89,10 @@ class Pool:
     def first(self) -> Sandbox:
         return self._workers[0].sandbox
 
+    def renew(self) -> None:
+        """A new first runner, after it was lost between trials."""
+        self._replace(self._workers[0])
+
     def config_number(self, spec: ConfigSpec, sandbox_index: int = 0) -> int:
         """The number under which a runner knows a configuration, told to it now if need be."""
         return self._tell_config(self._workers[sandbox_index], spec)

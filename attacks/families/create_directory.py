@@ -455,6 +455,23 @@ def overlay_workdir(k: Kernel) -> None:
 
 
 @FAMILY.variant(
+    Technique.NEWER_SYSCALL,
+    needs=ADMIN,
+    fresh=MOUNTS,
+    objects=OVERLAY,
+    target_name="work",
+    relocatable=False,
+)
+def fsopen_overlay_workdir(k: Kernel) -> None:
+    """Configuring an overlay makes the directory in its workdir already: nothing is mounted."""
+    context = k.fsopen(k.text("overlay"), 0)
+    k.fsconfig(context, FSCONFIG_SET_STRING, k.text("lowerdir"), k.text("src"), 0)
+    k.fsconfig(context, FSCONFIG_SET_STRING, k.text("upperdir"), k.text("up"), 0)
+    k.fsconfig(context, FSCONFIG_SET_STRING, k.text("workdir"), k.parent(), 0)
+    k.fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0).decisive()
+
+
+@FAMILY.variant(
     Technique.NEWER_SYSCALL, grade=Grade.EQUIVALENT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY
 )
 def fsopen_overlay(k: Kernel) -> None:
