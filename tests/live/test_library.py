@@ -224,10 +224,8 @@ def test_runs_are_identical() -> None:
 HELD = "no-new-directories.json"
 # A verdict that stays without a name needs a reason why that name is there nevertheless.
 REDUNDANT = {
-    "io_uring_setup": "io_uring_enter is denied, and the suite has no ring that needs only setup",
     "io_uring_enter": "without io_uring_setup there is no ring to enter",
     "io_uring_register": "without io_uring_setup there is no ring to register with",
-    "fsconfig": "fsmount and move_mount are denied: what it configures is mounted nowhere",
     "fsmount": "without fsconfig there is no file system to mount, and it would be no exact effect",
     "move_mount": "what open_tree copies can be attached then, which is no exact effect",
 }
