@@ -5,9 +5,11 @@ pyseccomp carries no types; `_library` is the one place where that shows.
 
 import errno
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Thread
 from typing import Any, cast
 
 from mitigations.candidate import ProfileError
@@ -37,6 +39,8 @@ TOKENS = {
     "SCMP_ARCH_S390X": 22 | _BITS_64,
 }
 _NATIVE = 0
+PATIENCE_S = 30.0
+_STEP_S = 0.05
 _ERROR = -1  # __NR_SCMP_ERROR; other negative numbers stand for calls of other architectures
 _OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -107,8 +111,47 @@ def compile_filter(
     optimize: int | None = None,
     where: str = "",
 ) -> bytes:
-    """The program of libseccomp for these rules; architectures come with their JSON paths."""
+    """The program of libseccomp for these rules; architectures come with their JSON paths.
+
+    ProfileError too where that takes very long: the time grows with the square of the rules and
+    more, and nothing can interrupt libseccomp, so that it works in a thread that we can leave.
+    """
     library = _library()
+    answers: list[bytes | BaseException] = []
+
+    def work() -> None:
+        try:
+            answers.append(_compile(library, default, architectures, rules, optimize, where))
+        except BaseException as error:
+            answers.append(error)
+
+    thread = Thread(target=work, name="libseccomp", daemon=True)
+    thread.start()
+    end = time.monotonic() + PATIENCE_S
+    while thread.is_alive() and time.monotonic() < end:
+        thread.join(_STEP_S)
+    match answers:
+        case [bytes() as program]:
+            return program
+        case [BaseException() as error]:
+            raise error
+        case _:
+            raise ProfileError(
+                f"libseccomp {version()} takes more than {PATIENCE_S:g} s to compile it: "
+                "it has too many conditions",
+                where,
+                "compile-timeout",
+            )
+
+
+def _compile(
+    library: Any,
+    default: int,
+    architectures: Sequence[tuple[str, str]],
+    rules: Sequence[NumberedRule],
+    optimize: int | None,
+    where: str,
+) -> bytes:
     try:
         context = library.SyscallFilter(default)
         for architecture, path in architectures:

@@ -6,10 +6,12 @@ maps make the order of its parts random; `SeccompLayer.valid` holds every progra
 From 1.2 on, runc has libseccomp build a binary tree where there are more than 32 rules.
 """
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import combinations, permutations
 
 from mitigations import classic, libseccomp
 from mitigations.candidate import ProfileError, SeccompLayer
@@ -37,6 +39,7 @@ _X32 = "SCMP_ARCH_X32"
 _TREE_FROM_RULES = 33
 # Each takes an instruction at least, and libseccomp's time grows with their square.
 _MOST_RULES = classic.MAX_INSTRUCTIONS
+_Tests = tuple[tuple[int, int], ...]
 # More architectures than any profile for this machine has; beyond, the orders are too many to list.
 _MOST_ORDERED = 3
 
@@ -113,11 +116,7 @@ def compile_profile(profile: Profile, model: Model) -> SeccompLayer:
     valid = tuple(stub + body for stub in stubs)
     length = len(classic.unpack(valid[0]))
     if length > classic.MAX_INSTRUCTIONS:
-        raise ProfileError(
-            f"compiles to {length} instructions, the kernel takes {classic.MAX_INSTRUCTIONS}",
-            profile.where,
-            "filter-too-large",
-        )
+        raise _too_large(str(length), profile)
     return SeccompLayer(valid[0], valid, _flags(profile, model))
 
 
@@ -215,9 +214,57 @@ def _body(profile: Profile, model: Model) -> bytes:
         for index, architecture in enumerate(profile.architectures)
     ]
     optimize = 2 if model.builds_tree and named >= _TREE_FROM_RULES else None
+    least = _least_length(rules)
+    if least > classic.MAX_INSTRUCTIONS:
+        raise _too_large(f"at least {least}", profile)
     return libseccomp.compile_filter(
         default, architectures, rules, optimize=optimize, where=profile.where
     )
+
+
+def _too_large(length: str, profile: Profile) -> ProfileError:
+    return ProfileError(
+        f"compiles to {length} instructions, the kernel takes {classic.MAX_INSTRUCTIONS}",
+        profile.where,
+        "filter-too-large",
+    )
+
+
+def _least_length(rules: Sequence[NumberedRule]) -> int:
+    """No compiled filter of these rules is shorter; known at once, unlike how long it is.
+
+    libseccomp makes a tree of the conditions of a call, word by word in the order of the arguments,
+    and each node of it is a jump at least.  It shares equal trees of several calls and architectures, so
+    that only the largest one counts, and drops rules that another one of fewer conditions covers.
+    """
+    calls: dict[int, set[_Tests]] = {}
+    mixed: set[int] = set()
+    for rule in rules:
+        words = sorted((each.index, each.value) for each in rule.conditions)
+        tests = tuple(
+            test
+            for index, value in words
+            for test in ((2 * index, value >> 32), (2 * index + 1, value & 0xFFFFFFFF))
+        )
+        calls.setdefault(rule.number, set()).add(tests)
+        if rule.number < 0 or any(each.operator != "SCMP_CMP_EQ" for each in rule.conditions):
+            mixed.add(rule.number)  # other tests can make each other's jumps pointless
+    return max((_nodes(lists) for number, lists in calls.items() if number not in mixed), default=0)
+
+
+def _nodes(lists: set[_Tests]) -> int:
+    kept = (
+        tests
+        for tests in lists
+        if not any(
+            part in lists
+            for count in range(0, len(tests), 2)
+            for part in combinations(tests, count)
+        )
+    )
+    nodes = {tests[:end] for tests in kept for end in range(1, len(tests) + 1)}
+    # Below a node another word is tested, which has to be loaded first.
+    return len(nodes) + len({node[:-1] for node in nodes})
 
 
 def _stubs(profile: Profile, model: Model) -> list[bytes]:

@@ -1,6 +1,8 @@
 """The bytes that real runtimes loaded, kept in tests/data/captures, against those of the models."""
 
 import json
+import random
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ import pytest
 
 from mitigations import libseccomp, oci, runtimes, strict_json
 from mitigations.bpf import Action, Filter
-from mitigations.candidate import SeccompLayer
+from mitigations.candidate import ProfileError, SeccompLayer
+from mitigations.libseccomp import NumberedRule
+from mitigations.rules import Condition
 from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, X32_BIT
 
 ROOT = Path(__file__).parents[2]
@@ -130,3 +134,55 @@ def test_model_is_named_with_its_libseccomp() -> None:
     assert (
         runtimes.describe(runtimes.find_model("crun")) == f"crun/libseccomp-{libseccomp.version()}"
     )
+
+
+def many_conditions(count: int, operator: str = "SCMP_CMP_EQ") -> dict[str, Any]:
+    rules = [
+        {
+            "names": ["ioctl"],
+            "action": "SCMP_ACT_ERRNO",
+            "args": [{"index": index, "value": value << 32 | 1, "op": operator} for index in (0,)],
+        }
+        for value in range(count)
+    ]
+    return {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ALL, "syscalls": rules}
+
+
+def test_what_cannot_fit_is_refused_before_libseccomp_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(libseccomp, "compile_filter", lambda *_, **__: pytest.fail("asked"))
+    with pytest.raises(ProfileError, match="compiles to at least 8998 instructions") as caught:
+        compile_block(many_conditions(2999), "runc-1.1")
+    assert caught.value.code == "filter-too-large"
+
+
+@pytest.mark.parametrize("high", [0, 32])
+def test_the_least_length_is_never_more_than_the_length(high: int) -> None:
+    for seed in range(150):
+        chance = random.Random(seed)
+        rules = [
+            NumberedRule(
+                Action.ERRNO | 1,
+                chance.choice([0, 0, 1]),
+                tuple(
+                    Condition(
+                        index, "SCMP_CMP_EQ", chance.randrange(4) << chance.choice([0, high]), 0
+                    )
+                    for index in chance.sample(range(3), chance.randint(1, 3))
+                ),
+                "",
+            )
+            for _ in range(chance.randint(1, 12))
+        ]
+        named = [(each, "") for each in chance.choice([ALL, ALL[:1]])]
+        length = len(libseccomp.compile_filter(Action.ALLOW, named, rules)) // 8
+        assert runtimes._least_length(rules) <= length, seed
+
+
+def test_libseccomp_gets_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libseccomp, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(libseccomp, "_compile", lambda *_: time.sleep(0.5))
+    with pytest.raises(ProfileError, match=r"takes more than 0\.1 s") as caught:
+        compile_block(many_conditions(2), "runc-1.1")
+    assert caught.value.code == "compile-timeout"
