@@ -114,7 +114,7 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
     for path in request.paths:
         try:
             found += load(
-                Path(path),
+                _path(path),
                 meaning=request.meaning,
                 runtime=request.runtime_model,
                 capabilities=posture(request.posture).capabilities,
@@ -124,6 +124,12 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
         except LibseccompMissing as error:
             raise EnvironmentLackError(str(error)) from error
     return _with_distinct_names(found)
+
+
+def _path(given: str) -> Path:
+    if not given:
+        raise ProfileError("an empty path", code="empty-path")  # Path("") would be "."
+    return Path(given)
 
 
 def _with_distinct_names(
@@ -145,8 +151,11 @@ def _with_distinct_names(
 
 def _text(source: str) -> str:
     """The beginning of a candidate's file, for the report; a raw program has no text."""
+    path = Path(source)
     try:
-        with Path(source).open("rb") as file:
+        if not path.is_file():
+            return ""  # a pipe was read to its end; a FIFO would keep us for ever
+        with path.open("rb") as file:
             content = file.read(PROFILE_TEXT_LIMIT)
     except OSError:
         return ""

@@ -1,7 +1,11 @@
 """JSON from files that nobody vouches for: every defect is one ProfileError with its place."""
 
 import json
+import os
+import re
+import select
 import stat
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +15,8 @@ from mitigations.candidate import ProfileError
 from mitigations.suggestion import quote
 
 LIMIT_BYTES = 1 << 20  # twenty times the largest profile in use
+PATIENCE_S = 10.0
+_DESCRIPTOR = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+", re.ASCII)
 _LONGEST_KEY = 40
 _LONGEST_NUMBER = 64  # digits; converting millions of them takes minutes
 
@@ -26,17 +32,45 @@ def is_list(value: object) -> TypeGuard[list[Any]]:
 
 
 def read_limited(path: Path, limit: int = LIMIT_BYTES) -> bytes:
-    """The bytes of a file, refused before reading where it says that it is too large."""
+    """The bytes of a regular file, or of a pipe that the caller handed over as a descriptor.
+
+    Nothing else is opened to the end: a FIFO that nobody writes to would keep us for ever.
+    """
     try:
-        with path.open("rb") as file:
-            status = path.stat()
-            if stat.S_ISREG(status.st_mode) and status.st_size > limit:
-                raise _too_large(status.st_size, limit)
-            content = file.read(limit + 1)
+        with open(path, "rb", buffering=0, opener=_open) as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode):
+                if status.st_size > limit:
+                    raise _too_large(status.st_size, limit)
+                content = file.read(limit + 1)
+            elif stat.S_ISDIR(status.st_mode) or not _DESCRIPTOR.fullmatch(str(path)):
+                raise ProfileError("is not a regular file", code="not-a-file")
+            else:
+                content = _read_stream(file.fileno(), limit)
     except OSError as error:
         raise ProfileError(error.strerror or str(error), code="unreadable") from None
     if len(content) > limit:
         raise _too_large(len(content), limit)
+    return content
+
+
+def _open(path: str, flags: int) -> int:
+    if not _DESCRIPTOR.fullmatch(path) and not stat.S_ISREG(Path(path).stat().st_mode):
+        raise ProfileError("is not a regular file", code="not-a-file")  # opening may have effects
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _read_stream(descriptor: int, limit: int) -> bytes:
+    content = b""
+    end = time.monotonic() + PATIENCE_S
+    while len(content) <= limit:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
+        if not ready:
+            raise ProfileError(f"no data within {PATIENCE_S:g} s", code="no-data")
+        part = os.read(descriptor, 1 << 16)
+        if not part:
+            break
+        content += part
     return content
 
 

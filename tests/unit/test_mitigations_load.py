@@ -1,11 +1,12 @@
 import json
+import os
 import struct
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from mitigations import libseccomp
+from mitigations import libseccomp, strict_json
 from mitigations.candidate import (
     Attachment,
     Candidate,
@@ -137,3 +138,27 @@ def test_missing_libseccomp_is_one_line(
         with pytest.raises(LibseccompMissing, match=words):
             libseccomp._library()
     libseccomp._library.cache_clear()
+
+
+def test_a_fifo_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    (tmp_path / "b.json").write_text('{"defaultAction": "SCMP_ACT_ALLOW"}')
+    first, second = load(tmp_path)
+    assert isinstance(first, FailedCandidate)
+    assert isinstance(second, Candidate)
+    assert (first.error.code, str(first.error)) == ("not-a-file", "is not a regular file")
+    with pytest.raises(ProfileError, match="is not a regular file"):
+        load(Path("/dev/zero"))
+
+
+def test_a_pipe_given_by_descriptor_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    path = Path(f"/dev/fd/{reading}")
+    monkeypatch.setattr(strict_json, "PATIENCE_S", 0.05)
+    with pytest.raises(ProfileError, match="no data within"):
+        load(path)
+    os.write(writing, b'{"defaultAction": "SCMP_ACT_ALLOW"}')
+    os.close(writing)
+    (candidate,) = load(path)
+    os.close(reading)
+    assert isinstance(candidate, Candidate)
