@@ -328,7 +328,7 @@ class _Campaign:
         for variant, result in zip(working, results, strict=True):
             one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
             said[variant.id.removesuffix(_RESCUE)] = _rescue_text(one)
-        return tuple(replace(t, reason=said[t.variant]) if t.variant in said else t for t in trials)
+        return tuple(replace(t, reason=said.get(t.variant) or t.reason) for t in trials)
 
     def _workloads(self, candidate: Candidate, applied: Applied) -> tuple[WorkloadRecord, ...]:
         if candidate.attachment is Attachment.SELF:

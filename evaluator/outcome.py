@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attacks.effects import Grade
-from attacks.family import Technique, Variant
+from attacks.family import Need, Technique, Variant
 from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_decisive
 from attacks.text import program_text
 from evaluator import predict
@@ -248,7 +248,11 @@ def _record(
 def _predicted(variant: Variant, control: Result | None, terms: Terms) -> str:
     said = predict.predicted(variant.program, terms.filters, control, terms.syscall_insn)
     # A death by the filter writes the core file as well as any other.
-    return predict.DEPENDS if variant.core_file and said == "BLOCKED" else said
+    if variant.core_file and said == "BLOCKED":
+        return predict.DEPENDS
+    # What a shell or the loader calls on its way is not in the program.
+    foreign = variant.needs & {Need.SHELL, Need.LOADER}
+    return predict.DEPENDS if foreign and said == "BYPASSED" else said
 
 
 def _title(program: Program) -> str:
