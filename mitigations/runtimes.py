@@ -233,9 +233,10 @@ def _too_large(length: str, profile: Profile) -> ProfileError:
 def _least_length(rules: Sequence[NumberedRule]) -> int:
     """No compiled filter of these rules is shorter; known at once, unlike how long it is.
 
-    libseccomp makes a tree of the conditions of a call, word by word in the order of the arguments,
-    and each node of it is a jump at least.  It shares equal trees of several calls and architectures, so
-    that only the largest one counts, and drops rules that another one of fewer conditions covers.
+    libseccomp makes a tree of the conditions of a call, word by word in the order of the
+    arguments, and each node of it is a jump at least.  It shares equal trees of several calls and
+    architectures, so that only the largest one counts, and drops rules that another one of fewer
+    conditions covers.
     """
     calls: dict[int, set[_Tests]] = {}
     mixed: set[int] = set()
