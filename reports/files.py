@@ -16,6 +16,7 @@ from reports.document import parse_document
 from reports.errors import ReportError
 from reports.schema import Document
 from reports.tables import SUMMARY_COLUMNS, summary_rows
+from reports.text import visible
 
 Writer = Callable[[dict[str, Any], Document, Path], None]
 
@@ -45,6 +46,8 @@ def _write_all(
 ) -> tuple[Path, ...]:
     suffix = f".{secrets.token_hex(4)}.tmp"
     parts = {name: directory / f".{name}{suffix}" for name in names}
+    for name in names:
+        _refuse_in_the_way(directory / name)
     try:
         for name, part in parts.items():
             _create(part)
@@ -58,6 +61,34 @@ def _write_all(
         for part in parts.values():
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def _refuse_in_the_way(path: Path) -> None:
+    """Before anything is replaced: a rename would fail half-way, or do away with a FIFO."""
+    if path.exists() and not path.is_file() and not path.is_symlink():
+        raise ReportError(f"{path}: cannot write: not a regular file")
+
+
+def check(target: str | Path) -> None:
+    """Find out before a long run whether ``write`` could write there; leaves nothing behind."""
+    target = Path(target)
+    single = target.suffix in BY_SUFFIX and not target.is_dir()
+    directory = target.parent if single else target
+    made = [p for p in (directory, *directory.parents) if not p.exists()]
+    try:
+        for name in [target.name] if single else FILES:
+            _refuse_in_the_way(directory / name)
+        _make_directory(directory)
+        part = directory / f".check.{secrets.token_hex(4)}.tmp"
+        _create(part)
+        part.unlink()
+    except OSError as error:
+        where = directory if error.filename is None else error.filename
+        raise ReportError(f"{where}: cannot write: {error.strerror or error}") from None
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def _create(path: Path) -> None:
@@ -107,10 +138,12 @@ def _write_csv(raw: dict[str, Any], document: Document, path: Path) -> None:
 
 
 def _cell(value: object) -> object:
-    """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+    """One visible line; what a spreadsheet would run as a formula gets an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        value = f"'{value}"
+    return visible(value).replace("\n", "\u240a")
 
 
 def _write_parquet(raw: dict[str, Any], document: Document, path: Path) -> None:

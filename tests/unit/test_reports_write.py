@@ -12,6 +12,7 @@ import pytest
 import reports.html
 from reports import ReportError, write
 from reports.document import parse_document
+from reports.files import check
 
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
 NAMES = {"run.json", "results.parquet", "summary.csv", "report.html"}
@@ -110,3 +111,29 @@ def test_half_a_surrogate_can_be_written(raw: dict[str, Any], tmp_path: Path) ->
     write(raw, tmp_path)
     stored = json.loads((tmp_path / "run.json").read_text())
     assert parse_document(raw) == parse_document(stored)
+
+
+def test_what_is_in_the_way_fails_before_anything_is_replaced(
+    raw: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").mkdir()
+    (tmp_path / "run.json").write_text("old")
+    os.mkfifo(tmp_path / "x.json")
+    for target in (tmp_path, tmp_path / "x.json"):
+        with pytest.raises(ReportError, match="not a regular file"):
+            write(raw, target)
+        with pytest.raises(ReportError, match="not a regular file"):
+            check(target)
+    assert (tmp_path / "run.json").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_check_leaves_nothing_behind(tmp_path: Path) -> None:
+    check(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_cell_holds_control_characters(raw: dict[str, Any], tmp_path: Path) -> None:
+    raw["candidates"][0]["name"] = "a\x1b[31m\nb"
+    write(raw, tmp_path / "x.csv")
+    assert "a\u241b[31m\u240ab," in (tmp_path / "x.csv").read_text(encoding="utf-8")
