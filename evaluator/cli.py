@@ -5,8 +5,8 @@ Heavy modules are imported where they are used, so that ``sidestep --help`` answ
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import signal
 import sys
 import time
@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from evaluator.errors import HarnessError, InputError, SidestepError, border
-from evaluator.terminal import complain, discard_stdout, flush, page, progress_bar, say
+from evaluator.terminal import (
+    complain,
+    discard_stdout,
+    fill_descriptors,
+    flush,
+    page,
+    progress_bar,
+    say,
+)
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 TERMINATED = 143
+HUNG_UP = 129
 HARNESS_FAILED = 4
 POSTURES = ("container", "restricted", "root")
 RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
@@ -40,7 +49,15 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class TerminatedError(KeyboardInterrupt):
-    """SIGTERM: what Ctrl-C does, with another exit code."""
+    """SIGTERM or SIGHUP: what Ctrl-C does, with another exit code."""
+
+    exit_code = TERMINATED
+
+
+class HungUpError(TerminatedError):
+    """SIGHUP: the terminal went away."""
+
+    exit_code = HUNG_UP
 
 
 @dataclass(slots=True)
@@ -52,9 +69,12 @@ class Invocation:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit; every failure is one line on stderr."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    fill_descriptors()
     invocation = Invocation()
     try:
+        signal.signal(signal.SIGTERM, _on_signal)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+            signal.signal(signal.SIGHUP, _on_signal)
         code = cli.main(
             None if arguments is None else list(arguments),
             prog_name="sidestep",
@@ -77,9 +97,9 @@ def _explain(error: BaseException) -> int:
         case SystemExit():
             return error.code if isinstance(error.code, int) else 0
         case TerminatedError():
-            return TERMINATED
+            return error.exit_code
         case click.Abort() if isinstance(error.__cause__, TerminatedError):
-            return TERMINATED  # click's word for any interruption
+            return error.__cause__.exit_code  # click's word for any interruption
         case KeyboardInterrupt() | click.Abort():
             return INTERRUPTED
         case SidestepError():
@@ -91,15 +111,19 @@ def _explain(error: BaseException) -> int:
         case BrokenPipeError():
             discard_stdout()
             return 0
+        case OSError(errno=errno.ENOSPC, filename=None):
+            discard_stdout()
+            complain(f"cannot write to stdout: {error.strerror}")
+            return InputError.exit_code
         case _:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             complain(f"internal error: {what} (--debug shows where)")
             return HARNESS_FAILED
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise TerminatedError
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    del frame
+    raise HungUpError if number == signal.SIGHUP else TerminatedError
 
 
 # Options that more than one command takes mean the same everywhere.
@@ -284,7 +308,7 @@ def _evaluate(request: Request) -> int:
 
     started = time.time()
     if request.output is not None:
-        _check_output(Path(request.output), request.paths)
+        _check_output(request.output, request.paths)
     planned = plan(request)
     failures = _complain_of_failed(planned)
     if failures == len(planned.candidates) and not request.prints_json:
@@ -306,17 +330,20 @@ def _complain_of_failed(plan: Plan) -> int:
     return len(failures)
 
 
-def _check_output(path: Path, inputs: Sequence[str]) -> None:
+def _check_output(output: str, inputs: Sequence[str]) -> None:
     """Finds out before the run, not after it, that there is nowhere to write."""
+    if not output:
+        raise InputError("--output: an empty path")
+    path = Path(output)
     if path.is_file() and any(Path(one).is_file() and path.samefile(one) for one in inputs):
         raise InputError(f"{path}: the output would overwrite an input")
     directory = path.parent if path.suffix in FILE_SUFFIXES and not path.is_dir() else path
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: not a directory")
-    candidates = (directory, *directory.absolute().parents)
-    there = next(one for one in candidates if one.exists())
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: cannot write to {there}")
+    from reports.files import check
+
+    with border():
+        check(path)
 
 
 def _campaign(plan: Plan) -> tuple[list[CandidateResult], int | None]:
@@ -329,7 +356,8 @@ def _campaign(plan: Plan) -> tuple[list[CandidateResult], int | None]:
             results.extend(run_campaign(plan, on_progress))
     except KeyboardInterrupt as error:
         complain(f"interrupted: {len(results)} of {len(plan.candidates)} candidates finished")
-        return results, TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
+        code = error.exit_code if isinstance(error, TerminatedError) else INTERRUPTED
+        return results, code
     except HarnessError as error:
         complain(str(error))
         return results, error.exit_code
@@ -374,23 +402,30 @@ def _run(
 
 
 def _publish(request: Request, run: Run) -> int:
-    """Files first, as they are what must not get lost; then the terminal."""
+    """Files first, as they are what must not get lost; then the terminal in any case."""
     from evaluator.records import document
+    from reports.errors import ReportError
 
     written = document(run)
+    lost: ReportError | None = None
     if request.output is not None:
         from reports.files import write
 
-        write(written, Path(request.output))
+        try:
+            write(written, Path(request.output))
+        except ReportError as error:
+            lost = error
     if request.prints_json:
         say(json.dumps(written))
-        return run.exit_code
-    from evaluator.table import show
+    else:
+        from evaluator.table import show
 
-    with page() as console:
-        show(console, written)
-        if request.output is not None:
-            console.print(f"\nwritten to {request.output}", markup=False)
+        with page() as console:
+            show(console, written)
+            if request.output is not None and lost is None:
+                console.print(f"\nwritten to {request.output}", markup=False)
+    if lost is not None:
+        raise InputError(str(lost)) from lost
     return run.exit_code
 
 
@@ -495,7 +530,7 @@ def report(results: str, output: str | None, form: str, as_json: bool) -> None:
     with border():
         stored = load_document(Path(results))
         if output is not None:
-            _check_output(Path(output), (results,))
+            _check_output(output, (results,))
             write(stored, Path(output))
     if as_json or form == "json":
         say(json.dumps(stored))

@@ -54,6 +54,22 @@ def say(text: str) -> None:
         raise InputError(f"cannot write to stdout: {error.strerror}") from None
 
 
+def fill_descriptors() -> None:
+    """Closed standard descriptors lead nowhere, so that no other file gets their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
 def flush() -> None:
     try:
         sys.stdout.flush()

@@ -32,6 +32,7 @@ from evaluator.records import (
 )
 from evaluator.verdict import FailOn, Outcome
 from mitigations.candidate import FailedCandidate
+from reports.errors import ReportError
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLE = ROOT / "tests/data/results/sample.json"
@@ -128,7 +129,7 @@ def profile(tmp_path: Path) -> str:
 
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    before = signal.getsignal(signal.SIGTERM)
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
@@ -138,7 +139,8 @@ def command(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
         return ended.value.code, out, err
 
     yield call
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_a_run_prints_a_table_and_ends_with_0(kernel, command, profile) -> None:
@@ -241,6 +243,8 @@ def test_two_files_of_one_name_stay_apart(kernel, command, profile, tmp_path) ->
         (["evaluate", "P", "--jobs", "0"], "--jobs"),
         (["evaluate", "P", "--timeout", "nan"], "--timeout"),
         (["evaluate", "P", "-o", "P"], "would overwrite"),
+        (["evaluate", "P", "-o", ""], "empty path"),
+        (["evaluate", ""], "empty path"),
         (["evaluate", "P", "-o", "/dev/null"], "not a directory"),
         (["evaluate", "P", "-o", "P/deeper"], "cannot write"),
         (["evaluate", "/nonexistent.json"], "/nonexistent.json: "),
@@ -280,6 +284,7 @@ def test_a_defect_of_ours_is_one_line_unless_debug_asks(
     [
         (KeyboardInterrupt(), 130, "interrupted: 1 of 2 candidates finished"),
         (cli.TerminatedError(), 143, "interrupted: 1 of 2 candidates finished"),
+        (cli.HungUpError(), 129, "interrupted: 1 of 2 candidates finished"),
         (HarnessError("a control changed"), 4, "a control changed"),
     ],
 )
@@ -357,6 +362,33 @@ def test_a_full_disk_is_one_line() -> None:
     done = _shell("sidestep attacks list > /dev/full")
     assert done.returncode == 2
     assert done.stderr == "sidestep: cannot write to stdout: No space left on device\n"
+
+
+def test_help_on_a_full_disk_is_one_line() -> None:
+    done = _shell("sidestep --help > /dev/full")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "internal" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_are_no_error(closed: str) -> None:
+    done = _shell(f"sidestep attacks list {closed}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_results_are_printed_if_they_cannot_be_written(
+    kernel, command, profile, tmp_path, monkeypatch, form
+) -> None:
+    def full(*_: object) -> None:
+        raise ReportError("out: cannot write: No space left on device")
+
+    monkeypatch.setattr("reports.files.write", full)
+    code, out, err = command("evaluate", profile, "--format", form, "-o", str(tmp_path / "out"))
+    assert (code, err) == (2, "sidestep: out: cannot write: No space left on device\n")
+    assert "block-mkdir" in out
+    assert "written to" not in out
+    assert not (tmp_path / "out").exists()
 
 
 def test_colour_is_only_for_terminals() -> None:
