@@ -272,6 +272,8 @@ class _Campaign:
     def check_controls(self) -> None:
         """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
         for name, known in self._controls.items():
+            if sum(stance == name for _, stance in self._runs) < 2:
+                continue  # one candidate, and its control was its own
             working = [v for v in self._variants if v.id in known and _worked(v, known[v.id])]
             for variant, second in zip(
                 working, self._run_control(posture(name), working), strict=True
