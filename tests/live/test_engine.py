@@ -8,6 +8,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from attacks.program import (
+    Abi,
+    Addr,
+    Blob,
+    Call,
+    Const,
+    Entry,
+    Fault,
+    Operation,
+    Program,
+    Store,
+    Syscall,
+    Wait,
+)
+from evaluator.errors import HarnessError
+from evaluator.sandbox import Sandbox, read_back, runner_path
+from evaluator.wire import Mode, ProgramFlag, RecordState, Result
+
 from engine import (
     ALLOW,
     EPERM,
@@ -27,24 +46,6 @@ from engine import (
     program,
     run,
 )
-
-from attacks.program import (
-    Abi,
-    Addr,
-    Blob,
-    Call,
-    Const,
-    Entry,
-    Fault,
-    Operation,
-    Program,
-    Store,
-    Syscall,
-    Wait,
-)
-from evaluator.errors import HarnessError
-from evaluator.sandbox import Sandbox, read_back, runner_path
-from evaluator.wire import Mode, ProgramFlag, RecordState, Result
 
 MKDIR_NR, CLONE_NR, EXIT_NR, EXIT_GROUP_NR, CLONE_I386 = 83, 56, 60, 231, 120
 POSTURES = ("container", "restricted", "root")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import EPERM, answers_all
 
 from attacks import library
 from attacks.family import Assumption, FamilyInstance, Variant
@@ -34,6 +33,8 @@ from evaluator.wire import Result
 from evaluator.workloads import WORKLOADS
 from mitigations.candidate import Attachment, Candidate, SeccompLayer
 from mitigations.load import load
+
+from engine import EPERM, answers_all
 
 LIBRARY = Path(__file__).parents[2] / "mitigations" / "library"
 PROFILES: dict[str, dict[str, Any]] = {

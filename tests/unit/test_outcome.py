@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from engine import ALLOW, EPERM, FAKED, KILL, NOTIFY, TRACE, TRAP, answers, answers_all, program
 
 from attacks.effects import Effect, EffectKind, Grade
 from attacks.family import Assumption, Need, Technique, Variant
@@ -15,6 +14,8 @@ from evaluator.records import StoppedAt, TrialRecord
 from evaluator.verdict import Outcome
 from evaluator.wire import Record, Result, Truth
 from mitigations.bpf import Filter
+
+from engine import ALLOW, EPERM, FAKED, KILL, NOTIFY, TRACE, TRAP, answers, answers_all, program
 from results import DIR, MADE, NOT_REACHED, OLD, arm, facts, returned, seen, started
 
 MKDIR_NR, OPENAT_NR = 83, 257

@@ -1,20 +1,6 @@
 """What filters say of a program: before the run, and on what ran; and when the kernel differs."""
 
 import pytest
-from engine import (
-    EPERM,
-    FAKED,
-    KILL,
-    KILL_THREAD,
-    LOG,
-    NOTIFY,
-    TRACE,
-    TRAP,
-    answers,
-    answers_all,
-    instructions,
-    program,
-)
 
 from attacks.program import (
     Abi,
@@ -34,6 +20,21 @@ from attacks.program import (
 from evaluator import predict
 from evaluator.wire import Record, Result
 from mitigations.bpf import Filter
+
+from engine import (
+    EPERM,
+    FAKED,
+    KILL,
+    KILL_THREAD,
+    LOG,
+    NOTIFY,
+    TRACE,
+    TRAP,
+    answers,
+    answers_all,
+    instructions,
+    program,
+)
 from results import NOT_REACHED, arm, returned, started
 
 MKDIR_NR, OPENAT_NR, MKDIRAT_NR = 83, 257, 258

@@ -20,6 +20,7 @@ from attacks.program import (
 )
 from evaluator.trial import already, grade, may_spawn, program_spec, rescue_program, strange
 from evaluator.wire import Facts, Name, ProgramFlag, Seen
+
 from results import (
     ABSENT,
     DIR,
