@@ -217,4 +217,4 @@ def test_the_library_loads_fast():
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True)
         times.append(time.perf_counter() - start)
-    assert min(times) < 0.6
+    assert min(times) < 1.0  # 0.3 s where nothing else runs
