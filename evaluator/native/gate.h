@@ -523,13 +523,15 @@ static struct gate_state *slot_for(u32 config)
 	return g;
 }
 
-// A gate that came back to its int3, or is gone; nothing if it was none.
-static void gate_event(int pid, int status)
+// A shared gate that came back to its int3, or is gone.  0: that was none.
+static int gate_event(int pid, int status)
 {
 	for (u32 i = 0; i < 16; i++)
 		if (pid > 0 && gates[i].pid == pid) {
 			gates[i].running = 0;
 			if ((status & 0xff) != 0x7f)
 				gates[i].pid = 0;
+			return 1;
 		}
+	return 0;
 }

@@ -4,6 +4,7 @@
 enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
        P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256 };
+#define WATCHED (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED)
 enum { R_SLOW = 1, R_DIAGNOSE = 2 };
 
 struct object {

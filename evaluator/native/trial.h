@@ -1,25 +1,18 @@
 // SPDX-License-Identifier: MIT
 // One trial from fixture to answer.
 
-static int sweep(int subject_pid, int victim_pid)
+// Until init says that nobody is left in the subjects' pid namespace.
+static int sweep(void)
 {
 	struct answer answer;
 	int status;
+	i64 pid;
 	u8 byte = 0;
 
-	if (subject_pid)
-		SYS2(kill, subject_pid, SIGKILL);
-	if (victim_pid)
-		SYS2(kill, victim_pid, SIGKILL);
 	for (int round = 0; round < 2000; round++) {
-		for (int gone = 1; gone;) {	// what CLONE_PARENT gave us; never a gate: those are traced and stopped
-			gone = 0;
-			i64 pid = SYS4(wait4, -1, &status, WNOHANG | WALL, 0);
-
-			if (pid > 0)
-				gone = 1;
+		// What CLONE_PARENT made is our child, and init's kill leaves it for us to reap.
+		while ((pid = SYS4(wait4, -1, &status, WNOHANG | WALL, 0)) > 0)
 			gate_event((int)pid, status);
-		}
 		if (write_all(init_to, &byte, 1) || read_all(init_from, &answer, sizeof answer))
 			return fail(X_SWEEP, -ESRCH);
 		if (answer.error == -ESRCH)
@@ -113,10 +106,16 @@ static int leader_gone(int pid, u32 *exit_code)
 	return 1;
 }
 
+// -1 is a subject that its gate was let go to make: the kernel has written its pid, or will.
+static int subject_of(const struct trial *t)
+{
+	return t->subject == -1 ? (int)control->pid : t->subject;
+}
+
 // Until the subject is dead (reaped), seen doing what the family watches for, or out of time.
 static void await_subject(struct trial *t)
 {
-	int watching = t->p->flags & (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED);
+	int watching = t->p->flags & WATCHED;
 	u64 deadline = now_us() + t->q->timeout_us, next_look = now_us() + 4000;
 	int status;
 
@@ -142,9 +141,8 @@ static void await_subject(struct trial *t)
 		}
 		if (now_us() > next_look) {
 			next_look = now_us() + 4000;
-			if (leader_gone(t->subject == -1 ? (int)control->pid : t->subject, &t->reply->wait_status)) {
-				if (t->subject == -1)
-					t->subject = (int)control->pid;
+			if (leader_gone(subject_of(t), &t->reply->wait_status)) {
+				t->subject = subject_of(t);
 				if (watching)
 					watch(t);
 				return;	// the rest of it dies in the end
@@ -152,8 +150,7 @@ static void await_subject(struct trial *t)
 		}
 		if (now_us() > deadline) {
 			t->reply->timed_out = 1;
-			if (t->subject == -1)
-				t->subject = (int)control->pid;
+			t->subject = subject_of(t);
 			return;
 		}
 	}
@@ -296,7 +293,7 @@ static int needs_own_gate(const struct trial *t)
 static int gate_clone(struct trial *t, struct gate_state *g, const struct program *own)
 {
 	// The usual case: a gate that has done it before, and nobody who has to look meanwhile.
-	if (g->pid && g->proven && !t->park && !(t->p->flags & (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED)) && g != t->victim_gate) {
+	if (g->pid && g->proven && !t->park && !(t->p->flags & WATCHED) && g != t->victim_gate) {
 		if (let_clone(g, 0, 0))
 			return -1;
 		t->subject = -1;
@@ -394,7 +391,7 @@ static void end_trial(struct trial *t)
 		if (!t->reply->timed_out && !t->reply->wait_status)
 			t->reply->wait_status = (u32)status;
 	}
-	if (sweeping && sweep(0, t->victim))
+	if (sweeping && sweep())
 		t->reply->status = 1;
 }
 
@@ -491,10 +488,9 @@ static void diagnose(struct trial *t)
 			continue;
 		if (pid == -ECHILD)
 			return;
-		if (t->gate && pid == t->gate->pid) {
-			gate_event((int)pid, status);
+		// A shared gate may come back to its int3 just now: it is not ours to let go.
+		if (gate_event((int)pid, status) || (t->gate && pid == t->gate->pid))
 			continue;
-		}
 		if ((status & 0xff) != 0x7f) {
 			if (pid != t->subject)
 				continue;
