@@ -22,6 +22,7 @@ from evaluator.outcome import Pair, Terms
 from evaluator.plan import Plan, Progress
 from evaluator.pool import Arm, Pool
 from evaluator.posture import Posture, posture
+from evaluator.predict import EXECS
 from evaluator.records import (
     CandidateResult,
     CandidateRun,
@@ -63,9 +64,9 @@ class _Campaign:
         self._plan = plan
         self._pool = pool
         self._on_progress = on_progress
-        self._variants = tuple(
-            {v.id: v for family in plan.families for v in family.variants}.values()
-        )
+        self._by_id = {v.id: v for family in plan.families for v in family.variants}
+        self._variants = tuple(self._by_id.values())
+        self._timeout_us = int(plan.timeout_s * 1e6)
         self._specs: dict[str, ProgramSpec] = {}
         self._controls: dict[str, dict[str, Result | str]] = {}
         self._needs: dict[str, Needs] = {}
@@ -164,24 +165,24 @@ class _Campaign:
     def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
         """An effect that did not come for calls that are not in our trace: whose they are."""
         config = diagnosis.trapping(applied.config)
-        by_id = {v.id: v for v in self._variants}
         open_ = [
             i
             for i, one in enumerate(records)
-            if one.outcome is Outcome.INEFFECTIVE and _execs(by_id[one.variant])
+            if one.outcome is Outcome.INEFFECTIVE and _execs(self._by_id[one.variant])
         ]
         if config is None or not open_:
             return
-        wait = int(self._plan.timeout_s * 1e6)
         arms = [
             replace(
-                self._arm(by_id[records[i].variant], config, applied.control, wait),
+                self._arm(
+                    self._by_id[records[i].variant], config, applied.control, self._timeout_us
+                ),
                 flags=RunFlag.DIAGNOSE,
             )
             for i in open_
         ]
         for i, result in zip(open_, self._pool.run(arms), strict=True):
-            variant = by_id[records[i].variant]
+            variant = self._by_id[records[i].variant]
             stopped = None if isinstance(result, str) else diagnosis.stopped_at(result.denied)
             if isinstance(result, str) or stopped is None or _effect(variant, result):
                 continue
@@ -231,7 +232,7 @@ class _Campaign:
         """How long to wait for the effect: far longer than the control took."""
         assert isinstance(control, Result)
         wait = max(_LEAST_WAIT_US, _LATENCIES * control.latency_us)
-        return min(int(self._plan.timeout_s * 1e6), wait * (_PATIENCE if patient else 1))
+        return min(self._timeout_us, wait * (_PATIENCE if patient else 1))
 
     def _step(self, name: str, n: int) -> None:
         self._done = min(self._total, self._done + n)
@@ -261,10 +262,10 @@ class _Campaign:
 
     def _run_control(self, stance: Posture, variants: Sequence[Variant]) -> list[Result | str]:
         config = enforcement.control_of(self._pool, stance)
-        wait = int(self._plan.timeout_s * 1e6)
+        rescue_us = min(self._timeout_us, _RESCUE_WAIT_US)
         return self._pool.run(
             [
-                self._arm(v, config, config, min(wait, _RESCUE_WAIT_US) if _is_rescue(v) else wait)
+                self._arm(v, config, config, rescue_us if _is_rescue(v) else self._timeout_us)
                 for v in variants
             ]
         )
@@ -303,7 +304,6 @@ class _Campaign:
         self, trials: tuple[TrialRecord, ...], applied: Applied, terms: Terms
     ) -> tuple[TrialRecord, ...]:
         """For each block of a mere prerequisite: what if the earlier steps were done before."""
-        by_id = {v.id: v for v in self._variants}
         rescues: dict[str, Variant] = {}
         for trial in trials:
             if (
@@ -311,20 +311,17 @@ class _Campaign:
                 and trial.prerequisite_only
                 and trial.assumption is Assumption.NONE
             ):
-                program = rescue_program(by_id[trial.variant].program)
+                program = rescue_program(self._by_id[trial.variant].program)
                 if program is not None:
                     rescues[trial.variant] = replace(
-                        by_id[trial.variant], id=trial.variant + _RESCUE, program=program
+                        self._by_id[trial.variant], id=trial.variant + _RESCUE, program=program
                     )
         # One round: earlier steps done before may leave nothing that works, and that says nothing.
         controls = self._control(applied.stance, tuple(rescues.values()), rounds=1)
         working = [v for v in rescues.values() if _worked(v, controls[v.id])]
-        wait = int(self._plan.timeout_s * 1e6)
+        wait = min(self._timeout_us, _LEAST_WAIT_US)
         results = self._pool.run(
-            [
-                self._arm(v, applied.config, applied.control, min(wait, _LEAST_WAIT_US))
-                for v in working
-            ]
+            [self._arm(v, applied.config, applied.control, wait) for v in working]
         )
         said: dict[str, str | None] = {}
         for variant, result in zip(working, results, strict=True):
@@ -341,7 +338,7 @@ class _Campaign:
 def _execs(variant: Variant) -> bool:
     """Whether the attack hands over to a program whose calls are not recorded."""
     return any(
-        isinstance(op, Syscall) and op.name in ("execve", "execveat")
+        isinstance(op, Syscall) and op.name in EXECS
         for section, op in variant.program.flatten()
         if section == "attack"
     )
@@ -370,14 +367,9 @@ def _is_rescue(variant: Variant) -> bool:
 def _rescue_text(one: TrialRecord) -> str | None:
     match one.outcome:
         case Outcome.BYPASSED:
-            return (
-                "only a prerequisite was denied; with the earlier steps done before the filter, "
-                "it gets through"
-            )
+            return f"only a prerequisite was denied; {_DONE_BEFORE}, it gets through"
         case Outcome.BLOCKED if one.stopped_at is not None:
-            return (
-                f"with the earlier steps done before the filter, {one.stopped_at.call} is denied "
-                f"as well ({one.stopped_at.answer})"
-            )
+            stopped = one.stopped_at
+            return f"{_DONE_BEFORE}, {stopped.call} is denied as well ({stopped.answer})"
         case _:
             return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,38 +61,38 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
     control = control_of(pool, stance)
     config = _configured(control, candidate)
     filters = tuple(bpf.Filter.decode(layer.program) for layer in candidate.seccomp)
-    before = _park(pool, control, None)[0]
+    with _parked(pool, control) as before:
+        pass
     if before.step is not Step.NONE:
         raise HarnessError(
             f"the control arm cannot be set up: {before.step.name} {os.strerror(before.error)}"
         )
-    if _cannot_load(candidate, config):
-        enforcement = Enforcement(enforced=False, ground_truth=GroundTruth(), reason=_CANNOT_LOAD)
-        return Applied(stance, control, config, filters, enforcement, loads=False)
-    status, back = _park(pool, config, candidate)
     notes = (
         ("one id is mapped: every posture runs as uid 0 of the sandbox",)
         if pool.first.id_map == 1 and stance.uid
         else ()
     )
-    if status.step is not Step.NONE:
-        reason = f"{status.step.name.lower()} failed: {os.strerror(status.error)}"
-        if status.step is Step.LOAD:
-            reason = f"the kernel refused the filter: {os.strerror(status.error)}"
-        return Applied(
-            stance,
-            control,
-            config,
-            filters,
-            Enforcement(False, GroundTruth(), reason),
-            False,
-            notes,
-        )
-    truth = _ground_truth(_fields(before.text), _fields(status.text), back)
-    reason = _not_in_force(truth, len(filters), config.no_new_privs)
-    return Applied(
-        stance, control, config, filters, Enforcement(not reason, truth, reason), True, notes
-    )
+    refused, truth = _CANNOT_LOAD, GroundTruth()
+    if not _cannot_load(candidate, config):
+        with _parked(pool, config) as status:
+            refused = _refusal(status)
+            if not refused:
+                back = _read_back(pool.first.host_pid(status.pid), candidate)
+                truth = _ground_truth(_fields(before.text), _fields(status.text), back)
+    reason = refused or _not_in_force(truth, len(filters), config.no_new_privs)
+    enforcement = Enforcement(not reason, truth, reason)
+    return Applied(stance, control, config, filters, enforcement, not refused, notes)
+
+
+def _refusal(status: ParkedStatus) -> str:
+    """Why no subject came under the candidate; empty if one did."""
+    match status.step:
+        case Step.NONE:
+            return ""
+        case Step.LOAD:
+            return f"the kernel refused the filter: {os.strerror(status.error)}"
+        case step:
+            return f"{step.name.lower()} failed: {os.strerror(status.error)}"
 
 
 _CANNOT_LOAD = (
@@ -117,29 +119,23 @@ def _configured(control: ConfigSpec, candidate: Candidate) -> ConfigSpec:
     )
 
 
-def _park(pool: Pool, config: ConfigSpec, candidate: Candidate | None) -> tuple[ParkedStatus, str]:
-    """The status of a parked subject, and for a candidate what reading its filters back showed."""
+@contextmanager
+def _parked(pool: Pool, config: ConfigSpec) -> Generator[ParkedStatus]:
+    """A subject under a configuration that does nothing, for as long as somebody looks at it."""
     sandbox = pool.first
-    status = sandbox.park(pool.config_number(config))
     try:
-        if status.step is not Step.NONE or candidate is None:
-            return status, ""
-        host = sandbox.host_pid(status.pid)
-        return status, _read_back(host, candidate)
+        yield sandbox.park(pool.config_number(config))
     finally:
         sandbox.release()
 
 
 def read_back_refused(pool: Pool, control: ConfigSpec) -> str:
     """Why filters cannot be read back here; empty if they can.  Asked of a subject without any."""
-    status = pool.first.park(pool.config_number(control))
-    try:
+    with _parked(pool, control) as status:
         if status.step is not Step.NONE:
             return "no subject could be started"
         found = _filters_of(pool.first.host_pid(status.pid))
         return found if isinstance(found, str) else ""
-    finally:
-        pool.first.release()
 
 
 def _read_back(pid: int | None, candidate: Candidate) -> str:
