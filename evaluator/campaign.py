@@ -29,7 +29,6 @@ from evaluator.records import (
     Enforcement,
     Starts,
     TrialRecord,
-    WorkloadRecord,
     assemble,
     failed,
 )
@@ -37,7 +36,7 @@ from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
 from mitigations.bpf import Filter
-from mitigations.candidate import Attachment, Candidate, FailedCandidate
+from mitigations.candidate import Candidate, FailedCandidate
 
 _CONTROL_ROUNDS = 3
 _LEAST_WAIT_US = 250_000
@@ -124,12 +123,14 @@ class _Campaign:
         terms = applied.terms(self._pool.first.hello.syscall_insn)
         trials = self._trials(candidate, applied, controls, terms)
         trials = self._rescues(trials, applied, terms)
-        works = self._workloads(candidate, applied)
+        started, works = starts.honest_programs(
+            self._pool, candidate, applied, self._plan.workloads, self._plan.timeout_s
+        )
         return CandidateRun(
             candidate=candidate,
             posture=stance.name,
             enforcement=applied.enforcement,
-            starts=starts.of(self._pool, candidate, applied),
+            starts=started,
             trials=trials,
             workloads=works,
             duration_s=time.monotonic() - begin,
@@ -328,11 +329,6 @@ class _Campaign:
             one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
             said[variant.id.removesuffix(_RESCUE)] = _rescue_text(one)
         return tuple(replace(t, reason=said.get(t.variant) or t.reason) for t in trials)
-
-    def _workloads(self, candidate: Candidate, applied: Applied) -> tuple[WorkloadRecord, ...]:
-        if candidate.attachment is Attachment.SELF:
-            return ()  # nothing is exec'ed under a filter that a program puts on itself
-        return starts.workloads(self._pool, self._plan.workloads, applied, self._plan.timeout_s)
 
 
 def _execs(variant: Variant) -> bool:

@@ -48,23 +48,39 @@ def static_entry() -> bytes:
     return ident + header + segment + code
 
 
-def of(pool: Pool, candidate: Candidate, applied: Applied) -> Starts:
-    """What of a container's start works under the candidate."""
+def honest_programs(
+    pool: Pool,
+    candidate: Candidate,
+    applied: Applied,
+    wanted: Sequence[Workload],
+    timeout_s: float,
+) -> tuple[Starts, tuple[WorkloadRecord, ...]]:
+    """What of a container's start works under the candidate, and the wanted workloads."""
+    if candidate.attachment is Attachment.SELF:
+        # Its program had started long before, and nothing is exec'ed under such a filter.
+        reason = "" if applied.loads else applied.enforcement.reason
+        return Starts(loads=applied.loads, reason=reason), ()
+    entries = (workload("static-entry"), _DYNAMIC)
+    once = {one.name: one for one in (*wanted, *entries)}
+    ran = workloads(pool, tuple(once.values()), applied, timeout_s)
+    records = {one.workload: one for one in ran}
+    started = _starts(candidate, applied, [records[one.name] for one in entries])
+    return started, tuple(records[one.name] for one in wanted)
+
+
+def _starts(candidate: Candidate, applied: Applied, entries: Sequence[WorkloadRecord]) -> Starts:
     if not applied.loads:
         return Starts(loads=False, reason=applied.enforcement.reason)
-    if candidate.attachment is Attachment.SELF:
-        return Starts(loads=True)  # it had started long before it put the filter on itself
     runtime: bool | None = True
     reason = ""
     if candidate.seccomp:
         runtime, reason = _runtime(candidate.runtime_model, applied)
-    entries = workloads(pool, (workload("static-entry"), _DYNAMIC), applied, 5.0)
-    tried = [one.works if one.works_in_control else None for one in entries]
+    static, dynamic = (one.works if one.works_in_control else None for one in entries)
     if not reason:
         reason = next(
             (f"{one.title}: {one.reason}" for one in entries if one.reason and not one.works), ""
         )
-    return Starts(loads=True, runtime=runtime, static=tried[0], dynamic=tried[1], reason=reason)
+    return Starts(loads=True, runtime=runtime, static=static, dynamic=dynamic, reason=reason)
 
 
 @functools.cache
