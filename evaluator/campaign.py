@@ -1,8 +1,8 @@
 """A campaign: every candidate against every variant, in two arms, and what became of it.
 
 The control of a posture is run once per campaign and shared by all candidates (unless the fast
-path is off); it is run again at the end, and a control that then differs ends the run as a harness
-failure, because everything compared with it is in doubt.
+path is off). One that was shared is run again at the end, and if it then differs the run ends as a
+harness failure, because everything compared with it is in doubt.
 """
 
 from __future__ import annotations

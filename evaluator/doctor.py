@@ -8,7 +8,7 @@ from pathlib import Path
 
 from attacks.family import Need
 from attacks.program import Addr, Blob, Const, Program, Syscall
-from evaluator.enforcement import control_of, read_back_refused
+from evaluator.enforcement import control_of, read_back_refused, status_fields
 from evaluator.errors import SidestepError
 from evaluator.needs import Needs, core_pattern
 from evaluator.pool import Arm, Pool
@@ -68,11 +68,8 @@ def environment(probes: list[Probe]) -> Environment:
 
 def ambient() -> dict[str, str]:
     """The confinement that was there before us: of this process, and machine-wide switches."""
-    found: dict[str, str] = {}
-    for line in _read("/proc/self/status").splitlines():
-        name, _, value = line.partition(":")
-        if name in _AMBIENT:
-            found[name] = value.strip()
+    own = status_fields(_read("/proc/self/status"))
+    found = {name: value for name, value in own.items() if name in _AMBIENT}
     label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
     if label:
         found["lsm_label"] = label

@@ -78,7 +78,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
             refused = _refusal(status)
             if not refused:
                 back = _read_back(pool.first.host_pid(status.pid), candidate)
-                truth = _ground_truth(_fields(before.text), _fields(status.text), back)
+                truth = _ground_truth(status_fields(before.text), status_fields(status.text), back)
     reason = refused or _not_in_force(truth, len(filters), config.no_new_privs)
     enforcement = Enforcement(not reason, truth, reason)
     return Applied(stance, control, config, filters, enforcement, not refused, notes)
@@ -162,10 +162,12 @@ def _filters_of(pid: int | None) -> list[bytes] | str:
 
 def ambient_filters() -> bool:
     """Whether this very process is under seccomp (then the kernel shows it no filters)."""
-    return "Seccomp:\t0" not in Path("/proc/self/status").read_text()
+    own = status_fields(Path("/proc/self/status").read_text())
+    return own.get("Seccomp") != "0"
 
 
-def _fields(text: str) -> dict[str, str]:
+def status_fields(text: str) -> dict[str, str]:
+    """The lines of a /proc/PID/status (proc_pid_status(5)) by name."""
     pairs = (line.partition(":") for line in text.splitlines())
     return {name: value.strip() for name, _, value in pairs}
 
