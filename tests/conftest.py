@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ REQUIRE_LIVE = os.environ.get("SIDESTEP_REQUIRE_LIVE", "0") not in ("", "0")
 # The same examples in every run: a failure in CI is a failure here.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fixed")
+
+# A shell starts its background jobs with SIGINT ignored, nohup ignores SIGHUP, and an ignored
+# signal is inherited: the commands that tests interrupt must start like one typed at a prompt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @functools.cache
