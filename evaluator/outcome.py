@@ -213,10 +213,11 @@ def _record(
     mitigated = arm if isinstance(arm, Result) else None
     decisive = next((op for _, op in variant.program.flatten() if is_decisive(op)), None)
     runs = [one for one in pair.mitigated if isinstance(one, Result)]
+    shown_steps = steps(variant.program, control, mitigated, terms)
     return TrialRecord(
         variant=variant.id,
         family=variant.family,
-        title=_title(variant.program),
+        title=_title(shown_steps),
         technique=variant.technique,
         assumption=variant.assumption,
         grade=variant.grade,
@@ -241,7 +242,7 @@ def _record(
         and _reachable(variant.program, terms),
         why=variant.why,
         references=variant.references,
-        steps=steps(variant.program, control, mitigated, terms),
+        steps=shown_steps,
     )
 
 
@@ -255,12 +256,9 @@ def _predicted(variant: Variant, control: Result | None, terms: Terms) -> str:
     return predict.DEPENDS if foreign and said == "BYPASSED" else said
 
 
-def _title(program: Program) -> str:
-    lines = program_text(program)
-    for line in lines:
-        if line.decisive:
-            return line.text
-    return lines[-1].text if lines else ""
+def _title(shown: Sequence[StepRecord]) -> str:
+    decisive = [one.text for one in shown if one.decisive]
+    return decisive[0] if decisive else shown[-1].text if shown else ""
 
 
 def route(program: Program, control: Result | None, terms: Terms) -> str:

@@ -88,18 +88,17 @@ class Sandbox:
     """One runner.  Use as a context manager; ``HarnessError`` means that this one is lost."""
 
     def __init__(self, runner: Path | None = None, core: int | None = None) -> None:
-        """``core``: judge, gate and subject take turns, so they are quickest on one processor."""
+        """``core``: the processor that the runner stays on; by default any that we may use."""
         self._path = runner or runner_path()
         # By descriptor: the mapped user need not be able to enter the directory it lies in.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         root = os.geteuid() == 0
         id_map = ROOT_MAP if root else f"0 {os.geteuid()} 1"
-        usual = os.sched_getaffinity(0)
+        if core is None:
+            core = min(os.sched_getaffinity(0))
         try:
-            if core is not None:
-                os.sched_setaffinity(0, {core})  # of this thread; the runner inherits it
             self._process = subprocess.Popen(
-                [str(self._path), "serve", id_map, "0" if root else "1"],
+                [str(self._path), "serve", id_map, "0" if root else "1", str(core)],
                 executable=f"/proc/self/fd/{descriptor}",
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -112,7 +111,6 @@ class Sandbox:
                 f"cannot start the native runner {self._path}: {error.strerror}"
             ) from error
         finally:
-            os.sched_setaffinity(0, usual)
             os.close(descriptor)
         assert self._process.stdin is not None
         assert self._process.stdout is not None

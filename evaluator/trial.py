@@ -8,7 +8,7 @@ from dataclasses import replace
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Assumption, Fresh, Variant
 from attacks.probe import PROBE_MAGIC, probe_elf
-from attacks.program import Call, Operation, Program, Syscall, is_decisive
+from attacks.program import Call, Operation, Program, Syscall, Wait, is_decisive
 from evaluator.wire import Facts, ProgramFlag, ProgramSpec, Result
 
 # What can make a process: afterwards init sweeps the pid namespace until nobody is left.
@@ -65,6 +65,8 @@ def _flags(variant: Variant) -> ProgramFlag:
         )  # the filter must come without TSYNC, so from the thread itself
     if _makes_threads(variant.program.setup):
         flags |= ProgramFlag.DIRECT
+    if _waits(variant.program):
+        flags |= ProgramFlag.SPREAD
     if variant.program.needs_victim:
         flags |= ProgramFlag.VICTIM
     return flags
@@ -73,6 +75,12 @@ def _flags(variant: Variant) -> ProgramFlag:
 def _makes_threads(setup: tuple[Operation, ...]) -> bool:
     """Rings have kernel threads; neither they nor others survive the gate's fork."""
     return any(isinstance(op, Syscall) and (op.body or op.name == "io_uring_setup") for op in setup)
+
+
+def _waits(program: Program) -> bool:
+    """Whether the subject spins until another thread, perhaps of the kernel, has stored something."""
+    setup = Program(setup=program.setup).flatten()
+    return any(isinstance(op, Wait) for op in (*(op for _, op in setup), *program.attack))
 
 
 def may_spawn(program: Program) -> bool:

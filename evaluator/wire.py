@@ -110,6 +110,7 @@ class ProgramFlag(IntFlag):
     DIRECT = 64
     VICTIM = 128
     NO_NEW_PRIVS = 256
+    SPREAD = 512
 
 
 class RunFlag(IntFlag):

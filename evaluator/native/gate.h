@@ -169,6 +169,8 @@ static void confine(const struct program *p, const struct config *c, int gate)
 	int nnp = wants_nnp(p, c);
 
 	default_signals();
+	if (p && p->flags & P_SPREAD)	// its threads wait for each other: on one core that takes a tick
+		SYS3(sched_setaffinity, 0, sizeof cores, cores);
 	join_namespaces(p ? p->fresh : 0);
 	if (!nnp && c->n_layers)
 		start_loader(c);

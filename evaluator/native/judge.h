@@ -3,7 +3,7 @@
 
 enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
-       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256 };
+       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512 };
 #define WATCHED (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED)
 enum { R_SLOW = 1, R_DIAGNOSE = 2 };
 
@@ -92,6 +92,7 @@ static struct config *configs[MAX_CONFIGS];
 static u64 config_bytes[MAX_CONFIGS];
 static struct stat scratch;	// the subject's working directory, as we made it
 static int scratch_dir = -1;
+static u64 cores[16];	// those that we were given, before we chose one
 static u32 fail_step;
 static i32 fail_error;
 
@@ -194,4 +195,13 @@ static char *proc_path(char *to, int pid, const char *file)
 {
 	append(append(append_number(append(to, "/proc/"), (u64)pid), "/"), file);
 	return to;
+}
+
+#define TICK_US 5000
+
+static void tick_every(i64 us)
+{
+	i64 every[4] = { 0, us, 0, us };
+
+	SYS3(setitimer, 0, every, 0);
 }

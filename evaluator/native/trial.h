@@ -40,6 +40,8 @@ static void watch(struct trial *t)
 	struct pids extra = { 0, { 0 } };
 	struct reply *r = t->reply;
 
+	if (!(t->p->flags & WATCHED))
+		return;
 	strangers(&extra, t->subject, t->victim, t->gate ? t->gate->pid : 0);
 	for (u32 i = 0; i < 16; i++)
 		for (int k = 0; k < extra.n && k < 32; k++)
@@ -112,15 +114,14 @@ static int subject_of(const struct trial *t)
 	return t->subject == -1 ? (int)control->pid : t->subject;
 }
 
-// Until the subject is dead (reaped), seen doing what the family watches for, or out of time.
+// Until the subject is dead (reaped), or out of time.
 static void await_subject(struct trial *t)
 {
-	int watching = t->p->flags & WATCHED;
 	u64 deadline = now_us() + t->q->timeout_us, next_look = now_us() + 4000;
 	int status;
 
 	for (;;) {
-		i64 got = SYS4(wait4, t->subject, &status, WALL | (watching ? WNOHANG : 0), 0);
+		i64 got = SYS4(wait4, t->subject, &status, WALL, 0);
 
 		if (t->subject == -1 && got > 0)
 			got = settle(t, (int)got, status);
@@ -133,18 +134,10 @@ static void await_subject(struct trial *t)
 			fail(X_SUBJECT, got);
 			break;
 		}
-		if (watching) {
-			watch(t);
-			if (satisfied(t))
-				return;
-			nap_us(20);
-		}
 		if (now_us() > next_look) {
 			next_look = now_us() + 4000;
 			if (leader_gone(subject_of(t), &t->reply->wait_status)) {
 				t->subject = subject_of(t);
-				if (watching)
-					watch(t);
 				return;	// the rest of it dies in the end
 			}
 		}
@@ -155,8 +148,6 @@ static void await_subject(struct trial *t)
 		}
 	}
 	t->subject = 0;
-	if (watching)
-		watch(t);
 }
 
 static void copy_program(const struct program *p)
@@ -287,13 +278,18 @@ static void forget_setup(void)
 
 static int needs_own_gate(const struct trial *t)
 {
-	return t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT) || t->q->flags & (R_SLOW | R_DIAGNOSE);
+	return t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT | P_SPREAD) || t->q->flags & (R_SLOW | R_DIAGNOSE);
+}
+
+static int is_followed(const struct trial *t)
+{
+	return t->p->flags & WATCHED || t->q->flags & R_DIAGNOSE;
 }
 
 static int gate_clone(struct trial *t, struct gate_state *g, const struct program *own)
 {
 	// The usual case: a gate that has done it before, and nobody who has to look meanwhile.
-	if (g->pid && g->proven && !t->park && !(t->p->flags & WATCHED) && g != t->victim_gate) {
+	if (g->pid && g->proven && !t->park && g != t->victim_gate) {
 		if (let_clone(g, 0, 0))
 			return -1;
 		t->subject = -1;
@@ -375,6 +371,21 @@ static void await_victim(struct trial *t)
 	} while (now_us() < end);
 }
 
+// Kills a subject; its end is told only when its other threads are reaped, if they are traced.
+static int reap_all(int pid)
+{
+	int status = 0;
+	i64 got;
+
+	SYS2(kill, pid, SIGKILL);
+	while ((got = SYS4(wait4, -1, &status, WALL, 0)) != -ECHILD) {
+		if (got == pid && (status & 0xff) != 0x7f)
+			return status;
+		gate_event((int)got, status);
+	}
+	return 0;
+}
+
 static void end_trial(struct trial *t)
 {
 	int reap = t->subject;
@@ -383,11 +394,8 @@ static void end_trial(struct trial *t)
 	if (t->own.pid)
 		drop_gate(&t->own);
 	if (reap) {
-		int status;
+		int status = reap_all(reap);
 
-		SYS2(kill, reap, SIGKILL);
-		while (SYS4(wait4, reap, &status, WALL, 0) == -EINTR)
-			;
 		if (!t->reply->timed_out && !t->reply->wait_status)
 			t->reply->wait_status = (u32)status;
 	}
@@ -468,26 +476,55 @@ static int answer_trapped(struct trial *t, int pid)
 	return 0;
 }
 
-static void diagnose(struct trial *t)
+// Whether `tid` is a thread of a process that we knew before.
+static int is_thread(int pid, int tid)
+{
+	char path[64];
+
+	append_number(append(append_number(append(path, "/proc/"), (u64)pid), "/task/"), (u64)tid);
+	return !SYS4(newfstatat, AT_FDCWD, path, &(struct stat){ 0 }, 0);
+}
+
+// What a stopped process of the trial has just done, where that is what the family watches for.
+static void note_event(struct trial *t, int pid, int event)
+{
+	u64 message = 0;
+
+	if (event == PTRACE_EVENT_EXEC && t->p->flags & P_WATCH_EXEC)
+		t->reply->saw_exec |= (u32)runs_probe(pid, t->p->magic);
+	if (event < PTRACE_EVENT_FORK || event > PTRACE_EVENT_CLONE || !(t->p->flags & P_WATCH_PROCESS))
+		return;
+	SYS4(ptrace, PTRACE_GETEVENTMSG, pid, 0, &message);
+	if (message && (event != PTRACE_EVENT_CLONE || !is_thread(pid, (int)message)))
+		t->reply->saw_process = 1;
+}
+
+// Lets a parked subject run with all that comes of it traced, so that the kernel tells us at once
+// what is watched for, or (in a diagnosis) which call was denied.  What nobody is told of
+// (CLONE_UNTRACED, mapped code) is looked for at every tick and at the subject's end.
+static void follow(struct trial *t)
 {
 	u64 deadline = now_us() + t->q->timeout_us;
-	int status;
+	int diagnosing = t->q->flags & R_DIAGNOSE, status;
 
-	SYS4(ptrace, PTRACE_SETOPTIONS, t->subject, 0, PTRACE_O_EXITKILL | PTRACE_O_CHILDREN);
+	SYS4(ptrace, PTRACE_SETOPTIONS, t->subject, 0, PTRACE_O_EXITKILL | PTRACE_O_CHILDREN | PTRACE_O_TRACEEXEC);
 	SYS4(ptrace, PTRACE_CONT, t->subject, 0, 0);
 	t->park = 0;
 	for (;;) {
 		i64 pid = SYS4(wait4, -1, &status, WALL, 0);
 		int signal = status >> 8 & 0xff;
 
-		if (now_us() > deadline) {
-			t->reply->timed_out = 1;
-			return;
-		}
-		if (pid == -EINTR)
-			continue;
 		if (pid == -ECHILD)
 			return;
+		if (pid == -EINTR) {
+			watch(t);
+			if (satisfied(t) || leader_gone(t->subject, &t->reply->wait_status))
+				return;
+			t->reply->timed_out = now_us() > deadline;
+			if (t->reply->timed_out)
+				return;
+			continue;
+		}
 		// A shared gate may come back to its int3 just now: it is not ours to let go.
 		if (gate_event((int)pid, status) || (t->gate && pid == t->gate->pid))
 			continue;
@@ -496,9 +533,13 @@ static void diagnose(struct trial *t)
 				continue;
 			t->reply->wait_status = (u32)status;
 			t->subject = 0;
+			watch(t);
 			return;
 		}
-		if (status >> 16 || (signal == SIGSYS && !answer_trapped(t, (int)pid)))
+		note_event(t, (int)pid, status >> 16);
+		if (satisfied(t))
+			return;
+		if (status >> 16 || (diagnosing && signal == SIGSYS && !answer_trapped(t, (int)pid)))
 			signal = 0;
 		SYS4(ptrace, PTRACE_CONT, pid, 0, signal);
 	}
@@ -528,7 +569,7 @@ static int try_trial(struct trial *t)
 			return -1;
 	}
 	open_view(t);
-	t->park = needs_own_gate(t);	// what setup makes must be seen before the attack starts
+	t->park = needs_own_gate(t) || is_followed(t);	// what setup makes must be seen before the attack starts
 	if (!t->park) {
 		observe(&r->before, &t->view);
 		r->before.watermark = watermark(t->p, t->view.parent, 1);
@@ -543,12 +584,14 @@ static int try_trial(struct trial *t)
 		r->before.watermark = watermark(t->p, t->view.parent, 0);
 		begin = now_us();
 	}
-	if (t->q->flags & R_DIAGNOSE) {
-		diagnose(t);
-		return 0;
+	if (is_followed(t)) {
+		tick_every(500);	// to look for what no event tells
+		follow(t);
+		tick_every(TICK_US);
+	} else {
+		release_subject(t);
+		await_subject(t);
 	}
-	release_subject(t);
-	await_subject(t);
 	if (t->victim && !r->timed_out)
 		await_victim(t);
 	r->latency_us = (u32)(now_us() - begin);
