@@ -78,7 +78,7 @@ def _makes_threads(setup: tuple[Operation, ...]) -> bool:
 
 
 def _waits(program: Program) -> bool:
-    """Whether the subject spins until another thread, perhaps of the kernel, has stored something."""
+    """Whether the subject spins until another thread, perhaps a kernel's, has stored something."""
     setup = Program(setup=program.setup).flatten()
     return any(isinstance(op, Wait) for op in (*(op for _, op in setup), *program.attack))
 
