@@ -9,6 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from attacks.program import Program
+
+SECRET = b"sidestep-secret!"
+"""Stands in fixtures and in a witness's program for sixteen letters, new in each trial."""
+
 
 class Grade(StrEnum):
     """How well the effect was reached; only ``exact`` decides a verdict."""
@@ -37,6 +42,16 @@ class EffectKind(StrEnum):
     executable."""
     PROCESS = "process"
     """exact: a process beside the subject that was not there."""
+    WITNESSED = "witnessed"
+    """The family's witness, a program that runs outside the mitigation, comes to its end after the
+    attack and did not before; the grade is what the variant says of itself."""
+    LEARNED = "learned"
+    """exact: the secret, which nobody can guess, is in the subject's memory."""
+    CODE = "code"
+    """exact: a process ran into the trap of ``attacks.probe.TRAP_CODE``, which it wrote itself."""
+    REACHED = "reached"
+    """The decisive call reached the sentinel, an older filter that keeps it from the kernel: the
+    candidate would have let it pass.  It never runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +62,11 @@ class Effect:
     parent: str = "d"
     name: str = "t"
     bits: int = 0
+    witness: Program | None = None
+    """For WITNESSED: ``setup`` is done once, before the subject's first instruction; ``attack`` is
+    run before the attack and after it, and has the effect if it comes to its end."""
+    stays: bool = False
+    """The subject is kept, stopped at the end of its program, until the witness has looked."""
 
     @property
     def path(self) -> str:

@@ -183,6 +183,16 @@ class Family:
     """MITRE ATT&CK id, where one fits."""
     has_target: bool = True
     """Whether the effect happens in a directory that ``@/path`` can choose."""
+    stays: bool = False
+    """The subject is kept, stopped at the end of its program, until the witness has looked."""
+    reachability: bool = False
+    """The call never runs: a sentinel tells whether the candidate would have let it pass."""
+    group: str = ""
+    """Where it stands in the catalogue: ``file system``, ``network``."""
+    unrecorded: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Ways that are known and not recorded here, each with the reason."""
+    looks: Recipe | None = None
+    """What a process outside the mitigation does to see the effect; see ``Family.witness``."""
     recipes: list[_Recorded] = field(default_factory=list[_Recorded])
     _default: FamilyInstance | None = None
 
@@ -240,6 +250,15 @@ class Family:
 
         return add
 
+    def witness(self, recipe: Recipe) -> Recipe:
+        """The decorated recipe looks for the effect, from outside.
+
+        What it does by ``k.setup`` is done once, before the attack; the rest must stop short before
+        the attack, and come to its end after it.
+        """
+        self.looks = recipe
+        return recipe
+
     @property
     def default(self) -> FamilyInstance:
         """The instance without parameters or target of its own; recorded once."""
@@ -262,6 +281,7 @@ class Family:
         effect = self.effect(values)
         if target is not None:
             effect = replace(effect, parent=target)
+        effect = replace(effect, witness=self._witness(effect, values), stays=self.stays)
         label = self._label(given, target)
         variants = tuple(
             self._record(recorded, label, effect, values)
@@ -270,6 +290,13 @@ class Family:
         )
         self._check(variants)
         return FamilyInstance(self, label, effect, values, variants)
+
+    def _witness(self, effect: Effect, values: Parameters) -> Program | None:
+        if self.looks is None:
+            return None
+        recording = Recording(effect, values)
+        self.looks(Kernel(recording))
+        return recording.finish(attacks=False)
 
     def _label(self, given: Parameters, target: str | None) -> str:
         changed = [

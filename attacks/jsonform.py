@@ -26,12 +26,15 @@ from attacks.program import (
     Addr,
     Blob,
     Call,
+    Compare,
     Const,
+    Copy,
     Entry,
     Env,
     Environment,
     Expect,
     Fault,
+    Find,
     Load,
     Operation,
     Print,
@@ -151,6 +154,14 @@ def _operation_document(op: Operation, names: list[str | int]) -> dict[str, Any]
             return _without(fields, offset=0, width=8, decisive=False)
         case Add(a, b):
             return {"op": "add", "a": value(a), "b": value(b)}
+        case Copy(address, source, size, decisive):
+            fields = {"op": "copy", "address": value(address), "source": value(source)}
+            return _without(fields | {"size": value(size), "decisive": decisive}, decisive=False)
+        case Compare(a, b, size):
+            return {"op": "compare", "a": value(a), "b": value(b), "size": value(size)}
+        case Find(address, size, wanted, wanted_size):
+            fields = {"op": "find", "address": value(address), "size": value(size)}
+            return fields | {"wanted": value(wanted), "wanted_size": value(wanted_size)}
         case Print(address, item, suffix):
             fields = {"op": "print", "address": value(address), "value": value(item)}
             return _without(fields | {"suffix": value(suffix)}, suffix=0)
@@ -345,6 +356,14 @@ class _Reader:
                 return Store(address, read.offset(), read.width(), item, read.flag("decisive"))
             case "add":
                 return Add(read.value("a"), read.value("b"))
+            case "copy":
+                address, source = read.value("address"), read.value("source")
+                return Copy(address, source, read.value("size"), read.flag("decisive"))
+            case "compare":
+                return Compare(read.value("a"), read.value("b"), read.value("size"))
+            case "find":
+                address, size = read.value("address"), read.value("size")
+                return Find(address, size, read.value("wanted"), read.value("wanted_size"))
             case "print":
                 address, item = read.value("address"), read.value("value")
                 return Print(address, item, read.value("suffix", 0))
@@ -367,7 +386,7 @@ class _Reader:
         name = _match(_CALL_NAME, fields["name"], f"{where}.name")
         abi = _member(Abi, fields.get("abi", "x86_64"), f"{where}.abi")
         entry = _member(Entry, fields.get("entry", "syscall"), f"{where}.entry")
-        if abi is not Abi.I386 and entry is not Entry.SYSCALL:
+        if abi is not Abi.I386 and entry not in (Entry.SYSCALL, Entry.WIDE_SYSCALL):
             raise ProgramError(f"{entry} reaches only i386", f"{where}.entry")
         if self.known_calls is not None and not self.known_calls(abi, name):
             raise ProgramError(f"{abi} has no call {name!r}", f"{where}.name")
@@ -467,6 +486,9 @@ _SHAPES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "load": (("address",), ("offset", "width")),
     "store": (("address", "value"), ("offset", "width", "decisive")),
     "add": (("a", "b"), ()),
+    "copy": (("address", "source", "size"), ("decisive",)),
+    "compare": (("a", "b", "size"), ()),
+    "find": (("address", "size", "wanted", "wanted_size"), ()),
     "print": (("address", "value"), ("suffix",)),
     "wait": (("address",), ("offset", "value", "bound_us")),
     "call": (("address",), ("decisive",)),

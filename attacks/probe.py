@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 
 PROBE_MAGIC = b"sidestep-probe:1"
+TRAP_CODE = b"\xcc" + PROBE_MAGIC
+"""int3, and the magic by which the judge knows whose trap it was; in 32-bit and 64-bit code."""
 CODE_OFFSET = 4096
 """Where the code starts in the file."""
 

@@ -36,9 +36,12 @@ class Abi(StrEnum):
 
 
 class Entry(StrEnum):
-    """The instruction that enters the kernel; the last three all show as AUDIT_ARCH_I386."""
+    """How a program enters the kernel; the last three all show as AUDIT_ARCH_I386."""
 
     SYSCALL = "syscall"
+    WIDE_SYSCALL = "wide-syscall"
+    """``syscall`` with garbage in the upper half of rax, which the kernel drops before a filter
+    looks."""
     INT80 = "int80"
     SYSENTER = "sysenter"
     FAR_INT80 = "far-int80"
@@ -53,6 +56,14 @@ class Environment(StrEnum):
     """Address of a function that the victim calls again and again."""
     SYSCALL_INSN = "syscall_insn"
     """Address of a ``syscall`` instruction in the runner's own text."""
+    HANDLER = "handler"
+    """Address of a signal handler that stores its signal's number at ``CAUGHT``."""
+    RESTORER = "restorer"
+    """Address of the ``sa_restorer`` that a handler needs: it calls rt_sigreturn."""
+    CAUGHT = "caught"
+    """Address of the 32-bit word that the handler writes."""
+    SECRET = "secret"  # noqa: S105 - nothing of ours
+    """Address of a page that each process has of its own; the victim's begins with the secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +151,35 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """``size`` bytes go from ``source`` to ``address``; ``decisive`` where that is the attack."""
+
+    address: Value
+    source: Value
+    size: Value
+    decisive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """slot = 1 if the ``size`` bytes at ``a`` and ``b`` are the same, else 0."""
+
+    a: Value
+    b: Value
+    size: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """slot = where the bytes ``wanted`` first are among ``size`` bytes at ``address``, or -1."""
+
+    address: Value
+    size: Value
+    wanted: Value
+    wanted_size: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Print:
     """``value`` in decimal goes to ``address``, then the text at ``suffix``, then a NUL."""
 
@@ -182,7 +222,9 @@ class Fault:
     decisive: bool = False
 
 
-Operation = Syscall | Load | Store | Add | Print | Wait | Call | Expect | Fault
+Operation = (
+    Syscall | Load | Store | Add | Copy | Compare | Find | Print | Wait | Call | Expect | Fault
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +298,12 @@ def operands(op: Operation) -> tuple[Value, ...]:
             return (op.address, op.value)
         case Add():
             return (op.a, op.b)
+        case Copy():
+            return (op.address, op.source, op.size)
+        case Compare():
+            return (op.a, op.b, op.size)
+        case Find():
+            return (op.address, op.size, op.wanted, op.wanted_size)
         case Print():
             return (op.address, op.value, op.suffix)
         case Wait():
@@ -270,7 +318,7 @@ def operands(op: Operation) -> tuple[Value, ...]:
 
 def is_decisive(op: Operation) -> bool:
     """Whether this operation is the one that causes the effect."""
-    return isinstance(op, Syscall | Store | Call | Fault) and op.decisive
+    return isinstance(op, Syscall | Store | Copy | Call | Fault) and op.decisive
 
 
 def size_of(op: Operation) -> int:

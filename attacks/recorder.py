@@ -26,12 +26,15 @@ from attacks.program import (
     Addr,
     Blob,
     Call,
+    Compare,
     Const,
+    Copy,
     Entry,
     Env,
     Environment,
     Expect,
     Fault,
+    Find,
     Load,
     Operation,
     Print,
@@ -93,7 +96,7 @@ class Result:
     def decisive(self) -> Result:
         """Marks the operation that causes the effect."""
         node = self.cause or self.node
-        if not isinstance(node.op, Syscall | Store | Call | Fault):
+        if not isinstance(node.op, Syscall | Store | Copy | Call | Fault):
             raise AttackError(f"{type(node.op).__name__} cannot be the decisive operation")
         node.op = replace(node.op, decisive=True)
         return self
@@ -154,8 +157,8 @@ class Recording:
         if not result.node.body:
             raise AttackError("a child's body is empty")
 
-    def finish(self) -> Program:
-        """The program, with every handle resolved to a slot."""
+    def finish(self, *, attacks: bool = True) -> Program:
+        """The program, with every handle resolved to a slot; a witness's has nothing decisive."""
         numbers: dict[int, int] = {}
         for section in Section:
             _number(self._sections[section], numbers)
@@ -166,7 +169,7 @@ class Recording:
             victim=ops[Section.VICTIM],
             attack=ops[Section.ATTACK],
         )
-        _check(program)
+        _check(program, decisive=["attack"] if attacks else [])
         return program
 
 
@@ -195,6 +198,18 @@ def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
             return replace(op, address=slot(op.address), value=slot(op.value))
         case Add():
             return replace(op, a=slot(op.a), b=slot(op.b))
+        case Copy():
+            return replace(op, address=slot(op.address), source=slot(op.source), size=slot(op.size))
+        case Compare():
+            return replace(op, a=slot(op.a), b=slot(op.b), size=slot(op.size))
+        case Find():
+            return replace(
+                op,
+                address=slot(op.address),
+                size=slot(op.size),
+                wanted=slot(op.wanted),
+                wanted_size=slot(op.wanted_size),
+            )
         case Print():
             return replace(
                 op, address=slot(op.address), value=slot(op.value), suffix=slot(op.suffix)
@@ -207,15 +222,16 @@ def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
             assert_never(op)
 
 
-def _check(program: Program) -> None:
+def _check(program: Program, *, decisive: list[str]) -> None:
     flat = program.flatten()
     if len(flat) > MAX_OPERATIONS:
         raise AttackError(f"{len(flat)} operations, {MAX_OPERATIONS} are the most")
     if len(program.arena()) > ARENA_SIZE:
         raise AttackError(f"{len(program.arena())} bytes of memory, {ARENA_SIZE} are the most")
-    decisive = [section for section, op in flat if is_decisive(op)]
-    if decisive != ["attack"]:
-        raise AttackError(f"{len(decisive)} decisive operations, not one of the attack")
+    found = [section for section, op in flat if is_decisive(op)]
+    if found != decisive:
+        wanted = "one of the attack" if decisive else "none"
+        raise AttackError(f"{len(found)} decisive operations, not {wanted}")
     for _, op in flat:
         for value in operands(op):
             if isinstance(value, Addr) and not 0 <= value.offset <= program.blobs[value.blob].size:
@@ -261,6 +277,17 @@ class Recorder:
 
     def add(self, a: Arg, b: Arg) -> Result:
         return self._emit(Add(_value(a), _value(b)))
+
+    def copy(self, address: Arg, source: Arg, size: Arg) -> Result:
+        return self._emit(Copy(_value(address), _value(source), _value(size)))
+
+    def compare(self, a: Arg, b: Arg, size: Arg) -> Result:
+        return self._emit(Compare(_value(a), _value(b), _value(size)))
+
+    def find(self, address: Arg, size: Arg, wanted: bytes) -> Result:
+        """Where the bytes ``wanted`` first are, or -1."""
+        needle = self.data(wanted, align=1, name="wanted")
+        return self._emit(Find(_value(address), _value(size), needle.at(0), Const(len(wanted))))
 
     def print_number(self, address: Arg, value: Arg, suffix: Arg = 0) -> Result:
         return self._emit(Print(_value(address), _value(value), _value(suffix)))

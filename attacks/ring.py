@@ -8,7 +8,7 @@ and a load an acquire, which is all the protocol asks for.  Offsets are those of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from attacks.consts import (
     IORING_ENTER_GETEVENTS,
@@ -42,21 +42,89 @@ _CQ_TAIL, _CQES, _CQ_USER_ADDR = 84, 100, 112
 _IDLE_MS = 20_000
 _SQE_SIZE, _CQE_SIZE, _CQE_RES = 64, 16, 8
 _ERROR = 1 << 31
+_FIELDS = {
+    "opcode": (0, 1),
+    "flags": (1, 1),
+    "ioprio": (2, 2),
+    "fd": (4, 4),
+    "off": (8, 8),
+    "addr": (16, 8),
+    "length": (24, 4),
+    "op_flags": (28, 4),
+    "buf_index": (40, 2),
+    "personality": (42, 2),
+    "file_index": (44, 4),
+    "addr3": (48, 8),
+}
+"""Offset and width in ``struct io_uring_sqe``."""
 _FOREVER_US = 2_000_000
 
-_OPCODES = {
-    "NOP": 0,
-    "OPENAT": 18,
-    "OPENAT2": 28,
-    "RENAMEAT": 35,
-    "UNLINKAT": 36,
-    "MKDIRAT": 37,
-    "SYMLINKAT": 38,
-    "LINKAT": 39,
-    "FSETXATTR": 41,
-    "SETXATTR": 42,
-    "BIND": 56,
-}
+# enum io_uring_op of linux/io_uring.h, as of 6.18.
+_OPCODES: list[str] = [
+    "NOP",
+    "READV",
+    "WRITEV",
+    "FSYNC",
+    "READ_FIXED",
+    "WRITE_FIXED",
+    "POLL_ADD",
+    "POLL_REMOVE",
+    "SYNC_FILE_RANGE",
+    "SENDMSG",
+    "RECVMSG",
+    "TIMEOUT",
+    "TIMEOUT_REMOVE",
+    "ACCEPT",
+    "ASYNC_CANCEL",
+    "LINK_TIMEOUT",
+    "CONNECT",
+    "FALLOCATE",
+    "OPENAT",
+    "CLOSE",
+    "FILES_UPDATE",
+    "STATX",
+    "READ",
+    "WRITE",
+    "FADVISE",
+    "MADVISE",
+    "SEND",
+    "RECV",
+    "OPENAT2",
+    "EPOLL_CTL",
+    "SPLICE",
+    "PROVIDE_BUFFERS",
+    "REMOVE_BUFFERS",
+    "TEE",
+    "SHUTDOWN",
+    "RENAMEAT",
+    "UNLINKAT",
+    "MKDIRAT",
+    "SYMLINKAT",
+    "LINKAT",
+    "MSG_RING",
+    "FSETXATTR",
+    "SETXATTR",
+    "FGETXATTR",
+    "GETXATTR",
+    "SOCKET",
+    "URING_CMD",
+    "SEND_ZC",
+    "SENDMSG_ZC",
+    "READ_MULTISHOT",
+    "WAITID",
+    "FUTEX_WAIT",
+    "FUTEX_WAKE",
+    "FUTEX_WAITV",
+    "FIXED_FD_INSTALL",
+    "FTRUNCATE",
+    "BIND",
+    "LISTEN",
+    "RECV_ZC",
+    "EPOLL_WAIT",
+    "READV_FIXED",
+    "WRITEV_FIXED",
+    "PIPE",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +146,8 @@ class _Progress:
     """How many entries have been submitted: known when recording, as there are no branches."""
 
     submitted: int = 0
+    waiting: list[str] = field(default_factory=list[str])
+    """Opcodes of entries that go with the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,47 +247,47 @@ class Ring:
     # Operations, with the argument names of the calls that they stand for
 
     def nop(self) -> Result:
-        return self._submit("NOP")
+        return self.submit("NOP")
 
     def openat(self, dirfd: Arg, path: Arg, flags: int, mode: int, *, slot: int = 0) -> Result:
-        return self._submit(
+        return self.submit(
             "OPENAT", fd=dirfd, addr=path, length=octal(mode), op_flags=flags, file_index=slot
         )
 
     def openat2(self, dirfd: Arg, path: Arg, how: Arg, size: int) -> Result:
-        return self._submit("OPENAT2", fd=dirfd, addr=path, length=size, off=how)
+        return self.submit("OPENAT2", fd=dirfd, addr=path, length=size, off=how)
 
     def mkdirat(self, dirfd: Arg, path: Arg, mode: int) -> Result:
-        return self._submit("MKDIRAT", fd=dirfd, addr=path, length=octal(mode))
+        return self.submit("MKDIRAT", fd=dirfd, addr=path, length=octal(mode))
 
     def unlinkat(self, dirfd: Arg, path: Arg, flags: int) -> Result:
-        return self._submit("UNLINKAT", fd=dirfd, addr=path, op_flags=flags)
+        return self.submit("UNLINKAT", fd=dirfd, addr=path, op_flags=flags)
 
     def symlinkat(self, target: Arg, newdirfd: Arg, linkpath: Arg) -> Result:
-        return self._submit("SYMLINKAT", fd=newdirfd, addr=target, off=linkpath)
+        return self.submit("SYMLINKAT", fd=newdirfd, addr=target, off=linkpath)
 
     def linkat(self, olddirfd: Arg, old: Arg, newdirfd: Arg, new: Arg, flags: int) -> Result:
-        return self._submit(
+        return self.submit(
             "LINKAT", fd=olddirfd, addr=old, length=newdirfd, off=new, op_flags=flags
         )
 
     def renameat(self, olddirfd: Arg, old: Arg, newdirfd: Arg, new: Arg, flags: int = 0) -> Result:
-        return self._submit(
+        return self.submit(
             "RENAMEAT", fd=olddirfd, addr=old, length=newdirfd, off=new, op_flags=flags
         )
 
     def setxattr(self, path: Arg, name: Arg, value: Arg, size: int, flags: int) -> Result:
-        return self._submit(
+        return self.submit(
             "SETXATTR", addr=name, off=value, length=size, addr3=path, op_flags=flags
         )
 
     def fsetxattr(self, fd: Arg, name: Arg, value: Arg, size: int, flags: int) -> Result:
-        return self._submit("FSETXATTR", fd=fd, addr=name, off=value, length=size, op_flags=flags)
+        return self.submit("FSETXATTR", fd=fd, addr=name, off=value, length=size, op_flags=flags)
 
     def bind(self, sockfd: Arg, addr: Arg, addrlen: int) -> Result:
-        return self._submit("BIND", fd=sockfd, addr=addr, off=addrlen)
+        return self.submit("BIND", fd=sockfd, addr=addr, off=addrlen)
 
-    def _submit(
+    def submit(
         self,
         name: str,
         *,
@@ -225,39 +295,62 @@ class Ring:
         addr: Arg = 0,
         off: Arg = 0,
         length: Arg = 0,
-        op_flags: int = 0,
-        file_index: int = 0,
+        op_flags: Arg = 0,
+        file_index: Arg = 0,
         addr3: Arg = 0,
+        buf_index: int = 0,
+        ioprio: int = 0,
+        flags: int = 0,
+        may_fail: bool = False,
     ) -> Result:
-        """Fills the next entry, submits it and returns what the operation returned."""
-        index = self.progress.submitted
-        if index >= _ENTRIES:
-            raise AttackError(f"more than {_ENTRIES} operations on one ring")
-        self.progress.submitted += 1
-        opcode = f"IORING_OP_{name}"
-        fields: tuple[tuple[int, int, Arg], ...] = (
-            (0, 1, Named(_OPCODES[name], opcode)),
-            (1, 1, self.flags),
-            (4, 4, fd),
-            (8, 8, off),
-            (16, 8, addr),
-            (24, 4, length),
-            (28, 4, op_flags),
-            (42, 2, self.personality),
-            (44, 4, file_index),
-            (48, 8, addr3),
+        """Fills the next entry, submits it with those that wait, and returns its answer.
+
+        The names are those of ``struct io_uring_sqe``; ``length`` is ``len``, ``op_flags`` any of
+        the flag words, ``file_index`` also ``splice_fd_in``, ``addr3`` also ``optval``.
+        """
+        index = self._fill(
+            name,
+            flags=self.flags | flags,
+            ioprio=ioprio,
+            fd=fd,
+            off=off,
+            addr=addr,
+            length=length,
+            op_flags=op_flags,
+            buf_index=buf_index,
+            personality=self.personality,
+            file_index=file_index,
+            addr3=addr3,
         )
-        for offset, width, value in fields:
-            if not (type(value) is int and value == 0):
-                self.k.store(self.memory.sqes, index * _SQE_SIZE + offset, width, value)
+        opcode = ", ".join((*self.progress.waiting, f"IORING_OP_{name}"))
+        self.progress.waiting.clear()
         if self.unborn is not None:
             self.k.raw("io_uring_setup", _ENTRIES, self.unborn)
             return self.k.store(self.memory.sq_tail, _BORN_SQ_TAIL, 4, 1)
         self.k.store(self.memory.sq_array, 4 * index, 4, index)
         cause = self._publish(opcode, index)
         answer = self.k.load(self.memory.cqes, index * _CQE_SIZE + _CQE_RES, 4)
-        self.k.expect(answer, _ERROR, 0)
+        if not may_fail:
+            self.k.expect(answer, _ERROR, 0)
         return Result(answer.node, cause.node)
+
+    def wait_for_next(self, name: str, **fields: Arg) -> None:
+        """Fills an entry that goes with the next one submitted (``IOSQE_IO_LINK`` in ``flags``)."""
+        index = self._fill(name, **fields)
+        self.k.store(self.memory.sq_array, 4 * index, 4, index)
+        self.progress.waiting.append(f"IORING_OP_{name}")
+
+    def _fill(self, name: str, **fields: Arg) -> int:
+        index = self.progress.submitted
+        if index >= _ENTRIES:
+            raise AttackError(f"more than {_ENTRIES} operations on one ring")
+        self.progress.submitted += 1
+        opcode = Named(_OPCODES.index(name), f"IORING_OP_{name}")
+        for key, value in {"opcode": opcode, **fields}.items():
+            offset, width = _FIELDS[key]
+            if not (type(value) is int and value == 0):
+                self.k.store(self.memory.sqes, index * _SQE_SIZE + offset, width, value)
+        return index
 
     def linger(self) -> None:
         """After a hurried operation: stays alive until it is done, or for a while."""
@@ -274,7 +367,10 @@ class Ring:
         flags = IORING_ENTER_GETEVENTS
         if self.sqpoll:
             flags = flags | IORING_ENTER_SQ_WAKEUP
-        return self.k.raw("io_uring_enter", self.memory.fd, 1, 1, flags, NULL, 0, opcode=opcode)
+        count = opcode.count("IORING_OP_")
+        return self.k.raw(
+            "io_uring_enter", self.memory.fd, count, count, flags, NULL, 0, opcode=opcode
+        )
 
 
 def _map(k: Recorder, fd: Arg, offset: int) -> Result:

@@ -12,11 +12,14 @@ from attacks.program import (
     Addr,
     Blob,
     Call,
+    Compare,
     Const,
+    Copy,
     Entry,
     Env,
     Expect,
     Fault,
+    Find,
     Load,
     Operation,
     Print,
@@ -101,7 +104,7 @@ def _append(
 def render(op: Operation, context: Context, slot: int | None = None) -> str:
     """The text of one operation; with its ``slot``, a result that is used later is named."""
     text = _render(op, context)
-    if isinstance(op, Load | Add) or (slot is not None and slot in context.read):
+    if isinstance(op, Load | Add | Compare | Find) or (slot is not None and slot in context.read):
         return f"r{slot} = {text}" if slot is not None else text
     return text
 
@@ -116,6 +119,19 @@ def _render(op: Operation, context: Context) -> str:
             return f"{_memory(address, offset, width, context)} = {_value(value, context)}"
         case Add(a, b):
             return f"{_value(a, context)} + {_value(b, context)}"
+        case Copy(address, source, size):
+            return (
+                f"memcpy({_pointer(address, context)}, {_pointer(source, context)}, "
+                f"{_value(size, context)})"
+            )
+        case Compare(a, b, size):
+            sides = f"{_pointer(a, context)}, {_pointer(b, context)}"
+            return f"same({sides}, {_value(size, context)})"
+        case Find(address, size, wanted, wanted_size):
+            return (
+                f"find({_pointer(address, context)}, {_value(size, context)}, "
+                f"{_value(wanted, context)}, {_value(wanted_size, context)})"
+            )
         case Print(address, value, suffix):
             ending = _format_suffix(suffix, context)
             return f'sprintf({_pointer(address, context)}, "%ld{ending}", {_value(value, context)})'
@@ -135,7 +151,7 @@ def _render(op: Operation, context: Context) -> str:
 
 def _syscall(op: Syscall, context: Context) -> str:
     prefix = "" if op.abi is Abi.X86_64 else f"{op.abi}:"
-    if op.entry in (Entry.SYSENTER, Entry.FAR_INT80):
+    if op.entry not in (Entry.SYSCALL, Entry.INT80):
         prefix = f"{op.abi}({op.entry}):"
     opcode = f"[{op.opcode}]" if op.opcode else ""
     arguments = ", ".join(_value(argument, context) for argument in op.args)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from attacks.effects import Grade
+from attacks.effects import EffectKind, Grade
 from attacks.family import Assumption, Variant
 from attacks.program import Syscall
 from evaluator import diagnosis, enforcement, outcome, starts
@@ -32,6 +32,7 @@ from evaluator.records import (
     assemble,
     failed,
 )
+from evaluator.sentinel import sentinel
 from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
@@ -297,6 +298,8 @@ class _Campaign:
     ) -> Arm:
         if variant.id not in self._specs:
             self._specs[variant.id] = program_spec(variant)
+        if variant.effect.kind is EffectKind.REACHED:
+            config = replace(config, filters=(sentinel(), *config.filters))
         return Arm(self._specs[variant.id], config, victim, timeout_us, self._flags)
 
     # ------------------------------------------------------------------ beside the trials
@@ -341,7 +344,7 @@ def _execs(variant: Variant) -> bool:
 
 
 def _effect(variant: Variant, result: Result | str) -> Grade | None:
-    return grade(variant.effect, result) if isinstance(result, Result) else None
+    return grade(variant, result) if isinstance(result, Result) else None
 
 
 def _worked(variant: Variant, result: Result | str) -> bool:

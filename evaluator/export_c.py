@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from typing import assert_never
 
-from attacks.effects import Effect, Grade, Object, ObjectKind
+from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Fresh, Variant
 from attacks.probe import PROBE_MAGIC, probe_elf
 from attacks.program import (
@@ -22,12 +22,15 @@ from attacks.program import (
     Add,
     Addr,
     Call,
+    Compare,
     Const,
+    Copy,
     Entry,
     Env,
     Environment,
     Expect,
     Fault,
+    Find,
     Load,
     Operation,
     Print,
@@ -47,11 +50,25 @@ from evaluator.errors import InputError
 Numbers = Callable[[str, str], int | None]
 
 _X32_BIT = 0x40000000
+_WIDE_NUMBER = 0x5EAD000000000000
+_NOT_IN_C = frozenset(Environment) - {Environment.SUBJECT_PID, Environment.SYSCALL_INSN}
+_EFFECTS_IN_C = frozenset(
+    {
+        EffectKind.DIRECTORY,
+        EffectKind.FILE,
+        EffectKind.OBJECT,
+        EffectKind.DELETED,
+        EffectKind.MODE,
+        EffectKind.EXECUTED,
+        EffectKind.PROCESS,
+    }
+)
 _LINE_BYTES = 48
 _WORD = (1 << 64) - 1
 _LAYOUT = struct.Struct("<HBBI")
 _CALLS = {
     Entry.SYSCALL: "call64",
+    Entry.WIDE_SYSCALL: "call64",
     Entry.INT80: "call32",
     Entry.SYSENTER: "call_sysenter",
     Entry.FAR_INT80: "call_far",
@@ -105,8 +122,10 @@ def _check(variant: Variant) -> None:
     wanted = {
         v.name for _, op in variant.program.flatten() for v in operands(op) if isinstance(v, Env)
     }
-    if variant.program.victim or wanted & {Environment.VICTIM_PID, Environment.VICTIM_HOOK}:
+    if variant.program.victim or wanted & _NOT_IN_C:
         raise ExportError(f"{variant.id} acts on a victim process and cannot be exported to C")
+    if variant.effect.kind not in _EFFECTS_IN_C:
+        raise ExportError(f"{variant.id} needs a witness of ours and cannot be exported to C")
 
 
 def _heading(variant: Variant) -> str:
@@ -307,6 +326,15 @@ class _Writer:
                 ]
             case Add(a, b):
                 return [f"done({slot}, (long)((uint64_t){value(a)} + (uint64_t){value(b)}));"]
+            case Copy(address, source, size):
+                call = f"memcpy((void *){value(address)}, (void *){value(source)}, {value(size)})"
+                return [f"{call};", f"done({slot}, 0);"]
+            case Compare(a, b, size):
+                sides = f"(void *){value(a)}, (void *){value(b)}"
+                return [f"done({slot}, !memcmp({sides}, {value(size)}));"]
+            case Find(address, size, wanted, wanted_size):
+                area = f"{value(address)}, {value(size)}"
+                return [f"done({slot}, find({area}, {value(wanted)}, {value(wanted_size)}));"]
             case Print(address, item, suffix):
                 return [
                     f"print_decimal({value(address)}, {value(item)}, {value(suffix)});",
@@ -332,12 +360,14 @@ class _Writer:
             raise ExportError(f"{op.abi} has no call {op.name!r}")
         if op.abi is Abi.X32:
             number |= _X32_BIT
+        if op.entry is Entry.WIDE_SYSCALL:
+            number |= _WIDE_NUMBER
         if op.body and op.entry in (Entry.SYSENTER, Entry.FAR_INT80):
             raise ExportError(f"a child made through {op.entry} cannot be exported to C")
         values = [self.value(item, inside) for item in op.args]
         arguments = ", ".join([*values, *["0"] * (6 - len(values))])
         body = f"body_{slot}" if op.body else "0"
-        call = f"{_CALLS[op.entry]}({body}, {number}, {arguments})"
+        call = f"{_CALLS[op.entry]}({body}, {number:#x}L, {arguments})"
         if op.abi is Abi.I386:
             call = f"from32({call})"
         lines = [f"done({slot}, {call});"]

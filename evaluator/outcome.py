@@ -51,12 +51,10 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
         return _record(pair, terms, Outcome.UNSUPPORTED, reason=unmet)
     if isinstance(pair.control, str):
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {pair.control}")
-    achieved = grade(variant.effect, pair.control)
+    achieved = grade(variant, pair.control)
     if variant.negative:
         return _negative(pair, terms, achieved)
-    not_ready = already(variant.effect, pair.control.before) or strange(
-        variant, pair.control.before
-    )
+    not_ready = already(variant, pair.control) or strange(variant, pair.control.before)
     if not_ready:
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {not_ready}")
     if achieved is None:
@@ -104,10 +102,10 @@ def _one(
     missing = _missing(arm, control, terms)
     if missing:
         return Outcome.NOT_ENFORCED, missing, None
-    not_ready = already(variant.effect, arm.before) or strange(variant, arm.before)
+    not_ready = already(variant, arm) or strange(variant, arm.before)
     if not_ready:
         return Outcome.HARNESS_ERROR, not_ready, None
-    reached = grade(variant.effect, arm)
+    reached = grade(variant, arm)
     if reached is Grade.EXACT or reached is achieved:
         return Outcome.BYPASSED, None, None
     calls = predict.judged(variant.program, arm, terms.filters, terms.syscall_insn)
@@ -222,8 +220,8 @@ def _record(
         assumption=variant.assumption,
         grade=variant.grade,
         outcome=outcome,
-        control_effect=grade(variant.effect, control) if control else None,
-        mitigated_effect=grade(variant.effect, mitigated) if mitigated else None,
+        control_effect=grade(variant, control) if control else None,
+        mitigated_effect=grade(variant, mitigated) if mitigated else None,
         predicted=_predicted(variant, control, terms),
         route=route(variant.program, control, terms),
         stopped_at=stopped,

@@ -176,6 +176,7 @@ class Pool:
         )
 
     def _tell_program(self, worker: _Worker, spec: ProgramSpec) -> int:
+        witness = self._tell_program(worker, spec.witness) if spec.witness else None
         number = self._numbers.get(id(spec))
         if number is None:
             with self._lock:
@@ -183,7 +184,7 @@ class Pool:
                 number = self._numbers.setdefault(id(spec), len(self._kept) % _PROGRAMS)
                 self._kept.append(spec)  # alive, so that its id stays its own
         if worker.programs.get(number) is not spec:
-            worker.sandbox.define_program(number, spec)
+            worker.sandbox.define_program(number, spec, witness)
             worker.programs[number] = spec
         return number
 

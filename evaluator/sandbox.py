@@ -168,8 +168,10 @@ class Sandbox:
             self._process.kill()
             self._process.wait()
 
-    def define_program(self, number: int, spec: wire.ProgramSpec) -> None:
-        self.send(wire.encode_program(number, spec, x86_64.number))
+    def define_program(
+        self, number: int, spec: wire.ProgramSpec, witness: int | None = None
+    ) -> None:
+        self.send(wire.encode_program(number, spec, x86_64.number, witness))
 
     def define_config(self, number: int, spec: wire.ConfigSpec) -> None:
         self.send(wire.encode_config(number, spec))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import stat
 from dataclasses import replace
 
-from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
+from attacks.effects import SECRET, Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Assumption, Fresh, Variant
 from attacks.probe import PROBE_MAGIC, probe_elf
 from attacks.program import Call, Operation, Program, Syscall, Wait, is_decisive
-from evaluator.wire import Facts, ProgramFlag, ProgramSpec, Result
+from evaluator.sentinel import SENTINEL_ERRNO
+from evaluator.wire import Facts, ProgramFlag, ProgramSpec, RecordState, Result
 
 # What can make a process: afterwards init sweeps the pid namespace until nobody is left.
 _SPAWNING = frozenset({"clone", "clone3", "fork", "vfork", "execve", "execveat", "ptrace"})
@@ -23,6 +25,8 @@ _DT_REG = 8
 _WATCH = {
     EffectKind.PROCESS: ProgramFlag.WATCH_PROCESS,
     EffectKind.EXECUTED: ProgramFlag.WATCH_EXEC,
+    EffectKind.CODE: ProgramFlag.WATCH_CODE,
+    EffectKind.LEARNED: ProgramFlag.SECRET,
 }
 
 
@@ -36,7 +40,14 @@ def program_spec(variant: Variant) -> ProgramSpec:
         flags=_flags(variant),
         fresh=sum(_CLONE_NEW[one] for one in variant.fresh),
         magic=PROBE_MAGIC,
+        witness=_witness(variant.effect.witness) if variant.effect.witness else None,
     )
+
+
+@functools.cache
+def _witness(program: Program) -> ProgramSpec:
+    """One for all variants of a family, so that the runner is told of it once."""
+    return ProgramSpec(program)
 
 
 def _filled(one: Object) -> Object:
@@ -51,6 +62,10 @@ def _filled(one: Object) -> Object:
 
 def _flags(variant: Variant) -> ProgramFlag:
     flags = _WATCH.get(variant.effect.kind, ProgramFlag.NONE)
+    if variant.effect.stays:
+        flags |= ProgramFlag.STAY
+    if _has_secret(variant):
+        flags |= ProgramFlag.SECRET
     if may_spawn(variant.program):
         flags |= ProgramFlag.SWEEP
     if variant.effect.kind is EffectKind.EXECUTED and variant.grade is Grade.EQUIVALENT:
@@ -70,6 +85,14 @@ def _flags(variant: Variant) -> ProgramFlag:
     if variant.program.needs_victim:
         flags |= ProgramFlag.VICTIM
     return flags
+
+
+def _has_secret(variant: Variant) -> bool:
+    """Whether something of the trial holds sixteen letters that nobody can guess."""
+    texts = [one.content for one in variant.objects]
+    texts += [one.path.encode() for one in variant.objects]
+    texts += [blob.data for blob in variant.effect.witness.blobs] if variant.effect.witness else []
+    return any(SECRET in text for text in texts)
 
 
 def _makes_threads(setup: tuple[Operation, ...]) -> bool:
@@ -108,8 +131,9 @@ def rescue_program(program: Program) -> Program | None:
     return None
 
 
-def already(effect: Effect, before: Facts) -> str | None:
+def already(variant: Variant, result: Result) -> str | None:
     """Why the world was not ready: the effect was there before, or what it acts on was not."""
+    effect, before = variant.effect, result.before
     match effect.kind:
         case EffectKind.DIRECTORY:
             there = before.path.error == 0 and stat.S_ISDIR(before.path.mode)
@@ -120,6 +144,8 @@ def already(effect: Effect, before: Facts) -> str | None:
             if before.held.error:
                 return "the file was not there"
             return "the mode was set before" if _has(before.held.mode, effect.bits) else None
+        case EffectKind.WITNESSED:
+            return "the witness saw the effect before" if result.witness_before else None
         case _:
             return None
 
@@ -134,9 +160,9 @@ def strange(variant: Variant, before: Facts) -> str | None:
     return f"{names[0]!r} was there before" if names else None
 
 
-def grade(effect: Effect, result: Result) -> Grade | None:
+def grade(variant: Variant, result: Result) -> Grade | None:
     """What the judge saw from outside, compared with before; ``None``: the effect is not there."""
-    before, after = result.before, result.after
+    effect, before, after = variant.effect, result.before, result.after
     match effect.kind:
         case EffectKind.DIRECTORY:
             return _directory(before, after)
@@ -153,6 +179,21 @@ def grade(effect: Effect, result: Result) -> Grade | None:
             return Grade.EXACT if result.saw_exec else mapped
         case EffectKind.PROCESS:
             return Grade.EXACT if result.saw_process else None
+        case EffectKind.WITNESSED:
+            return variant.grade if result.witness_after and not result.witness_before else None
+        case EffectKind.LEARNED:
+            return variant.grade if result.learned else None
+        case EffectKind.CODE:
+            return Grade.EXACT if result.saw_code else None
+        case EffectKind.REACHED:
+            return Grade.EXACT if _reached(variant.program, result) else None
+
+
+def _reached(program: Program, result: Result) -> bool:
+    """Whether the sentinel answered the decisive call."""
+    decisive = next(i for i, (_, op) in enumerate(program.flatten()) if is_decisive(op))
+    record = result.records[decisive]
+    return record.state is RecordState.DONE and record.error == SENTINEL_ERRNO
 
 
 def _directory(before: Facts, after: Facts) -> Grade | None:

@@ -22,12 +22,15 @@ from attacks.program import (
     Add,
     Addr,
     Call,
+    Compare,
     Const,
+    Copy,
     Entry,
     Env,
     Environment,
     Expect,
     Fault,
+    Find,
     Load,
     Operation,
     Print,
@@ -37,6 +40,7 @@ from attacks.program import (
     Syscall,
     Value,
     Wait,
+    is_decisive,
     size_of,
 )
 from evaluator.errors import HarnessError
@@ -97,6 +101,7 @@ class Step(IntEnum):
     SCRATCH_LOST = 34
     SWEEP = 35
     STATUS = 36
+    WITNESS = 37
 
 
 class ProgramFlag(IntFlag):
@@ -111,6 +116,11 @@ class ProgramFlag(IntFlag):
     VICTIM = 128
     NO_NEW_PRIVS = 256
     SPREAD = 512
+    STAY = 1024
+    """The subject is still there when the witness looks."""
+    WATCH_CODE = 2048
+    SECRET = 4096
+    """There is a secret, and the arena is searched for it afterwards."""
 
 
 class RunFlag(IntFlag):
@@ -142,7 +152,7 @@ _HEAD = struct.Struct("<II")
 _OP = struct.Struct("<BBBBIII8s6Q")
 _RECORD = struct.Struct("<I4x7Q")
 _OBJECT = struct.Struct("<IIII64s")
-_PROGRAM = struct.Struct("<10I16s64s64s64s")
+_PROGRAM = struct.Struct("<12I16s64s64s64s")
 _CONFIG = struct.Struct("<IIIIQQII")
 _LAYER = struct.Struct("<IIII")
 _REQUEST = struct.Struct("<6I")
@@ -151,7 +161,7 @@ _FACTS = struct.Struct("<" + "iIQQIII4xQQ" * 4 + "QI4x")
 _NAME = struct.Struct("<QB31s")
 _DENIED = struct.Struct("<IIiI6Q")
 _TRUTH = struct.Struct("<4I3Q")
-_REPLY = struct.Struct("<IIIi10I")
+_REPLY = struct.Struct("<IIIi14I")
 _HELLO = struct.Struct("<IIiI6IQQ")
 _STATUS = struct.Struct("<IiII")
 _NAMES = 8
@@ -159,13 +169,36 @@ _FACTS_SIZE = _FACTS.size + _NAMES * _NAME.size
 _REPLY_SIZE = _REPLY.size + _TRUTH.size + 2 * _FACTS_SIZE
 _SIZES = (_OP.size, _RECORD.size, _REPLY_SIZE, _PROGRAM.size, _CONFIG.size, _REQUEST.size)
 
-_KINDS = {Syscall: 1, Load: 2, Store: 3, Add: 4, Print: 5, Wait: 6, Call: 7, Expect: 8, Fault: 9}
-_ENTRIES = {Entry.SYSCALL: 0, Entry.INT80: 1, Entry.SYSENTER: 2, Entry.FAR_INT80: 3}
+_KINDS = {
+    Syscall: 1,
+    Load: 2,
+    Store: 3,
+    Add: 4,
+    Print: 5,
+    Wait: 6,
+    Call: 7,
+    Expect: 8,
+    Fault: 9,
+    Copy: 10,
+    Compare: 11,
+    Find: 12,
+}
+_ENTRIES = {
+    Entry.SYSCALL: 0,
+    Entry.INT80: 1,
+    Entry.SYSENTER: 2,
+    Entry.FAR_INT80: 3,
+    Entry.WIDE_SYSCALL: 4,
+}
 _ENVIRONMENT = {
     Environment.VICTIM_PID: 0,
     Environment.SUBJECT_PID: 1,
     Environment.VICTIM_HOOK: 2,
     Environment.SYSCALL_INSN: 3,
+    Environment.HANDLER: 4,
+    Environment.RESTORER: 5,
+    Environment.CAUGHT: 6,
+    Environment.SECRET: 7,
 }
 _OBJECTS = {
     ObjectKind.DIRECTORY: 0,
@@ -176,7 +209,7 @@ _OBJECTS = {
     ObjectKind.FIFO: 3,
 }
 _U64 = (1 << 64) - 1
-_MAY_FAIL, _BODY = 1, 2
+_MAY_FAIL, _BODY, _DECISIVE = 1, 2, 4
 
 NumberOf = Callable[[str, str], int | None]
 """(abi, call name) -> number, as ``mitigations.x86_64.number``."""
@@ -208,10 +241,17 @@ class ProgramSpec:
     """CLONE_NEW* flags of namespaces that each trial gets new."""
     magic: bytes = bytes(16)
     collect: str = ""
+    witness: ProgramSpec | None = None
+    """What looks for the effect: ``setup`` is done once, ``attack`` before and after."""
 
 
-def encode_program(number: int, spec: ProgramSpec, number_of: NumberOf) -> bytes:
-    """A PROGRAM frame; ``HarnessError`` if a call has no number on its ABI."""
+def encode_program(
+    number: int, spec: ProgramSpec, number_of: NumberOf, witness: int | None = None
+) -> bytes:
+    """A PROGRAM frame; ``HarnessError`` if a call has no number on its ABI.
+
+    ``witness`` is the number under which the runner knows ``spec.witness``.
+    """
     program = spec.program
     sections = [sum(map(size_of, ops)) for ops in (program.setup, program.victim, program.attack)]
     setup_end, victim_end, attack_end = sections[0], sum(sections[:2]), sum(sections)
@@ -236,6 +276,8 @@ def encode_program(number: int, spec: ProgramSpec, number_of: NumberOf) -> bytes
         victim_end,
         attack_end,
         attack_end,
+        0 if witness is None else witness + 1,
+        0,
         spec.magic,
         _text(spec.parent, 64),
         _text(spec.name, 64),
@@ -256,12 +298,13 @@ def _padded(data: bytes | bytearray) -> bytes:
 
 
 def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> bytes:
-    entry = flags = width = nr = bound = 0
+    entry = width = nr = bound = 0
+    flags = _DECISIVE * is_decisive(op)
     values: Sequence[Value]
     match op:
         case Syscall():
             entry = _ENTRIES[op.entry]
-            flags = _MAY_FAIL * op.may_fail | _BODY * bool(op.body)
+            flags |= _MAY_FAIL * op.may_fail | _BODY * bool(op.body)
             nr = call_number(op, number_of)
             values = op.args
         case Load():
@@ -270,6 +313,12 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
             width, values = op.width, (op.address, Const(op.offset), op.value)
         case Add():
             values = (op.a, op.b)
+        case Copy():
+            values = (op.address, op.source, op.size)
+        case Compare():
+            values = (op.a, op.b, op.size)
+        case Find():
+            values = (op.address, op.size, op.wanted, op.wanted_size)
         case Print():
             values = (op.address, op.value, op.suffix)
         case Wait():
@@ -500,6 +549,11 @@ class Result:
     saw_process: bool
     saw_exec: bool
     saw_mapped: bool
+    saw_code: bool
+    learned: bool
+    """The secret is in the subject's arena."""
+    witness_before: bool
+    witness_after: bool
     truth: Truth
     before: Facts
     after: Facts
@@ -546,6 +600,10 @@ def decode_result(payload: bytes) -> Result:
         saw_process=bool(fixed[10]),
         saw_exec=bool(fixed[11]),
         saw_mapped=bool(fixed[12]),
+        saw_code=bool(fixed[14]),
+        learned=bool(fixed[15]),
+        witness_before=bool(fixed[16]),
+        witness_after=bool(fixed[17]),
         truth=Truth(truth[0], truth[1], truth[2], bool(truth[3]), *truth[4:]),
         before=cast(Facts, _LazyFacts(payload, facts_at)),
         after=cast(Facts, _LazyFacts(payload, facts_at + _FACTS_SIZE)),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from attacks.calls.operand import Fd
 from attacks.consts import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -26,7 +27,7 @@ from attacks.consts import (
 )
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Assumption, Family, Fresh, Need, Technique
-from attacks.kernel import Fd, Kernel
+from attacks.kernel import Kernel
 from attacks.probe import CODE_OFFSET, dynamic_probe_elf, probe_elf
 from attacks.recorder import Arg, Buffer, Result
 

@@ -229,6 +229,7 @@ static void __attribute__((noreturn)) gate(const struct program *p, const struct
 		__asm__ volatile("int3" ::: "memory");
 		entry = control->entry;	// the child does not have this page
 		as_victim = control->victim;
+		memcpy(own_page, control->secret, as_victim ? sizeof control->secret : 0);
 		// VFORK: the gate sleeps until its subject is gone, out of everybody's way.
 		native[0] = compat[0] = flags | (as_victim ? 0 : CLONE_VFORK);
 		result = entry == 1 ? enter_int80(NR_i386_clone, compat) : enter_syscall(NR_clone, native);
@@ -240,6 +241,7 @@ static void __attribute__((noreturn)) gate(const struct program *p, const struct
 				victim();
 			subject();
 		}
+		memset(own_page, 0, sizeof own_page);
 		control->clone_result = (i32)(i64)result;
 	}
 }
@@ -432,6 +434,7 @@ static int let_clone(struct gate_state *g, int as_victim, int park)
 	control->clone_result = 0;
 	control->entry = g->entry;
 	control->victim = (u32)as_victim;
+	memcpy(control->secret, secret, as_victim ? sizeof secret : 0);
 	if (!e && g->options != options)
 		e = SYS4(ptrace, PTRACE_SETOPTIONS, g->pid, 0, options);
 	g->options = options;

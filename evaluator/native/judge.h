@@ -3,8 +3,8 @@
 
 enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
-       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512 };
-#define WATCHED (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED)
+       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512, P_STAY = 1024, P_WATCH_CODE = 2048, P_SECRET = 4096 };
+#define WATCHED (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED | P_WATCH_CODE)
 enum { R_SLOW = 1, R_DIAGNOSE = 2 };
 
 struct object {
@@ -14,6 +14,7 @@ struct object {
 
 struct program {	// as it arrives on the wire, followed by objects, contents, arena, operations
 	u32 id, flags, fresh, n_objects, contents_length, arena_length, setup_end, victim_end, attack_end, n_ops;
+	u32 witness, spare;	// 0, or one more than the number of the program that looks for the effect
 	u8 magic[16];
 	char parent[64], name[64], collect[64];
 };
@@ -65,6 +66,7 @@ struct reply {
 	u32 tag, status, step;
 	i32 error;
 	u32 mode, wait_status, timed_out, latency_us, n_records, collected, saw_process, saw_exec, saw_mapped, n_denied;
+	u32 saw_code, learned, witness_before, witness_after;
 	struct truth truth;
 	struct facts before, after;
 };
@@ -77,7 +79,7 @@ enum {
 	X_NONE, X_CLONE_JUDGE, X_SETGROUPS, X_UID_MAP, X_GID_MAP, X_SETRESUID, X_PRIVATE, X_TMPFS, X_BIND, X_PROC, X_PIVOT,
 	X_SCRATCH, X_CLONE_INIT, X_INIT_MAPS, X_INIT_MOUNT, X_INIT_PROC, X_INIT_PIVOT, X_LOOPBACK, X_NAMESPACES, X_SHARED_MEMORY,
 	X_FORK, X_SEIZE, X_JOIN, X_FRESH, X_POSTURE, X_SETUP, X_LOADER, X_LOAD, X_GATE_DIED, X_GATE_WAIT, X_FIXTURE, X_SUBJECT,
-	X_VICTIM, X_PROTOCOL, X_SCRATCH_LOST, X_SWEEP, X_STATUS,
+	X_VICTIM, X_PROTOCOL, X_SCRATCH_LOST, X_SWEEP, X_STATUS, X_WITNESS,
 };
 
 static int control_in = 200, control_out = 201;

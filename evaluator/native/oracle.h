@@ -12,6 +12,32 @@ static u32 kuid(u32 id)
 	return many_ids ? id + 1 : id;
 }
 
+// Sixteen letters that nobody can guess: whoever has them was told, or read them.
+static u8 secret[16];
+static const char placeholder[] = "sidestep-secret!";	// attacks/effects.py: SECRET
+
+static void new_secret(void)
+{
+	SYS3(getrandom, secret, sizeof secret, 0);
+	for (u32 i = 0; i < sizeof secret; i++)
+		secret[i] = 'a' + secret[i] % 16;
+}
+
+static void put_secret(u8 *data, u64 n)
+{
+	for (u64 at = 0; at + sizeof secret <= n; at++)
+		if (data[at] == 's' && same_bytes(data + at, (const u8 *)placeholder, sizeof secret))
+			memcpy(data + at, secret, sizeof secret);
+}
+
+static int has_secret(const u8 *data, u64 n)
+{
+	for (u64 at = 0; at + sizeof secret <= n; at++)
+		if (data[at] == secret[0] && same_bytes(data + at, secret, sizeof secret))
+			return 1;
+	return 0;
+}
+
 static void look(struct seen *seen, int dir, const char *path, int flags)
 {
 	struct stat st;
@@ -216,10 +242,22 @@ static i64 make_object(const struct object *o, const char *content, const char *
 static int make_objects(const struct program *p, u32 uid, u32 gid)
 {
 	const struct object *o = (const struct object *)objects_of(p);
+	static char small[256];
 	char path[256];
 
 	for (u32 i = 0; i < p->n_objects; i++, o++) {
-		i64 e = make_object(o, (const char *)contents_of(p) + o->content, inside(path, o->path));
+		const char *content = (const char *)contents_of(p) + o->content;
+
+		inside(path, o->path);
+		if (p->flags & P_SECRET) {
+			put_secret((u8 *)path, length(path));
+			if (o->content_length < sizeof small) {
+				memcpy(small, content, o->content_length);
+				put_secret((u8 *)small, o->content_length);
+				content = small;
+			}
+		}
+		i64 e = make_object(o, content, path);
 
 		if (e < 0)
 			return fail(X_FIXTURE, e);

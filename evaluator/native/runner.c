@@ -23,6 +23,7 @@
 #include "sandbox.h"
 #include "oracle.h"
 #include "gate.h"
+#include "witness.h"
 #include "trial.h"
 
 // A subject of a configuration that does nothing, so that somebody outside can look at it.
@@ -78,7 +79,8 @@ static void release(void)
 static int sane_program(const struct program *p, u64 n)
 {
 	if (n < sizeof *p || p->id >= MAX_PROGRAMS || p->n_ops > MAX_OPS || p->arena_length > ARENA_SIZE || p->n_objects > 64 ||
-	    p->contents_length > MAX_FRAME || p->setup_end > p->victim_end || p->victim_end > p->attack_end || p->attack_end > p->n_ops)
+	    p->contents_length > MAX_FRAME || p->setup_end > p->victim_end || p->victim_end > p->attack_end || p->attack_end > p->n_ops ||
+	    p->witness > MAX_PROGRAMS)
 		return 0;
 	if (p->parent[63] || p->name[63] || p->collect[63])
 		return 0;
@@ -192,9 +194,6 @@ static void tick_handler(int signal)
 	(void)signal;
 	ticks_seen++;
 }
-
-__asm__(".text\nrestore_rt:\n	mov $15, %eax\n	syscall\n");
-extern void restore_rt(void);
 
 // A blocked wait4 ends with EINTR at every tick, so that every wait has a deadline.
 static void start_ticking(void)

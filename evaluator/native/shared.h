@@ -15,12 +15,15 @@
 #define MAX_CONFIGS 256
 #define MAX_FRAME (4 * 1024 * 1024)
 
-enum { K_SYSCALL = 1, K_LOAD, K_STORE, K_ADD, K_PRINT, K_WAIT, K_CALL, K_EXPECT, K_FAULT };
+enum { K_SYSCALL = 1, K_LOAD, K_STORE, K_ADD, K_PRINT, K_WAIT, K_CALL, K_EXPECT, K_FAULT, K_COPY, K_COMPARE, K_FIND };
 enum { V_CONST, V_ARENA, V_SLOT, V_ENV };
-enum { E_SYSCALL, E_INT80, E_SYSENTER, E_FAR };
-enum { F_MAY_FAIL = 1, F_BODY = 2 };
+enum { E_SYSCALL, E_INT80, E_SYSENTER, E_FAR, E_WIDE };
+enum { F_MAY_FAIL = 1, F_BODY = 2, F_DECISIVE = 4 };
 enum { S_NOT_REACHED, S_STARTED, S_DONE, S_MISMATCH, S_TIMEOUT };
-enum { ENV_VICTIM_PID, ENV_SUBJECT_PID, ENV_VICTIM_HOOK, ENV_SYSCALL_INSN, ENV_COUNT };
+enum {
+	ENV_VICTIM_PID, ENV_SUBJECT_PID, ENV_VICTIM_HOOK, ENV_SYSCALL_INSN, ENV_HANDLER, ENV_RESTORER, ENV_CAUGHT, ENV_SECRET,
+	ENV_COUNT
+};
 
 struct op {
 	u8 kind, entry, flags, width;
@@ -40,7 +43,7 @@ struct trace {
 };
 
 struct program_page {
-	u32 setup_end, victim_end, attack_end, spare;
+	u32 setup_end, victim_end, attack_end, stay;
 	volatile u64 env[ENV_COUNT];
 	struct op op[MAX_OPS];
 };
@@ -49,6 +52,7 @@ struct program_page {
 struct control {
 	volatile u32 seized, entry, pid, loader, loaded, loader_used, stuck, stay, step, victim;
 	volatile i32 error, clone_result;
+	u8 secret[16];	// for the victim alone
 };
 
 static u64 kernel_stack;

@@ -235,6 +235,13 @@ static uint64_t ticks(void)
 	return (uint64_t)high << 32 | low;
 }
 
+static inline long find(long in, long size, long wanted, long wanted_size)
+{
+	const char *at = memmem((void *)in, (size_t)size, (void *)wanted, (size_t)wanted_size);
+
+	return at ? at - (const char *)in : -1;
+}
+
 static long __attribute__((unused)) wait_while(long address, uint32_t value, uint64_t bound_us)
 {
 	uint64_t end = ticks() + bound_us * ticks_per_us;

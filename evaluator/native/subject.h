@@ -5,7 +5,15 @@
 
 #define STACK 16384
 static u8 body_stack[8][STACK] __attribute__((aligned(64)));
-static void run(u32 from, u32 to);
+static int run(u32 from, u32 to);
+
+static volatile u32 caught;		// the signal that came last
+static u8 own_page[64];		// the victim's begins with the secret
+
+static void handler(int signal)
+{
+	caught = (u32)signal;
+}
 
 static void __attribute__((noreturn)) leave(void)
 {
@@ -51,7 +59,7 @@ static u64 enter(const struct op *op, u32 index, const u64 *args)
 	else if (op->entry == E_FAR)
 		result = enter_far_int80(op->nr, args);
 	else
-		return enter_syscall(op->nr, args);
+		return enter_syscall(op->entry == E_WIDE ? op->nr | 0xdead000000000000 : op->nr, args);
 	if (op->entry == E_SYSCALL)
 		return result;
 	result &= 0xffffffff;	// a 32-bit result: an error is negative, an address is not
@@ -98,7 +106,16 @@ static void print(u64 to, u64 number, u64 suffix)
 		append(end, (const char *)suffix);
 }
 
-static void __attribute__((noinline)) run(u32 from, u32 to)
+static u64 find(const u8 *in, u64 size, const u8 *wanted, u64 n)
+{
+	for (u64 at = 0; at + n <= size; at++)
+		if (same_bytes(in + at, wanted, n))
+			return at;
+	return (u64)-1;
+}
+
+// 1: the end was reached.
+static int __attribute__((noinline)) run(u32 from, u32 to)
 {
 	for (u32 i = from; i < to && i < MAX_OPS; i++) {
 		const struct op *op = &page->op[i];
@@ -119,26 +136,32 @@ static void __attribute__((noinline)) run(u32 from, u32 to)
 		case K_CALL: r->result = ((u64(*)(void))v[0])(); break;
 		case K_EXPECT: r->result = v[0]; break;
 		case K_FAULT: __asm__ volatile("ud2"); break;
+		case K_COPY: memcpy((void *)v[0], (void *)v[1], v[2]); break;
+		case K_COMPARE: r->result = (u64)same_bytes((u8 *)v[0], (u8 *)v[1], v[2]); break;
+		case K_FIND: r->result = find((u8 *)v[0], v[1], (u8 *)v[2], v[3]); break;
 		}
 		__asm__ volatile("" ::: "memory");
 		if (op->kind == K_EXPECT && (v[0] & v[1]) != v[2]) {
 			r->state = S_MISMATCH;
-			return;
+			return 0;
 		}
 		if (op->kind == K_WAIT && !r->result) {
 			r->state = S_TIMEOUT;
-			return;
+			return 0;
 		}
 		r->state = S_DONE;
 		if (op->kind == K_SYSCALL && !(op->flags & F_MAY_FAIL) && r->result >= (u64)-4095)
-			return;
+			return 0;
 		i += op->skip;	// the body of a call that made a child is the child's
 	}
+	return 1;
 }
 
 static void __attribute__((noreturn)) subject(void)
 {
 	run(page->victim_end, page->attack_end);
+	if (page->stay)
+		stay_here();
 	leave();
 }
 

@@ -31,7 +31,9 @@ struct trial {
 	struct view view;
 	struct gate_state own;	// a gate for this trial alone
 	struct gate_state *gate, *victim_gate;
-	int subject, victim, ns, park;
+	struct witness_state own_witness;
+	const struct program *looker;	// what the witness runs
+	int subject, victim, victim_inner, ns, park;
 	u64 probe_ino;
 };
 
@@ -67,7 +69,7 @@ static int satisfied(const struct trial *t)
 {
 	const struct reply *r = t->reply;
 
-	return (t->p->flags & P_WATCH_PROCESS && r->saw_process) || r->saw_exec || r->saw_mapped;
+	return (t->p->flags & P_WATCH_PROCESS && r->saw_process) || r->saw_exec || r->saw_mapped || r->saw_code;
 }
 
 // An event while the subject's pid was not yet known here: >0 if it was the subject's end.
@@ -164,9 +166,14 @@ static void copy_program(const struct program *p)
 	page->setup_end = p->setup_end;
 	page->victim_end = p->victim_end;
 	page->attack_end = p->attack_end;
+	page->stay = p->flags & P_STAY;
 	page->env[ENV_VICTIM_PID] = page->env[ENV_SUBJECT_PID] = 0;
 	page->env[ENV_VICTIM_HOOK] = A(victim_hook);
 	page->env[ENV_SYSCALL_INSN] = A(syscall_instruction);
+	page->env[ENV_HANDLER] = A(handler);
+	page->env[ENV_RESTORER] = A(restore_rt);
+	page->env[ENV_CAUGHT] = A(&caught);
+	page->env[ENV_SECRET] = A(own_page);
 	memcpy(page->op, ops_of(p), n * sizeof(struct op));
 }
 
@@ -228,6 +235,7 @@ static int start_victim(struct trial *t)
 		nap_us(20);
 	}
 	trace->victim_ready = 0;
+	t->victim_inner = (int)page->env[ENV_SUBJECT_PID];
 	page->env[ENV_VICTIM_PID] = page->env[ENV_SUBJECT_PID];	// its own pid, as it and the subject see it
 	return 0;
 }
@@ -283,7 +291,7 @@ static int needs_own_gate(const struct trial *t)
 
 static int is_followed(const struct trial *t)
 {
-	return t->p->flags & WATCHED || t->q->flags & R_DIAGNOSE;
+	return t->p->flags & (WATCHED | P_STAY) || t->q->flags & R_DIAGNOSE;
 }
 
 static int gate_clone(struct trial *t, struct gate_state *g, const struct program *own)
@@ -391,6 +399,7 @@ static void end_trial(struct trial *t)
 	int reap = t->subject;
 	int sweeping = t->p->flags & P_SWEEP || t->subject || t->victim;
 
+	end_witness(&t->own_witness);
 	if (t->own.pid)
 		drop_gate(&t->own);
 	if (reap) {
@@ -499,6 +508,24 @@ static void note_event(struct trial *t, int pid, int event)
 		t->reply->saw_process = 1;
 }
 
+// Whether a process stopped where its program ended, to be looked at; notes code that was written
+// by the program and runs: it traps with the magic behind it.
+static int has_stayed(struct trial *t, int pid)
+{
+	struct registers r;
+	u64 word[2] = { 0, 0 };
+
+	if (SYS4(ptrace, PTRACE_GETREGS, pid, 0, &r) < 0)
+		return 0;
+	if (pid == t->subject && r.ip == A(stayed))
+		return 1;
+	for (int i = 0; t->p->flags & P_WATCH_CODE && i < 2; i++)
+		SYS4(ptrace, PTRACE_PEEKTEXT, pid, r.ip + 8 * (u64)i, &word[i]);
+	if (t->p->flags & P_WATCH_CODE && same_bytes((u8 *)word, t->p->magic, 16))
+		t->reply->saw_code = 1;
+	return 0;
+}
+
 // Lets a parked subject run with all that comes of it traced, so that the kernel tells us at once
 // what is watched for, or (in a diagnosis) which call was denied.  What nobody is told of
 // (CLONE_UNTRACED, mapped code) is looked for at every tick and at the subject's end.
@@ -537,7 +564,7 @@ static void follow(struct trial *t)
 			return;
 		}
 		note_event(t, (int)pid, status >> 16);
-		if (satisfied(t))
+		if ((status >> 8 == SIGTRAP && has_stayed(t, (int)pid)) || satisfied(t))
 			return;
 		if (status >> 16 || (diagnosing && signal == SIGSYS && !answer_trapped(t, (int)pid)))
 			signal = 0;
@@ -553,12 +580,67 @@ static void release_subject(struct trial *t)
 	t->park = 0;
 }
 
+// Whether an effect may still come: the subject says that its decisive operation was not refused.
+// That is a claim, and all that hangs on it is how long we look.
+static int may_come(const struct trial *t)
+{
+	const struct op *op = ops_of(t->p);
+
+	for (u32 i = 0; i < t->p->n_ops; i++) {
+		const volatile struct record *r = &trace->record[i];
+
+		if (!(op[i].flags & F_DECISIVE))
+			continue;
+		if (r->state == S_STARTED || (r->state == S_DONE && (op[i].kind != K_SYSCALL || r->result < (u64)-4095)))
+			return 1;
+	}
+	return 0;
+}
+
+static struct witness_state *witness_of(struct trial *t)
+{
+	return t->p->fresh ? &t->own_witness : &common;
+}
+
+// With the subject parked: prepares, and looks for the first time.
+static int begin_witness(struct trial *t)
+{
+	struct witness_state *w = witness_of(t);
+	int prepared, seen;
+
+	if (!w->pid && start_witness(w, t->p->fresh ? t->subject : 0))
+		return -1;
+	fill_box(t->looker, arena_of(t->looker), ops_of(t->looker), inner_pid(), t->victim_inner);
+	prepared = ask_witness(w, 'p');
+	if (prepared <= 0)
+		return prepared ? -1 : fail(X_WITNESS, -EINVAL);
+	seen = ask_witness(w, 'c');
+	t->reply->witness_before = seen > 0;
+	return seen < 0 ? -1 : 0;
+}
+
+// Looks until the effect is there, or cannot come any more, or is late.
+static int end_looking(struct trial *t)
+{
+	u64 bound = t->q->timeout_us < 1000000 ? t->q->timeout_us : 1000000, deadline = now_us() + bound;
+	int seen;
+
+	while (!(seen = ask_witness(witness_of(t), 'c')) && may_come(t) && now_us() < deadline)
+		nap_us(100);
+	t->reply->witness_after = seen > 0;
+	return seen < 0 ? -1 : 0;
+}
+
 static int try_trial(struct trial *t)
 {
 	struct reply *r = t->reply;
 	u32 uid = kuid(t->c->uid), gid = kuid(t->c->gid);
 	u64 begin = 0;
 
+	if (t->p->witness && !(t->looker = programs[t->p->witness - 1]))
+		return fail(X_PROTOCOL, -EINVAL);
+	if (t->p->flags & P_SECRET)
+		new_secret();
 	if (restore_scratch(uid, gid) || make_objects(t->p, uid, gid))
 		return -1;
 	if (t->p->flags & P_WATCH_MAPPED)
@@ -569,7 +651,7 @@ static int try_trial(struct trial *t)
 			return -1;
 	}
 	open_view(t);
-	t->park = needs_own_gate(t) || is_followed(t);	// what setup makes must be seen before the attack starts
+	t->park = needs_own_gate(t) || is_followed(t) || t->looker;	// what setup makes must be seen before the attack starts
 	if (!t->park) {
 		observe(&r->before, &t->view);
 		r->before.watermark = watermark(t->p, t->view.parent, 1);
@@ -584,6 +666,8 @@ static int try_trial(struct trial *t)
 		r->before.watermark = watermark(t->p, t->view.parent, 0);
 		begin = now_us();
 	}
+	if (t->looker && begin_witness(t))
+		return -1;
 	if (is_followed(t)) {
 		tick_every(500);	// to look for what no event tells
 		follow(t);
@@ -592,8 +676,11 @@ static int try_trial(struct trial *t)
 		release_subject(t);
 		await_subject(t);
 	}
-	if (t->victim && !r->timed_out)
+	if (t->looker && end_looking(t))
+		return -1;
+	if (t->victim && !t->looker && !r->timed_out && may_come(t))
 		await_victim(t);
+	r->learned = t->p->flags & P_SECRET && has_secret((const u8 *)ARENA, ARENA_SIZE);
 	r->latency_us = (u32)(now_us() - begin);
 	return 0;
 }

@@ -7,7 +7,7 @@
 
 enum {
 	NR_read = 0, NR_write = 1, NR_open = 2, NR_close = 3, NR_fstat = 5, NR_lseek = 8, NR_mmap = 9,
-	NR_munmap = 11, NR_rt_sigaction = 13, NR_ioctl = 16, NR_pread64 = 17, NR_sched_yield = 24,
+	NR_munmap = 11, NR_rt_sigaction = 13, NR_mremap = 25, NR_ioctl = 16, NR_pread64 = 17, NR_sched_yield = 24,
 	NR_madvise = 28, NR_dup2 = 33, NR_nanosleep = 35, NR_setitimer = 38, NR_getpid = 39,
 	NR_socket = 41, NR_clone = 56, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_kill = 62,
 	NR_fcntl = 72, NR_chdir = 80, NR_umask = 95, NR_ptrace = 101, NR_setgroups = 116,
@@ -17,7 +17,7 @@ enum {
 	NR_getdents64 = 217, NR_clock_gettime = 228, NR_exit_group = 231, NR_tgkill = 234,
 	NR_openat = 257, NR_mkdirat = 258, NR_mknodat = 259, NR_fchownat = 260, NR_newfstatat = 262,
 	NR_unlinkat = 263, NR_symlinkat = 266, NR_readlinkat = 267, NR_fchmodat = 268,
-	NR_unshare = 272, NR_pipe2 = 293, NR_prlimit64 = 302, NR_setns = 308, NR_seccomp = 317,
+	NR_unshare = 272, NR_pipe2 = 293, NR_prlimit64 = 302, NR_setns = 308, NR_getrandom = 318, NR_seccomp = 317,
 	NR_close_range = 436, NR_clone3 = 435, NR_mount_setattr = 442,
 	NR_i386_exit = 1, NR_i386_clone = 120,
 };
@@ -32,6 +32,10 @@ u64 enter_far_int80(u64 nr, const u64 *args);
 u64 spawn_syscall(u64 nr, const u64 *args, void *stack, void (*body)(u64), u64 index);
 u64 spawn_int80(u64 nr, const u64 *args, void *stack, void (*body)(u64), u64 index);
 extern const char syscall_instruction[];
+// Stops here for whoever traces it; `stayed` is where its instruction pointer is then.
+void stay_here(void);
+extern const char stayed[];
+void restore_rt(void);
 
 __asm__(
 	".text\n"
@@ -163,6 +167,15 @@ __asm__(
 	"	mov %r14, %rdi\n"
 	"	call *%r13\n"
 	"	ud2\n"
+
+	".globl stay_here, stayed, restore_rt\n"
+	"stay_here:\n"
+	"	int3\n"
+	"stayed:\n"
+	"	ret\n"
+	"restore_rt:\n"
+	"	mov $15, %eax\n"
+	"	syscall\n"
 
 	".globl _start\n"
 	"_start:\n"

@@ -56,12 +56,22 @@ def test_each_number_has_one_name(names: type[IntEnum] | type[IntFlag], prefix: 
 def test_operations_and_entries_have_the_runners_numbers() -> None:
     kinds = {kind.__name__.upper(): number for kind, number in wire._KINDS.items()}
     assert kinds == constants("K_")
-    short = {"SYSCALL": "SYSCALL", "INT80": "INT80", "SYSENTER": "SYSENTER", "FAR_INT80": "FAR"}
+    short = {
+        "SYSCALL": "SYSCALL",
+        "INT80": "INT80",
+        "SYSENTER": "SYSENTER",
+        "FAR_INT80": "FAR",
+        "WIDE_SYSCALL": "WIDE",
+    }
     in_c = constants("E_")
     assert {short[entry.name]: number for entry, number in wire._ENTRIES.items()} == in_c
     environment = {one.name: number for one, number in wire._ENVIRONMENT.items()}
     assert {**environment, "COUNT": len(environment)} == constants("ENV_")
-    assert constants("F_") == {"MAY_FAIL": wire._MAY_FAIL, "BODY": wire._BODY}
+    assert constants("F_") == {
+        "MAY_FAIL": wire._MAY_FAIL,
+        "BODY": wire._BODY,
+        "DECISIVE": wire._DECISIVE,
+    }
 
 
 def test_sizes_and_places_are_the_runners() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from attacks import library
 from attacks.effects import Effect, EffectKind, Grade, ObjectKind
-from attacks.family import Variant
+from attacks.family import Assumption, Technique, Variant
 from attacks.program import (
     Abi,
     Addr,
@@ -19,7 +19,7 @@ from attacks.program import (
     Wait,
 )
 from evaluator.trial import already, grade, may_spawn, program_spec, rescue_program, strange
-from evaluator.wire import Facts, Name, ProgramFlag, Seen
+from evaluator.wire import Facts, Name, ProgramFlag, Result, Seen
 
 from results import (
     ABSENT,
@@ -38,12 +38,33 @@ from results import (
 )
 
 EXACT, EQUIVALENT = Grade.EXACT, Grade.EQUIVALENT
+
+
+def having(effect: Effect, grade: Grade = EXACT) -> Variant:
+    """A variant of that effect, otherwise as empty as can be."""
+    return Variant(
+        id="f/v",
+        family="f",
+        technique=Technique.BASELINE,
+        assumption=Assumption.NONE,
+        grade=grade,
+        program=Program(),
+        effect=effect,
+        objects=(),
+        why="",
+    )
+
+
+def graded(effect: Effect, result: Result) -> Grade | None:
+    return grade(having(effect), result)
+
+
 OLD_FILE = seen(FILE, OLD)
 OLD_NAMES = (Name(OLD, DT_REG, "old"),)
 
 
 def directory(after: Facts, before: Facts = NOTHING) -> Grade | None:
-    return grade(Effect(EffectKind.DIRECTORY), arm(before=before, after=after))
+    return graded(Effect(EffectKind.DIRECTORY), arm(before=before, after=after))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +120,7 @@ def test_a_mount_on_a_directory_that_was_there_is_equivalent() -> None:
 )
 def test_a_file(after: Facts, expected: Grade | None) -> None:
     before = facts(names=OLD_NAMES)
-    assert grade(Effect(EffectKind.FILE), arm(before=before, after=after)) is expected
+    assert graded(Effect(EffectKind.FILE), arm(before=before, after=after)) is expected
 
 
 @pytest.mark.parametrize(
@@ -128,7 +149,7 @@ def test_a_file(after: Facts, expected: Grade | None) -> None:
 )
 def test_an_object(after: Facts, expected: Grade | None) -> None:
     before = facts(names=OLD_NAMES)
-    assert grade(Effect(EffectKind.OBJECT), arm(before=before, after=after)) is expected
+    assert graded(Effect(EffectKind.OBJECT), arm(before=before, after=after)) is expected
 
 
 @pytest.mark.parametrize(
@@ -145,7 +166,7 @@ def test_an_object(after: Facts, expected: Grade | None) -> None:
 )
 def test_a_deleted_file(after: Facts, expected: Grade | None) -> None:
     before = facts(OLD_FILE, held=OLD_FILE)
-    assert grade(Effect(EffectKind.DELETED), arm(before=before, after=after)) is expected
+    assert graded(Effect(EffectKind.DELETED), arm(before=before, after=after)) is expected
 
 
 @pytest.mark.parametrize(
@@ -162,14 +183,14 @@ def test_a_deleted_file(after: Facts, expected: Grade | None) -> None:
 def test_a_mode(held: Seen, followed: Seen, expected: Grade | None) -> None:
     after = facts(followed, held=held)
     effect = Effect(EffectKind.MODE, bits=0o4000)
-    assert grade(effect, arm(before=facts(OLD_FILE, held=OLD_FILE), after=after)) is expected
+    assert graded(effect, arm(before=facts(OLD_FILE, held=OLD_FILE), after=after)) is expected
 
 
 def test_all_bits_of_a_mode_must_be_there() -> None:
     effect = Effect(EffectKind.MODE, bits=0o6000)
     one, both = (facts(seen(mode), held=seen(mode)) for mode in (0o104644, 0o106644))
-    assert grade(effect, arm(after=one)) is None
-    assert grade(effect, arm(after=both)) is EXACT
+    assert graded(effect, arm(after=one)) is None
+    assert graded(effect, arm(after=both)) is EXACT
 
 
 @pytest.mark.parametrize(
@@ -177,14 +198,17 @@ def test_all_bits_of_a_mode_must_be_there() -> None:
     [
         (EffectKind.EXECUTED, "saw_exec", EXACT),
         (EffectKind.EXECUTED, "saw_mapped", EQUIVALENT),
+        (EffectKind.CODE, "saw_code", EXACT),
+        (EffectKind.LEARNED, "learned", EXACT),
+        (EffectKind.WITNESSED, "witness_after", EXACT),
         (EffectKind.EXECUTED, "saw_process", None),
         (EffectKind.PROCESS, "saw_process", EXACT),
         (EffectKind.PROCESS, "saw_exec", None),
     ],
 )
 def test_a_process(kind: EffectKind, saw: str, expected: Grade | None) -> None:
-    assert grade(Effect(kind), arm(**{saw: True})) is expected
-    assert grade(Effect(kind), arm()) is None
+    assert graded(Effect(kind), arm(**{saw: True})) is expected
+    assert graded(Effect(kind), arm()) is None
 
 
 # ------------------------------------------------------------------ before the trial
@@ -210,7 +234,7 @@ def test_a_process(kind: EffectKind, saw: str, expected: Grade | None) -> None:
 def test_a_world_that_is_not_ready_is_noticed(
     kind: EffectKind, before: Facts, said: str | None
 ) -> None:
-    found = already(Effect(kind, bits=0o4000), before)
+    found = already(having(Effect(kind, bits=0o4000)), arm(before=before))
     assert (said in (found or "")) if said else found is None
 
 

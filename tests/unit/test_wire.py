@@ -37,6 +37,7 @@ def facts(*, watermark: int = 7, names: tuple[tuple[int, int, bytes], ...] = ())
 
 def reply(*, records: int = 1, collected: int = 0, tag: int = 5) -> bytes:
     head = struct.pack("<IIIi10I", tag, 0, 0, 0, 1, 9, 0, 123, records, collected, 1, 0, 1, 0)
+    head += struct.pack("<4I", 0, 1, 0, 1)
     truth = struct.pack("<4I3Q", 2, 1, 0, 1, 3, 4, 5)
     return head + truth + facts() + facts(names=((11, 4, b"t"),))
 
@@ -46,7 +47,7 @@ def record(state: int = 2, result: int = 0) -> bytes:
 
 
 def hello(step: Step = Step.NONE, error: int = 0) -> bytes:
-    sizes = (72, 64, 56 + 40 + 2 * (4 * SEEN.size + 16 + 8 * NAME.size), 248, 40, 24)
+    sizes = (72, 64, 72 + 40 + 2 * (4 * SEEN.size + 16 + 8 * NAME.size), 256, 40, 24)
     return struct.pack("<IIiI6IQQ", 1, step, error, 1, *sizes, 0x1000, 0x2000)
 
 
@@ -70,6 +71,8 @@ def test_a_result_comes_back_field_by_field() -> None:
         False,
         True,
     )
+    assert (result.saw_code, result.learned) == (False, True)
+    assert (result.witness_before, result.witness_after) == (False, True)
     assert result.truth == wire.Truth(2, 1, 0, True, 3, 4, 5)
     assert result.before.path.mode == 0o40755
     after = result.after
@@ -106,11 +109,11 @@ def test_a_frame_says_what_it_is(kind: Frame, payload: bytes) -> None:
 
 def test_a_program_says_where_its_sections_end() -> None:
     payload = wire.encode_program(3, SPEC, x86_64.number)[8:]
-    fixed = struct.unpack_from("<10I", payload)
-    assert fixed == (3, 0, 0, 0, 0, 4, 0, 0, 1, 1)
-    assert payload[248 : 248 + 8] == b"d/t\0\0\0\0\0"
-    kind, entry, flags, width, nr = struct.unpack_from("<BBBBI", payload, 256)
-    assert (kind, entry, flags, width, nr) == (1, 0, 0, 0, 83)
+    fixed = struct.unpack_from("<12I", payload)
+    assert fixed == (3, 0, 0, 0, 0, 4, 0, 0, 1, 1, 0, 0)
+    assert payload[256 : 256 + 8] == b"d/t\0\0\0\0\0"
+    kind, entry, flags, width, nr = struct.unpack_from("<BBBBI", payload, 264)
+    assert (kind, entry, flags, width, nr) == (1, 0, 4, 0, 83)
 
 
 def test_a_call_without_a_number_is_one_clear_error() -> None:

@@ -1,0 +1,1 @@
+"""The system calls that recipes can record, by what they act on."""
