@@ -158,7 +158,7 @@ def test_an_empty_program_has_no_effect() -> None:
     assert len(wanted) > 200
     for variant, result in zip(wanted, _without_attack(wanted), strict=True):
         assert isinstance(result, Result), f"{variant.id}: {result}"
-        assert grade(variant.effect, result) is None, variant.id
+        assert grade(variant, result) is None, variant.id
 
 
 def _without_attack(variants: Sequence[Variant]) -> list[Result | str]:
