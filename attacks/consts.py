@@ -32,6 +32,8 @@ def _text(value: int) -> str:
 
 NULL = Named(0, "NULL")
 
+ENOENT = Named(2, "ENOENT")
+
 AT_FDCWD = Named(-100, "AT_FDCWD")
 AT_SYMLINK_NOFOLLOW = Named(0x100, "AT_SYMLINK_NOFOLLOW")
 AT_REMOVEDIR = Named(0x200, "AT_REMOVEDIR")

@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attacks.calls.operand import Fd
-from attacks.consts import AT_FDCWD, O_NONBLOCK, O_RDONLY
+from attacks.consts import AT_FDCWD, ENOENT, O_NONBLOCK, O_RDONLY
 from attacks.kernel import Kernel
 from attacks.program import Environment
 from attacks.recorder import Arg, Buffer, Result
 
 _ABSENT = 1 << 63
 _PAGE = 4096
+_WORD = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,12 @@ def same(w: Kernel, a: Arg, b: Arg, size: int) -> None:
 def link_changes(w: Kernel, pid: Arg, name: str) -> None:
     """The whole of a witness that asks whether ``/proc/PID/name`` leads elsewhere than before."""
     differ(w, link(w.setup, pid, name), link(w, pid, name))
+
+
+def gone(w: Kernel, pid: Arg) -> None:
+    """Goes on only if there is no such process, or only what is left of it to be waited for."""
+    cwd = w.readlinkat(AT_FDCWD, w.proc_pid(pid, "/cwd"), w.buffer(256), 256).may_fail()
+    w.expect(cwd, _WORD, -ENOENT & _WORD)
 
 
 def becomes_readable(w: Kernel, fd: Fd, wanted: bytes) -> None:

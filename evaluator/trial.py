@@ -192,6 +192,8 @@ def grade(variant: Variant, result: Result) -> Grade | None:
 def _reached(program: Program, result: Result) -> bool:
     """Whether the sentinel answered the decisive call."""
     decisive = next(i for i, (_, op) in enumerate(program.flatten()) if is_decisive(op))
+    if decisive >= len(result.records):
+        return False  # it was run without its attack
     record = result.records[decisive]
     return record.state is RecordState.DONE and record.error == SENTINEL_ERRNO
 
