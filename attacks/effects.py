@@ -78,6 +78,8 @@ class ObjectKind(StrEnum):
     FILE = "file"
     SYMLINK = "symlink"
     FIFO = "fifo"
+    ANCESTOR = "ancestor"
+    """A directory on the way to another object, made unless it is there already."""
     PROBE = "probe"
     """The probe program: a static ELF that parks without a system call."""
     PROBE32 = "probe32"

@@ -350,13 +350,20 @@ class Family:
 
 def _place(objects: tuple[Object, ...], effect: Effect) -> tuple[Object, ...]:
     """The objects with their real paths, the target's directory first; a later one replaces."""
-    placed = {effect.parent: Object(ObjectKind.DIRECTORY, effect.parent, 0o755)}
+    placed = {path: Object(ObjectKind.ANCESTOR, path, 0o755) for path in _ancestors(effect.parent)}
+    placed[effect.parent] = Object(ObjectKind.DIRECTORY, effect.parent, 0o755)
     for item in objects:
         path = effect.path if item.path == TARGET else item.path
         if path.startswith(NEAR):
             path = near(effect, path.removeprefix(NEAR))
         placed[path] = replace(item, path=path)
     return tuple(placed.values())
+
+
+def _ancestors(path: str) -> list[str]:
+    """The directories above an absolute path, from the root's children on."""
+    parts = path.split("/")[1:-1] if path.startswith("/") else []
+    return ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def _needs(program: Program) -> frozenset[Need]:

@@ -70,7 +70,7 @@ class _Campaign:
         self._specs: dict[str, ProgramSpec] = {}
         self._controls: dict[str, dict[str, Result | str]] = {}
         self._needs: dict[str, Needs] = {}
-        self._runs: dict[tuple[str, str], CandidateRun] = {}
+        self._runs: dict[tuple[str, ...], CandidateRun] = {}
         self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
         self._done = 0
         valid = sum(isinstance(one, Candidate) for one in plan.candidates)
@@ -82,10 +82,12 @@ class _Campaign:
         if isinstance(candidate, FailedCandidate):
             return failed(candidate, self._plan)
         name = candidate.posture or self._plan.posture
-        run = self._runs.get((candidate.digest, name)) if self._plan.fast_path else None
+        # The same bytes that somebody else puts on are another candidate.
+        key = (name, candidate.digest, candidate.attachment, candidate.runtime_model)
+        run = self._runs.get(key) if self._plan.fast_path else None
         if run is None:
             run = self._safely(candidate, posture(name))
-            self._runs[(candidate.digest, name)] = run
+            self._runs[key] = run
         else:
             self._step(candidate.name, len(self._variants) * self._plan.repeats)
         return assemble(replace(run, candidate=candidate), self._plan)
@@ -275,7 +277,7 @@ class _Campaign:
     def check_controls(self) -> None:
         """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
         for name, known in self._controls.items():
-            if sum(stance == name for _, stance in self._runs) < 2:
+            if sum(key[0] == name for key in self._runs) < 2:
                 continue  # one candidate, and its control was its own
             working = [v for v in self._variants if v.id in known and _worked(v, known[v.id])]
             for variant, second in zip(

@@ -51,11 +51,13 @@ def _trap(value: int) -> int:
 
 
 def stopped_at(denied: Sequence[Denied]) -> StoppedAt | None:
-    """The denied call to name: the one that killed, else the last one, which nothing got past."""
-    for one in denied:
-        if one.answer == KILLED:
-            return _named(one)
-    return _named(denied[-1]) if denied else None
+    """The denied call to name: the one that killed, else the first.
+
+    Where a program fails of it, its own message and its exit come after.
+    """
+    killed = (one for one in denied if one.answer == KILLED)
+    first = next(killed, denied[0] if denied else None)
+    return _named(first) if first else None
 
 
 def in_words(denied: Sequence[Denied]) -> str:

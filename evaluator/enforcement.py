@@ -14,7 +14,7 @@ from evaluator.pool import Pool
 from evaluator.posture import CAPABILITY_NUMBERS, Posture
 from evaluator.records import Enforcement, GroundTruth
 from evaluator.sandbox import read_back, runner_path
-from evaluator.wire import ConfigSpec, Filter, ParkedStatus, Step
+from evaluator.wire import ConfigSpec, Filter, ParkedStatus, Step, signal_name
 from mitigations import bpf
 from mitigations.candidate import Attachment, Candidate, NoNewPrivsLayer
 
@@ -81,7 +81,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
                 truth = _ground_truth(status_fields(before.text), status_fields(status.text), back)
     reason = refused or _not_in_force(truth, len(filters), config.no_new_privs)
     enforcement = Enforcement(not reason, truth, reason)
-    return Applied(stance, control, config, filters, enforcement, not refused, notes)
+    return Applied(stance, control, config, filters, enforcement, not reason, notes)
 
 
 def _refusal(status: ParkedStatus) -> str:
@@ -91,6 +91,8 @@ def _refusal(status: ParkedStatus) -> str:
             return ""
         case Step.LOAD:
             return f"the kernel refused the filter: {os.strerror(status.error)}"
+        case Step.GATE_KILLED:
+            return f"the process that loads the layers died of {signal_name(status.error)}"
         case step:
             return f"{step.name.lower()} failed: {os.strerror(status.error)}"
 

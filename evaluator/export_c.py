@@ -84,6 +84,7 @@ _OBJECTS = {
     ObjectKind.FILE: "REGULAR",
     ObjectKind.SYMLINK: "SYMLINK",
     ObjectKind.FIFO: "FIFO",
+    ObjectKind.ANCESTOR: "ANCESTOR",
     ObjectKind.PROBE: "REGULAR",
     ObjectKind.PROBE32: "REGULAR",
 }

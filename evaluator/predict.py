@@ -24,7 +24,7 @@ from attacks.program import (
 from evaluator.wire import Record, RecordState, Result, call_number
 from mitigations import x86_64
 from mitigations.bpf import Decision, Filter, decide_stack
-from mitigations.classic import Action
+from mitigations.classic import MAX_ERRNO, Action
 
 SIGSYS = 31
 EXECS = ("execve", "execveat")
@@ -77,7 +77,7 @@ def answer(decision: Decision, *, text: bool = True) -> str:
     """What the program got instead of its call, in words."""
     match decision.action:
         case Action.ERRNO:
-            return errno_name(decision.data) if decision.data else "0 (faked)"
+            return errno_name(min(decision.data, MAX_ERRNO)) if decision.data else "0 (faked)"
         case Action.TRAP:
             return "SIGSYS (trapped)"
         case Action.TRACE:
@@ -126,7 +126,7 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
         return f"{one.op.name}: simulated {decision.text}, but the kernel killed the subject"
     if decision.allows or record.state is not RecordState.DONE:
         return None
-    expected = {Action.ERRNO: min(decision.data, 4095)}.get(
+    expected = {Action.ERRNO: min(decision.data, MAX_ERRNO)}.get(
         decision.action or Action.ERRNO, errno.ENOSYS
     )
     got = record.error

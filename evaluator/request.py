@@ -16,6 +16,7 @@ from evaluator.objectives import objective, unknown
 from evaluator.plan import Plan
 from evaluator.posture import posture
 from evaluator.records import PROFILE_TEXT_LIMIT
+from evaluator.sandbox import check_target
 from evaluator.verdict import FailOn
 from evaluator.workloads import WORKLOADS
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
@@ -85,6 +86,8 @@ def families(references: Sequence[str], suite: str | None = None) -> tuple[Famil
     """The families named, or all of them; with a suite, only the variants that it holds."""
     if references:
         chosen = [library.parse_reference(reference) for reference in references]
+        for instance in chosen:
+            check_target(instance.effect.parent)
     else:
         chosen = [family.default for family in library.load_families().values()]
     distinct = tuple({instance.label: instance for instance in chosen}.values())
@@ -121,6 +124,9 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
             )
         except ProfileError as error:
             found.append(FailedCandidate(Path(path).stem or path, path, error))
+        except OSError as error:  # a name that no file can have
+            why = ProfileError(error.strerror or str(error), code="unreadable")
+            found.append(FailedCandidate(Path(path).stem or path, path, why))
         except LibseccompMissing as error:
             raise EnvironmentLackError(str(error)) from error
     return _with_distinct_names(found)
@@ -149,14 +155,19 @@ def _with_distinct_names(
     return tuple(distinct)
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 def _text(source: str) -> str:
     """The beginning of a candidate's file, for the report; a raw program has no text."""
     path = Path(source)
     try:
         if not path.is_file():
             return ""  # a pipe was read to its end; a FIFO would keep us for ever
-        with path.open("rb") as file:
-            content = file.read(PROFILE_TEXT_LIMIT)
+        # Some files of /proc would keep a reader for ever.
+        with open(path, "rb", buffering=0, opener=_without_waiting) as file:
+            content = file.read(PROFILE_TEXT_LIMIT) or b""
     except OSError:
         return ""
     return "" if b"\0" in content else content.decode("utf-8", errors="replace")

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from evaluator import wire
-from evaluator.errors import EnvironmentLackError, HarnessError
+from evaluator.errors import EnvironmentLackError, HarnessError, InputError
 from mitigations import x86_64
 
 ROOT_MAP = "0 100000 65537"
@@ -26,6 +26,11 @@ START_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 30.0
 """For a result, on top of the trial's own bound."""
+
+# What runner.c puts into the sandbox (sandbox.h).
+_MACHINES_OWN = frozenset({"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc"})
+_SANDBOXS_OWN = frozenset({"/dev", "/tmp", "/work"})  # noqa: S108 - names in the sandbox
+_DEVICES = frozenset({"null", "zero", "full", "random", "urandom", "tty"})
 
 _HINTS = {
     wire.Step.CLONE_JUDGE: (
@@ -82,6 +87,23 @@ def explain_step(step: wire.Step, error: int) -> str:
     failed = step.name.lower().replace("_", " ")
     what = f"cannot build the sandbox: {failed} failed with {name} ({os.strerror(error)})"
     return f"{what}; {hint}" if hint else what
+
+
+def check_target(path: str) -> None:
+    """Whether trials can have the absolute path ``path`` for a directory of their own.
+
+    ``InputError`` where the sandbox shows the machine's own files, read-only, or has its own.
+    """
+    top, _, below = path.removeprefix("/").partition("/")
+    if not path.startswith("/"):
+        return
+    machines = top in _MACHINES_OWN or (top == "dev" and below in _DEVICES)
+    if machines or path in _SANDBOXS_OWN:
+        whose = "the machine's own, read-only" if machines else "the sandbox's"
+        raise InputError(
+            f"@{path}: no trial can have that directory for itself, it is {whose}; "
+            "choose another, like /data"
+        )
 
 
 class Sandbox:

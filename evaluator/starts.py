@@ -6,7 +6,6 @@ import functools
 import importlib.resources
 import json
 import os
-import signal
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,15 @@ from evaluator import diagnosis
 from evaluator.enforcement import Applied
 from evaluator.pool import Arm, Pool
 from evaluator.records import Starts, WorkloadRecord
-from evaluator.wire import ConfigSpec, ProgramFlag, ProgramSpec, Result, RunFlag
+from evaluator.wire import (
+    ConfigSpec,
+    ProgramFlag,
+    ProgramSpec,
+    RecordState,
+    Result,
+    RunFlag,
+    signal_name,
+)
 from evaluator.workloads import Program as WorkloadProgram
 from evaluator.workloads import Workload, workload
 from mitigations import x86_64
@@ -27,7 +34,6 @@ from mitigations.candidate import Attachment, Candidate
 from mitigations.classic import Action
 
 _STATIC = "/work/w/static-entry"
-_SIGNALS = {int(one): one.name for one in signal.Signals}  # real-time signals have no name
 _DYNAMIC = Workload(
     name="dynamic-entry",
     title="A dynamically linked program starts and exits",
@@ -189,11 +195,13 @@ def _trouble(one: Workload, result: Result | str) -> str:
     if result.timed_out:
         return "it did not end in time"
     if result.signal:
-        return f"it was killed by {_SIGNALS.get(result.signal, f'signal {result.signal}')}"
+        return f"it was killed by {signal_name(result.signal)}"
     output = result.collected.decode(errors="replace")
     execve = result.records[-1]
     if execve.error:
         return f"execve answered {os.strerror(execve.error)}"
+    if execve.state is not RecordState.STARTED:
+        return "execve came back, and no program was run"
     if result.wait_status:
         said = output.strip().splitlines()[-1:] or [""]
         return f"it exited with {result.wait_status >> 8 & 0xFF}" + (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from evaluator.plan import Progress
 
+_USUAL_WIDTH = 80
 WIDEST = 100
 _REFRESH_S = 0.1
 _LONGEST = 400
@@ -60,7 +61,8 @@ def fill_descriptors() -> None:
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+            # The lowest free number: this one.  What is written to stdout must not vanish unsaid.
+            opened = os.open(os.devnull, os.O_RDONLY if number == 1 else os.O_RDWR)
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
@@ -92,7 +94,7 @@ def page() -> Generator[Console]:
     text = io.TextIOWrapper(io.BytesIO(), encoding=terminal.encoding)
     console = Console(
         file=text,
-        width=min(terminal.width, WIDEST),
+        width=min(terminal.width, WIDEST) or _USUAL_WIDTH,
         force_terminal=terminal.is_terminal,
         color_system=_color_system(terminal),
         no_color=terminal.no_color,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import signal
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,8 @@ class Step(IntEnum):
     SWEEP = 35
     STATUS = 36
     WITNESS = 37
+    GATE_KILLED = 38
+    """The error is the number of a signal."""
 
 
 class ProgramFlag(IntFlag):
@@ -207,6 +210,7 @@ _OBJECTS = {
     ObjectKind.PROBE32: 1,
     ObjectKind.SYMLINK: 2,
     ObjectKind.FIFO: 3,
+    ObjectKind.ANCESTOR: 4,
 }
 _U64 = (1 << 64) - 1
 _MAY_FAIL, _BODY, _DECISIVE = 1, 2, 4
@@ -570,6 +574,8 @@ class Result:
     @property
     def trouble(self) -> str:
         """What went wrong in the harness, in words."""
+        if self.step is Step.GATE_KILLED:
+            return f"the process that loads the layers died of {signal_name(self.error)}"
         name = errno.errorcode.get(self.error, str(self.error)) if self.error else ""
         return f"{self.step.name.lower().replace('_', ' ')} {name}".strip()
 
@@ -613,6 +619,13 @@ def decode_result(payload: bytes) -> Result:
             _decode_denied(payload, end + collected + i * _DENIED.size) for i in range(n_denied)
         ),
     )
+
+
+_SIGNALS = {int(one): one.name for one in signal.Signals}  # real-time signals have no name
+
+
+def signal_name(number: int) -> str:
+    return _SIGNALS.get(number, f"signal {number}")
 
 
 class _LazyFacts:

@@ -73,6 +73,10 @@ def _read_index(path: Path, changed_ns: int) -> Mapping[str, Mapping[str, Any]]:
     del changed_ns  # a part of the key, so that an edited file is read again
     try:
         document = tomllib.loads(strict_json.read_limited(path).decode())
+    except ProfileError as error:
+        raise ProfileError(
+            f"cannot be read: {error.message}", path.name, "bad-library-index"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProfileError(f"not TOML: {error}", path.name, "bad-library-index") from None
     entries: object = document.get("profile", [])

@@ -203,8 +203,8 @@ def _read_rule(section: Section) -> _SourceRule:
 
 
 def _largest_errno(action: str) -> int:
-    """Libseccomp refuses more for ERRNO; the data of TRACE are any 16 bits."""
-    return MAX_ERRNO if action == "SCMP_ACT_ERRNO" else LARGEST_RETURN_DATA
+    """Libseccomp wants less than 4095 for ERRNO; the data of TRACE are any 16 bits."""
+    return MAX_ERRNO - 1 if action == "SCMP_ACT_ERRNO" else LARGEST_RETURN_DATA
 
 
 def _read_condition(section: Section) -> Condition:

@@ -42,7 +42,7 @@ def read_limited(path: Path, limit: int = LIMIT_BYTES) -> bytes:
             if stat.S_ISREG(status.st_mode):
                 if status.st_size > limit:
                     raise _too_large(status.st_size, limit)
-                content = file.read(limit + 1)
+                content = file.read(limit + 1) or b""  # what is not ready has nothing to say
             elif stat.S_ISDIR(status.st_mode) or not _DESCRIPTOR.fullmatch(str(path)):
                 raise ProfileError("is not a regular file", code="not-a-file")
             else:

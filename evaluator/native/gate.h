@@ -326,8 +326,10 @@ static int wait_gate(int pid, u64 deadline)
 		if ((status & 0xff) == 0x7f && (status >> 8 & 0xff) == SIGTRAP && !(status >> 16))
 			return 0;
 		if ((status & 0xff) == 0x7f)
-			return fail(X_GATE_DIED, -(status >> 8 & 0xff));
-		return fail(control->step ? control->step : X_GATE_DIED, control->step ? -control->error : -(status & 0x7f));
+			return fail(X_GATE_KILLED, -(status >> 8 & 0xff));
+		if (control->step)
+			return fail(control->step, -control->error);
+		return fail(status & 0x7f ? X_GATE_KILLED : X_GATE_DIED, status & 0x7f ? -(status & 0x7f) : -ESRCH);
 	}
 }
 
@@ -348,7 +350,7 @@ static int wait_loader(int pid, u64 deadline)
 		if (now_us() > deadline)
 			return fail(X_GATE_WAIT, -EAGAIN);
 		if (SYS4(wait4, pid, &status, WNOHANG | WALL, 0) == pid)	// the filter kills who exits
-			return fail(control->loaded ? X_LOADER : X_GATE_DIED, -EAGAIN);
+			return fail(control->loaded ? X_LOADER : X_GATE_KILLED, -(status & 0x7f));
 		if (control->stay)
 			nap_us(20);
 		else
@@ -403,7 +405,7 @@ static int build_gate(const struct program *p, const struct config *c, struct ga
 	}
 	control->seized = 1;
 	if (wait_gate((int)pid, deadline) || wait_loader((int)pid, deadline) || read_truth((int)pid, &g->truth)) {
-		if (fail_step == X_GATE_DIED && control->loaded && control->loader_used)
+		if ((fail_step == X_GATE_DIED || fail_step == X_GATE_KILLED) && control->loaded && control->loader_used)
 			fail_step = X_LOADER;
 		kill_and_reap((int)pid);
 		return -1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the judge knows: the structures of the wire (evaluator/wire.py), its own state, its pipes.
 
-enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO };
+enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO, O_ANCESTOR };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
        P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512, P_STAY = 1024, P_WATCH_CODE = 2048, P_SECRET = 4096 };
 #define WATCHED (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED | P_WATCH_CODE)
@@ -80,6 +80,7 @@ enum {
 	X_SCRATCH, X_CLONE_INIT, X_INIT_MAPS, X_INIT_MOUNT, X_INIT_PROC, X_INIT_PIVOT, X_LOOPBACK, X_NAMESPACES, X_SHARED_MEMORY,
 	X_FORK, X_SEIZE, X_JOIN, X_FRESH, X_POSTURE, X_SETUP, X_LOADER, X_LOAD, X_GATE_DIED, X_GATE_WAIT, X_FIXTURE, X_SUBJECT,
 	X_VICTIM, X_PROTOCOL, X_SCRATCH_LOST, X_SWEEP, X_STATUS, X_WITNESS,
+	X_GATE_KILLED,	// its error is a signal
 };
 
 static int control_in = 200, control_out = 201;

@@ -10,7 +10,9 @@ static int bind_tree(const char *from, const char *to)
 	if (e < 0)
 		return fail(X_BIND, e);
 	e = SYS5(mount_setattr, AT_FDCWD, to, AT_RECURSIVE, &attr, sizeof attr);
-	return e < 0 && e != -ENOSYS ? fail(X_BIND, e) : 0;
+	if (e == -ENOSYS)	// before Linux 5.12: the mount itself, which is where programs are
+		e = SYS5(mount, 0, to, 0, MS_REMOUNT | MS_BIND | MS_RDONLY, 0);
+	return e < 0 ? fail(X_BIND, e) : 0;
 }
 
 static int bind_programs(void)

@@ -24,7 +24,7 @@
 #endif
 
 enum grade { NOTHING, EQUIVALENT, EXACT };
-enum kind { DIRECTORY, REGULAR, SYMLINK, FIFO };
+enum kind { DIRECTORY, REGULAR, SYMLINK, FIFO, ANCESTOR };
 enum effect { E_DIRECTORY, E_FILE, E_OBJECT, E_DELETED, E_MODE, E_EXECUTED, E_PROCESS };
 enum state { NOT_REACHED, STARTED, DONE };
 
@@ -287,6 +287,7 @@ static void make_object(const struct object *object)
 
 	switch (object->kind) {
 	case DIRECTORY:
+	case ANCESTOR:
 		if (mkdir(object->path, object->mode) && errno != EEXIST)
 			harness_error(object->path);
 		break;

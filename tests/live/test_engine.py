@@ -25,8 +25,9 @@ from attacks.program import (
     Wait,
 )
 from evaluator.errors import HarnessError
+from evaluator.pool import Arm, Pool
 from evaluator.sandbox import Sandbox, read_back, runner_path
-from evaluator.wire import Mode, ProgramFlag, RecordState, Result
+from evaluator.wire import Mode, ProgramFlag, ProgramSpec, RecordState, Result
 
 from engine import (
     ALLOW,
@@ -37,6 +38,7 @@ from engine import (
     LOG,
     MKDIR,
     NOTIFY,
+    PARENT,
     TRACE,
     TRAP,
     answers,
@@ -368,3 +370,21 @@ def test_a_killed_runner_takes_everything_with_it(number: int, own_runner: Path)
     while _leftovers(own_runner) != before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert _leftovers(own_runner) == before
+
+
+def test_without_its_init_a_runner_is_replaced() -> None:
+    """Killing init kills every subject; a runner that went on would fail trial after trial."""
+    with Pool(1) as pool:
+        arm = Arm(
+            ProgramSpec(MKDIR, (PARENT,), flags=ProgramFlag.SWEEP), config(), config(), 500_000
+        )
+        pool.run([arm])
+        judge = (
+            Path(f"/proc/{pool.first.pid}/task/{pool.first.pid}/children").read_text().split()[0]
+        )
+        init = Path(f"/proc/{judge}/task/{judge}/children").read_text().split()[0]
+        os.kill(int(init), signal.SIGKILL)
+        results = pool.run([arm] * 100)
+    lost = [one for one in results if isinstance(one, str)]
+    assert len(lost) <= 2
+    assert all(made_directory(one) for one in results if not isinstance(one, str))
