@@ -21,6 +21,7 @@ def find_traps(profile: Profile) -> list[Finding]:
         _default_traps(profile),
         _architecture_traps(profile),
         (finding for rule in profile.rules for finding in _rule_traps(rule, profile)),
+        _shadow_traps(profile),
     )
     return list(islice(found, MOST_FINDINGS))
 
@@ -71,6 +72,26 @@ def _rule_traps(rule: Rule, profile: Profile) -> Iterator[Finding]:
     for name, where in zip(rule.names, rule.named_at, strict=True):
         if libseccomp.resolve(name) is None:
             yield _unknown_syscall(name, where, rule, profile)
+
+
+def _shadow_traps(profile: Profile) -> Iterator[Finding]:
+    """Rules that libseccomp drops: for one call, the first rule without conditions is the only one.
+
+    Seen with libseccomp 2.5.4: whether the others come before it or after makes no difference.
+    """
+    default = action_value(profile.default_action, profile.default_errno_ret)
+    values = {id(one): action_value(one.action, one.errno_ret) for one in profile.rules}
+    counting = [one for one in profile.rules if values[id(one)] != default]
+    winners: dict[str, Rule] = {}
+    for rule in counting:
+        for name in rule.names if not rule.conditions else ():
+            winners.setdefault(name, rule)
+    for rule in counting:
+        for name, where in zip(rule.names, rule.named_at, strict=True):
+            winner = winners.get(name, rule)
+            if values[id(winner)] != values[id(rule)]:
+                message = f"does nothing: {winner.where} answers every {name}"
+                yield Finding("shadowed-rule", message, where)
 
 
 def _unknown_syscall(name: str, where: str, rule: Rule, profile: Profile) -> Finding:

@@ -306,3 +306,21 @@ def test_flags_follow_the_runtime(tmp_path: Path) -> None:
     path = tmp_path / "bogus.json"
     path.write_text(json.dumps(document | {"flags": [log, "SECCOMP_FILTER_FLAG_LOGG"]}))
     assert refusal(path, runtime="crun").where == "flags[1]"
+
+
+@pytest.mark.parametrize("conditional_first", [True, False])
+def test_a_shadowed_rule_does_nothing(conditional_first: bool, tmp_path: Path) -> None:
+    """The compiled filter is the same without it."""
+    narrow = {
+        **DENY_MKDIR,
+        "action": "SCMP_ACT_KILL_PROCESS",
+        "args": [{"index": 1, "value": 0o755, "op": "SCMP_CMP_EQ"}],
+    }
+    rules = [narrow, DENY_MKDIR] if conditional_first else [DENY_MKDIR, narrow]
+    both, alone = (
+        load_document(tmp_path, {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": one})
+        for one in (rules, [DENY_MKDIR])
+    )
+    assert both.layers == alone.layers
+    (warning,) = [each for each in both.warnings if each.code == "shadowed-rule"]
+    assert warning.where == f"syscalls[{rules.index(narrow)}].names[0]"
