@@ -98,6 +98,10 @@ class Variant:
     """The trial may write a core file (RLIMIT_CORE is raised for it)."""
     no_new_privs: bool = False
     """Both arms run with no_new_privs, because the variant cannot be tried without it."""
+    guarded: bool = False
+    """Runs over a sentinel, which keeps dangerous calls from the kernel."""
+    parent: str = ""
+    """The id of the variant that a rewrite made this one of; empty if it was recorded."""
 
     @property
     def name(self) -> str:
@@ -330,12 +334,13 @@ class Family:
             effect=effect,
             objects=_place((*self.objects, *own), effect),
             why=recorded.why,
-            needs=recorded.needs | _needs(program),
+            needs=recorded.needs | needs_of(program),
             fresh=recorded.fresh,
             references=recorded.references,
             negative=recorded.negative,
             core_file=recorded.core_file,
             no_new_privs=recorded.no_new_privs,
+            guarded=self.reachability,
         )
 
     def _check(self, variants: tuple[Variant, ...]) -> None:
@@ -366,7 +371,7 @@ def _ancestors(path: str) -> list[str]:
     return ["/" + "/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
-def _needs(program: Program) -> frozenset[Need]:
+def needs_of(program: Program) -> frozenset[Need]:
     """What the calls themselves show to be needed."""
     calls = [op for _, op in program.flatten() if isinstance(op, Syscall)]
     needs = {_ABI_NEEDS[call.abi] for call in calls if call.abi in _ABI_NEEDS}

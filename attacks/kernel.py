@@ -41,21 +41,21 @@ class Kernel(Files, Processes, Network, Memory, System):
     @property
     def i386(self) -> Kernel:
         """The 32-bit table, through ``int 0x80``."""
-        return self._through(Abi.I386, Entry.INT80)
+        return self.through(Abi.I386, Entry.INT80)
 
     @property
     def i386_sysenter(self) -> Kernel:
         """The 32-bit table through ``sysenter``: the call is made, then the task dies."""
-        return self._through(Abi.I386, Entry.SYSENTER)
+        return self.through(Abi.I386, Entry.SYSENTER)
 
     @property
     def i386_far(self) -> Kernel:
         """The 32-bit table from a 32-bit code segment."""
-        return self._through(Abi.I386, Entry.FAR_INT80)
+        return self.through(Abi.I386, Entry.FAR_INT80)
 
     @property
     def x32(self) -> Kernel:
-        return self._through(Abi.X32, Entry.SYSCALL)
+        return self.through(Abi.X32, Entry.SYSCALL)
 
     def thread(self) -> Result:
         """A thread of the subject, on a stack of its own; a body says what it does."""
@@ -64,12 +64,13 @@ class Kernel(Files, Processes, Network, Memory, System):
 
     def ring(self, *, sqpoll: bool = False, mapped: bool = True) -> Ring:
         """A new io_uring; see ``Ring``.  On another ABI only the ring's own calls go through it."""
-        native = self._through(Abi.X86_64, Entry.SYSCALL)
+        native = self.through(Abi.X86_64, Entry.SYSCALL)
         return Ring.make(native, self, sqpoll=sqpoll, mapped=mapped)
 
     def hurried_rings(self) -> list[Ring]:
         """Rings whose one entry is there before their kernel threads look; see ``Ring.hurried``."""
         return [Ring.hurried(self) for _ in range(HURRIED)]
 
-    def _through(self, abi: Abi, entry: Entry) -> Kernel:
+    def through(self, abi: Abi, entry: Entry) -> Kernel:
+        """The same section through another table or entry."""
         return Kernel(self.recording, self._section, abi, entry)

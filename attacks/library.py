@@ -14,6 +14,7 @@ from pathlib import Path
 import attacks.families
 from attacks.errors import AttackError
 from attacks.family import Family, FamilyInstance, Variant
+from attacks.rewrites import REWRITES, derive, derived
 
 SUITE = "2026.11"
 SUITES = Path(__file__).with_name("suites")
@@ -65,10 +66,25 @@ def find_variant(identity: str) -> Variant:
     if not slash:
         raise AttackError(f"{identity!r} is not of the form family/variant")
     instance = parse_reference(label)
+    recorded, *rules = name.split("~")
     names = [variant.name for variant in instance.variants]
-    if name not in names:
-        raise AttackError(f"{instance.label} has no variant {name!r}{_suggestion(name, names)}")
-    return instance.variant(name)
+    if recorded not in names:
+        raise AttackError(
+            f"{instance.label} has no variant {recorded!r}{_suggestion(recorded, names)}"
+        )
+    variant = instance.variant(recorded)
+    for rule in rules:
+        variant = _rewritten(variant, rule)
+    return variant
+
+
+def _rewritten(variant: Variant, rule: str) -> Variant:
+    if rule not in REWRITES:
+        raise AttackError(f"unknown rewrite {rule!r}{_suggestion(rule, REWRITES)}")
+    other = derive(variant, REWRITES[rule])
+    if other is None:
+        raise AttackError(f"the rewrite {rule!r} does not apply to {variant.id}")
+    return other
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +122,12 @@ def suite(name: str = SUITE) -> Suite:
 
 
 def current_suite(name: str = SUITE) -> Suite:
-    """What a suite of that name would hold, frozen now: the default instance of every family."""
-    variants = [v for found in load_families().values() for v in found.default.variants]
+    """What a suite of that name would hold, frozen now: the default instance of every family.
+
+    What rewrites make of it is part of it.
+    """
+    recorded = [found.default.variants for found in load_families().values()]
+    variants = [one for family in recorded for one in (*family, *derived(family))]
     return Suite(name, {variant.id: variant.program.digest() for variant in variants})
 
 

@@ -287,7 +287,11 @@ class Recorder:
     def find(self, address: Arg, size: Arg, wanted: bytes) -> Result:
         """Where the bytes ``wanted`` first are, or -1."""
         needle = self.data(wanted, align=1, name="wanted")
-        return self._emit(Find(_value(address), _value(size), needle.at(0), Const(len(wanted))))
+        return self.find_at(address, size, needle, len(wanted))
+
+    def find_at(self, address: Arg, size: Arg, wanted: Arg, wanted_size: Arg) -> Result:
+        """The same for bytes that are somewhere in memory."""
+        return self._emit(Find(_value(address), _value(size), _value(wanted), _value(wanted_size)))
 
     def print_number(self, address: Arg, value: Arg, suffix: Arg = 0) -> Result:
         return self._emit(Print(_value(address), _value(value), _value(suffix)))

@@ -8,6 +8,7 @@ and a load an acquire, which is all the protocol asks for.  Offsets are those of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from attacks.consts import (
@@ -68,7 +69,7 @@ TEE SHUTDOWN RENAMEAT UNLINKAT MKDIRAT SYMLINKAT LINKAT MSG_RING FSETXATTR SETXA
 GETXATTR SOCKET URING_CMD SEND_ZC SENDMSG_ZC READ_MULTISHOT WAITID FUTEX_WAIT FUTEX_WAKE
 FUTEX_WAITV FIXED_FD_INSTALL FTRUNCATE BIND LISTEN RECV_ZC EPOLL_WAIT READV_FIXED WRITEV_FIXED PIPE
 """
-_OPCODES = {name: number for number, name in enumerate(_OPCODE_NAMES.split())}
+OPCODES = {name: number for number, name in enumerate(_OPCODE_NAMES.split())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,20 +253,28 @@ class Ring:
         The names are those of ``struct io_uring_sqe``; ``length`` is ``len``, ``op_flags`` any of
         the flag words, ``file_index`` also ``splice_fd_in``, ``addr3`` also ``optval``.
         """
-        index = self._fill(
-            name,
-            flags=self.flags | flags,
-            ioprio=ioprio,
-            fd=fd,
-            off=off,
-            addr=addr,
-            length=length,
-            op_flags=op_flags,
-            buf_index=buf_index,
-            personality=self.personality,
-            file_index=file_index,
-            addr3=addr3,
-        )
+        fields: dict[str, Arg] = {
+            "flags": flags,
+            "ioprio": ioprio,
+            "fd": fd,
+            "off": off,
+            "addr": addr,
+            "length": length,
+            "op_flags": op_flags,
+            "buf_index": buf_index,
+            "file_index": file_index,
+            "addr3": addr3,
+        }
+        return self.submit_fields(name, fields, may_fail=may_fail)
+
+    def submit_fields(
+        self, name: str, fields: Mapping[str, Arg], *, may_fail: bool = False
+    ) -> Result:
+        """The same for fields that are known by name only."""
+        flags = fields.get("flags", 0)
+        assert isinstance(flags, int)
+        own: dict[str, Arg] = {"flags": self.flags | flags, "personality": self.personality}
+        index = self._fill(name, **{**fields, **own})
         opcode = ", ".join((*self.progress.waiting, f"IORING_OP_{name}"))
         self.progress.waiting.clear()
         if self.unborn is not None:
@@ -289,7 +298,7 @@ class Ring:
         if index >= _ENTRIES:
             raise AttackError(f"more than {_ENTRIES} operations on one ring")
         self.progress.submitted += 1
-        opcode = Named(_OPCODES[name], f"IORING_OP_{name}")
+        opcode = Named(OPCODES[name], f"IORING_OP_{name}")
         for key, value in {"opcode": opcode, **fields}.items():
             offset, width = _FIELDS[key]
             if not (type(value) is int and value == 0):

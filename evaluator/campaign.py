@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from attacks.effects import EffectKind, Grade
+from attacks.effects import Grade
 from attacks.family import Assumption, Variant
 from attacks.program import Syscall
 from evaluator import diagnosis, enforcement, outcome, starts
@@ -300,7 +300,7 @@ class _Campaign:
     ) -> Arm:
         if variant.id not in self._specs:
             self._specs[variant.id] = program_spec(variant)
-        if variant.effect.kind is EffectKind.REACHED:
+        if variant.guarded:
             config = replace(config, filters=(sentinel(), *config.filters))
         return Arm(self._specs[variant.id], config, victim, timeout_us, self._flags)
 

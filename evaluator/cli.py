@@ -10,14 +10,15 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from evaluator.cli_attacks import attacks
 from evaluator.errors import HarnessError, InputError, SidestepError, border
+from evaluator.options import Invocation, debug_option, format_option, split
 from evaluator.terminal import (
     complain,
     discard_stdout,
@@ -31,7 +32,6 @@ from evaluator.terminal import (
 if TYPE_CHECKING:
     from types import FrameType
 
-    from attacks.family import FamilyInstance, Variant
     from evaluator.plan import Plan
     from evaluator.records import CandidateResult, Environment, Run
     from evaluator.request import Request
@@ -45,8 +45,6 @@ RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 FAIL_ON = ("leaky", "undecided", "reachable-elsewhere", "broken-workload")
 FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet")
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
 
 class TerminatedError(KeyboardInterrupt):
     """SIGTERM or SIGHUP: what Ctrl-C does, with another exit code."""
@@ -58,13 +56,6 @@ class HungUpError(TerminatedError):
     """SIGHUP: the terminal went away."""
 
     exit_code = HUNG_UP
-
-
-@dataclass(slots=True)
-class Invocation:
-    """What the outermost frame must know of the command line."""
-
-    debug: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -126,52 +117,6 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     raise HungUpError if number == signal.SIGHUP else TerminatedError
 
 
-# Options that more than one command takes mean the same everywhere.
-
-
-def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        context.ensure_object(Invocation).debug = True
-
-
-def _debug_option(command: _F) -> _F:
-    return click.option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        is_eager=True,
-        callback=_set_debug,
-        help="Show a traceback where something goes wrong.",
-    )(command)
-
-
-def _json_option(command: _F) -> _F:
-    return click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="Print one JSON object and nothing else; short for --format json.",
-    )(command)
-
-
-def _format_option(command: _F) -> _F:
-    option = click.option(
-        "--format",
-        "form",
-        type=click.Choice(["table", "json"]),
-        default="table",
-        show_default=True,
-        help="What to print.",
-    )
-    return option(_json_option(command))
-
-
-def _split(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
-    """A repeatable option that also takes several values with commas between them."""
-    del parameter
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
-
-
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
         say(f"sidestep {_own_version()}")
@@ -196,7 +141,7 @@ def _own_version() -> str:
     callback=_version,
     help="Print the version and exit.",
 )
-@_debug_option
+@debug_option
 def cli() -> None:
     """Find what still gets past a mitigation, and what it breaks.
 
@@ -247,7 +192,7 @@ def cli() -> None:
     "--assume",
     metavar="ASSUMPTION",
     multiple=True,
-    callback=_split,
+    callback=split,
     help="Count what an attacker gets from this as well: inherited-descriptor, inherited-ring, "
     "unfiltered-thread, unfiltered-neighbour, trusted-setup; repeatable.",
 )
@@ -256,7 +201,7 @@ def cli() -> None:
     "--fail-on",
     metavar="CONDITION",
     multiple=True,
-    callback=_split,
+    callback=split,
     help=f"Exit with 1 on any of: {', '.join(FAIL_ON)}; repeatable.",
 )
 @click.option("--jobs", type=click.IntRange(1, 256), help="Workers; as many as processors.")
@@ -276,19 +221,24 @@ def cli() -> None:
     help="For one arm of one trial.",
 )
 @click.option(
+    "--exhaustive",
+    is_flag=True,
+    help="Run what every rewrite makes of every variant, too (seconds instead of one).",
+)
+@click.option(
     "--fast-path/--no-fast-path",
     default=True,
     show_default=True,
     help="Reuse controls and loaded filters where that cannot change a result.",
 )
-@_format_option
+@format_option
 @click.option(
     "-o",
     "--output",
     metavar="PATH",
     help="Write results.parquet, summary.csv, run.json and report.html there; or one file.",
 )
-@_debug_option
+@debug_option
 @click.pass_context
 def evaluate(context: click.Context, /, **options: Any) -> None:
     """Run the attack library under each candidate and say what gets through.
@@ -429,70 +379,7 @@ def _publish(request: Request, run: Run) -> int:
     return run.exit_code
 
 
-@cli.group()
-def attacks() -> None:
-    """List and show the attack programs."""
-
-
-@attacks.command("list")
-@click.option("--family", "families", metavar="FAMILY", multiple=True, help="Only this family.")
-@_format_option
-@_debug_option
-def attacks_list(families: tuple[str, ...], form: str, as_json: bool) -> None:
-    """All variants, family by family."""
-    from evaluator.request import families as families_named
-    from evaluator.table import show_attacks
-
-    with border():
-        found = families_named(families)
-    if as_json or form == "json":
-        say(json.dumps({"families": [_family_json(one) for one in found]}))
-        return
-    with page() as console:
-        show_attacks(console, found)
-
-
-def _family_json(instance: FamilyInstance) -> dict[str, Any]:
-    return {
-        "family": instance.label,
-        "title": instance.family.title,
-        "attack_technique": instance.family.attack_technique,
-        "variants": [_variant_json(variant) for variant in instance.variants],
-    }
-
-
-def _variant_json(variant: Variant) -> dict[str, Any]:
-    return {
-        "variant": variant.id,
-        "technique": variant.technique.value,
-        "assumption": variant.assumption.value,
-        "grade": variant.grade.value,
-        "negative": variant.negative,
-        "beyond_seccomp": variant.beyond_seccomp,
-        "needs": sorted(need.value for need in variant.needs),
-        "digest": variant.program.digest(),
-        "why": variant.why,
-        "references": list(variant.references),
-    }
-
-
-@attacks.command("show")
-@click.argument("variant")
-@_format_option
-@_debug_option
-def attacks_show(variant: str, form: str, as_json: bool) -> None:
-    """One variant, call by call: create-directory/mkdirat-dirfd."""
-    from attacks.jsonform import document as program_document
-    from attacks.library import find_variant
-    from evaluator.table import show_variant
-
-    with border():
-        found = find_variant(variant)
-    if as_json or form == "json":
-        say(json.dumps({**_variant_json(found), "program": program_document(found.program)}))
-        return
-    with page() as console:
-        show_variant(console, found)
+cli.add_command(attacks)
 
 
 @cli.group()
@@ -501,8 +388,8 @@ def workloads() -> None:
 
 
 @workloads.command("list")
-@_format_option
-@_debug_option
+@format_option
+@debug_option
 def workloads_list(form: str, as_json: bool) -> None:
     """All workloads."""
     from evaluator.records import plain
@@ -519,8 +406,8 @@ def workloads_list(form: str, as_json: bool) -> None:
 @cli.command()
 @click.argument("results")
 @click.option("-o", "--output", metavar="PATH", help="Write the four files there; or one file.")
-@_format_option
-@_debug_option
+@format_option
+@debug_option
 def report(results: str, output: str | None, form: str, as_json: bool) -> None:
     """Render stored results again: a results directory, run.json or results.parquet."""
     from evaluator.table import show
@@ -542,8 +429,8 @@ def report(results: str, output: str | None, form: str, as_json: bool) -> None:
 
 
 @cli.command()
-@_format_option
-@_debug_option
+@format_option
+@debug_option
 def doctor(form: str, as_json: bool) -> None:
     """What this machine can enforce and test, and why not."""
     from evaluator.doctor import probe

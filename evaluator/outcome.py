@@ -58,7 +58,7 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     if not_ready:
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {not_ready}")
     if achieved is None:
-        cause = unmet or lacking(variant, pair.control)
+        cause = unmet or lacking(variant, pair.control) or _no_equivalent(variant, pair.control)
         outcome = Outcome.UNSUPPORTED if cause else Outcome.HARNESS_ERROR
         return _record(pair, terms, outcome, reason=cause or _why_no_effect(variant, pair.control))
     outcomes = [_one(variant, achieved, arm, pair.control, terms) for arm in pair.mitigated]
@@ -162,6 +162,14 @@ def lacking(variant: Variant, control: Result) -> str | None:
     return None
 
 
+def _no_equivalent(variant: Variant, control: Result) -> str | None:
+    """A rewritten program that does not reach the effect is none of the ways to it here."""
+    if not variant.parent:
+        return None
+    rule = variant.id.rpartition("~")[2]
+    return f"rewrite: {rule} does not lead to the effect ({_how_it_ended(variant, control)})"
+
+
 def _called(op: Syscall) -> str:
     return op.name if op.abi is Abi.X86_64 else f"{op.abi.value}:{op.name}"
 
@@ -234,6 +242,7 @@ def _record(
         and decisive.abi is Abi.X86_64
         and variant.technique is not Technique.X32_ABI,
         negative=variant.negative,
+        derived_from=variant.parent,
         beyond_seccomp=variant.beyond_seccomp,
         reachable_elsewhere=outcome is Outcome.UNSUPPORTED
         and not variant.negative

@@ -107,6 +107,8 @@ class TrialRecord:
     native: bool = True
     """The decisive operation goes through the machine's own system call table."""
     negative: bool = False
+    derived_from: str = ""
+    """The variant that a rewrite made this one of."""
     beyond_seccomp: bool = False
     reachable_elsewhere: bool = False
     """UNSUPPORTED here, and the filter would allow the decisive call on a kernel that has it."""
@@ -303,6 +305,25 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True)
+class FamilyCheck:
+    """One family: how many of its variants reach the effect, and what becomes of the others."""
+
+    family: str
+    title: str
+    group: str
+    variants: int
+    """Without negative controls and what rewrites made."""
+    works: int
+    derived: int
+    derived_works: int
+    negative: int
+    mechanisms: int
+    unsupported: dict[str, str] = field(default_factory=dict[str, str])
+    """By variant, the probed reason; of what rewrites made only the number is kept."""
+    faults: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
 class Tool:
     name: str
     version: str
@@ -361,6 +382,7 @@ def facts(trial: TrialRecord) -> TrialFacts:
         native=trial.native,
         beyond_seccomp=trial.beyond_seccomp,
         negative=trial.negative,
+        derived=bool(trial.derived_from),
         stable=trial.agree,
         prerequisite_only=trial.prerequisite_only,
         reachable_elsewhere=trial.reachable_elsewhere,

@@ -42,6 +42,7 @@ class Request:
     repeats: int
     timeout: float
     fast_path: bool
+    exhaustive: bool
     form: str
     as_json: bool
     output: str | None
@@ -63,7 +64,7 @@ def plan(request: Request) -> Plan:
     candidates = _candidates(request)
     return Plan(
         candidates=candidates,
-        families=families(named, request.suite or library.SUITE),
+        families=families(named, request.suite or library.SUITE, exhaustive=request.exhaustive),
         workloads=WORKLOADS,
         objective=goal,
         posture=request.posture,
@@ -82,8 +83,13 @@ def _check_known(known: Sequence[str], values: Sequence[str], kind: str) -> None
             raise InputError(unknown(kind, value, list(known)))
 
 
-def families(references: Sequence[str], suite: str | None = None) -> tuple[FamilyInstance, ...]:
-    """The families named, or all of them; with a suite, only the variants that it holds."""
+def families(
+    references: Sequence[str], suite: str | None = None, *, exhaustive: bool = False
+) -> tuple[FamilyInstance, ...]:
+    """The families named, or all of them; with a suite, only the variants that it holds.
+
+    ``exhaustive`` adds what every rewrite makes of them.
+    """
     if references:
         chosen = [library.parse_reference(reference) for reference in references]
         for instance in chosen:
@@ -91,6 +97,8 @@ def families(references: Sequence[str], suite: str | None = None) -> tuple[Famil
     else:
         chosen = [family.default for family in library.load_families().values()]
     distinct = tuple({instance.label: instance for instance in chosen}.values())
+    if exhaustive:
+        distinct = tuple(_with_derived(instance) for instance in distinct)
     if suite is None:
         return distinct
     frozen = library.suite(suite).variants.keys()
@@ -99,6 +107,13 @@ def families(references: Sequence[str], suite: str | None = None) -> tuple[Famil
         if references and not instance.variants:
             raise InputError(f"suite {suite} holds nothing of family {instance.family.name}")
     return tuple(instance for instance in held if instance.variants)
+
+
+def _with_derived(instance: FamilyInstance) -> FamilyInstance:
+    # Half a second of rewriting that only this needs.
+    from attacks.rewrites import derived
+
+    return replace(instance, variants=(*instance.variants, *derived(instance.variants)))
 
 
 def _only(instance: FamilyInstance, frozen: Collection[str]) -> FamilyInstance:

@@ -12,12 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from attacks.text import program_text
-from evaluator.records import Probe, Starts
+from evaluator.records import Probe, Starts, TrialRecord
 from evaluator.terminal import printable
 from evaluator.verdict import Outcome, Scope, Verdict
 
 if TYPE_CHECKING:
     from attacks.family import FamilyInstance, Variant
+    from evaluator.coverage import Coverage
+    from evaluator.records import FamilyCheck
     from evaluator.workloads import Workload
 
 _NAME_WIDTH = 30
@@ -334,6 +336,63 @@ def show_variant(console: Console, variant: Variant) -> None:
         console.print(Text(printable(str(line)), "bold" if line.decisive else ""))
     console.print()
     console.print(_dim(f"* decisive operation; program {variant.program.digest()}"))
+
+
+def show_check(console: Console, families: Iterable[FamilyCheck]) -> None:
+    """What works here, family by family, and the reason for what does not."""
+    found = list(families)
+    table = _table(console)
+    table.add_column("family", overflow="fold", max_width=_NAME_WIDTH)
+    for heading in ("works", "rewritten", "negative", "mechanisms"):
+        table.add_column(heading, justify="right")
+    for one in found:
+        table.add_row(
+            one.family,
+            f"{one.works} of {one.variants}",
+            f"{one.derived_works} of {one.derived}" if one.derived else "",
+            str(one.negative),
+            str(one.mechanisms),
+        )
+    console.print(table)
+    console.print()
+    console.print(
+        f"{sum(one.works for one in found)} of {sum(one.variants for one in found)} variants "
+        f"work here, {sum(one.mechanisms for one in found)} distinct mechanisms"
+    )
+    for title, reasons in (
+        ("cannot be tried here", {k: v for one in found for k, v in one.unsupported.items()}),
+        ("failed", {k: v for one in found for k, v in one.faults.items()}),
+    ):
+        if reasons:
+            console.print()
+            console.print(Text(title, "bold"))
+        for variant, reason in reasons.items():
+            console.print(_indented(Text(printable(f"{variant}: {reason}"))))
+
+
+def show_trial(console: Console, trial: TrialRecord) -> None:
+    """One program call by call, in both arms, with what the filter answered."""
+    console.print(Text(trial.variant, "bold").append(f": {trial.outcome.value}", "not bold"))
+    if trial.stopped_at is not None:
+        stopped = trial.stopped_at
+        console.print(_indented(Text(f"stopped at {stopped.call}: {stopped.answer}")))
+    if trial.reason:
+        console.print(_indented(Text(printable(trial.reason))))
+    table = _table(console)
+    for heading in ("operation", "without", "with", "filter"):
+        table.add_column(heading, overflow="fold")
+    for step in trial.steps:
+        mark = "* " if step.decisive else ""
+        cells = (f"{mark}{step.text}", step.control or "", step.mitigated or "", step.filter or "")
+        table.add_row(*(printable(cell) for cell in cells))
+    console.print(table)
+
+
+def show_coverage(console: Console, tables: Iterable[Coverage]) -> None:
+    """For each table of calls, how much of it is used, and the rest by name."""
+    for one in tables:
+        console.print(Text(f"{one.abi}: {len(one.used)} of {one.known} used", "bold"))
+        console.print(_indented(_dim(f"not used: {', '.join(one.unused) or 'none'}")))
 
 
 def show_workloads(console: Console, workloads: Iterable[Workload]) -> None:

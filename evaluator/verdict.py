@@ -86,6 +86,8 @@ class TrialFacts:
     """The decisive operation goes through the machine's own system call table."""
     beyond_seccomp: bool = False
     negative: bool = False
+    derived: bool = False
+    """A rewrite made it of another variant."""
     stable: bool = True
     """All repeats agreed."""
     prerequisite_only: bool = False
@@ -191,6 +193,8 @@ def is_targeted(in_scope: Iterable[TrialFacts], *, named: bool | None) -> bool:
 
 
 def _is_direct(trial: TrialFacts) -> bool:
+    if trial.derived:
+        return False
     if trial.technique is Technique.BASELINE:
         return True
     return trial.technique is Technique.SIBLING_SYSCALL and trial.native

@@ -147,6 +147,7 @@ class Trial:
     latency_us: Annotated[int, "time of the mitigated arm in microseconds"] = 0
     native: Annotated[bool, "the decisive operation is a call of the machine's own ABI"] = True
     negative: Annotated[bool, "a control that must not reach the effect"] = False
+    derived_from: Annotated[str, "the variant that a rewrite made this one of; empty if none"] = ""
     beyond_seccomp: Annotated[bool, "gets through even if every call is denied"] = False
     reachable_elsewhere: Annotated[bool, "not testable here, but the filter would allow it"] = False
     steps: Annotated[tuple[Step, ...], "the program, operation by operation"] = ()

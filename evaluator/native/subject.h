@@ -47,11 +47,12 @@ static u64 value(const struct op *op, int i)
 static u64 enter(const struct op *op, u32 index, const u64 *args)
 {
 	void *stack = body_stack[index % 8] + STACK - 64;
-	u64 result;
+	u64 nr = op->entry == E_WIDE ? op->nr | 0xdead000000000000 : op->nr, result;
 
-	if (op->flags & F_BODY)
-		result = op->entry == E_SYSCALL ? spawn_syscall(op->nr, args, stack, body, index)
-						: spawn_int80(op->nr, args, stack, body, index);
+	if (op->flags & F_BODY && op->entry == E_INT80)
+		result = spawn_int80(nr, args, stack, body, index);
+	else if (op->flags & F_BODY)
+		return spawn_syscall(nr, args, stack, body, index);
 	else if (op->entry == E_INT80)
 		result = enter_int80(op->nr, args);
 	else if (op->entry == E_SYSENTER)
@@ -59,9 +60,7 @@ static u64 enter(const struct op *op, u32 index, const u64 *args)
 	else if (op->entry == E_FAR)
 		result = enter_far_int80(op->nr, args);
 	else
-		return enter_syscall(op->entry == E_WIDE ? op->nr | 0xdead000000000000 : op->nr, args);
-	if (op->entry == E_SYSCALL)
-		return result;
+		return enter_syscall(nr, args);
 	result &= 0xffffffff;	// a 32-bit result: an error is negative, an address is not
 	return result >= 0xfffff001 ? result | 0xffffffff00000000 : result;
 }

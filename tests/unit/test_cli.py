@@ -370,10 +370,17 @@ def test_help_on_a_full_disk_is_one_line() -> None:
     assert "internal" not in done.stderr
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_standard_descriptors_are_no_error(closed: str) -> None:
+@pytest.mark.parametrize("closed", ["<&-", "2>&-"])
+def test_closed_descriptors_that_are_not_needed_are_no_error(closed: str) -> None:
     done = _shell(f"sidestep attacks list {closed}")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-"])
+def test_what_cannot_be_printed_is_not_lost_in_silence(closed: str) -> None:
+    done = _shell(f"sidestep attacks list {closed}")
+    assert done.returncode == 2
+    assert done.stderr == "sidestep: cannot write to stdout: Bad file descriptor\n"
 
 
 @pytest.mark.parametrize("form", ["table", "json"])

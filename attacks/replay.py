@@ -1,0 +1,172 @@
+"""Records a program anew, call by call, so that a rule can put something else in a call's place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import assert_never
+
+from attacks.effects import Effect
+from attacks.kernel import Kernel
+from attacks.program import (
+    Abi,
+    Add,
+    Addr,
+    Call,
+    Compare,
+    Const,
+    Copy,
+    Entry,
+    Env,
+    Expect,
+    Fault,
+    Find,
+    Load,
+    Operation,
+    Print,
+    Program,
+    Slot,
+    Store,
+    Syscall,
+    Value,
+    Wait,
+)
+from attacks.recorder import Arg, Recording, Result, Section
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A call of the program that is rewritten, with operands that the new program has."""
+
+    name: str
+    args: tuple[Arg, ...]
+    decisive: bool
+    program: Program
+
+    def text(self, index: int) -> str | None:
+        """The string at an argument, where that is one of the program's own and is not built."""
+        value = self.args[index]
+        if not isinstance(value, Addr) or value.blob >= len(self.program.blobs):
+            return None
+        blob = self.program.blobs[value.blob]
+        data, end, _ = blob.data[value.offset :].partition(b"\0")
+        if not end or blob.size != len(blob.data) or not data.isascii():
+            return None
+        return data.decode()
+
+    def constant(self, index: int) -> int | None:
+        """The number at an argument, where it is known."""
+        value = self.args[index] if index < len(self.args) else None
+        return value.value if isinstance(value, Const) else None
+
+
+Rule = Callable[[Kernel, Made], Result | None]
+"""Records what takes a call's place and returns its result, or None to leave the call as it is."""
+
+
+Around = Callable[[Kernel], AbstractContextManager[None]]
+"""What is recorded before the attack and after it."""
+
+
+def untouched(k: Kernel, call: Made) -> None:
+    """The rule that leaves every call as it is."""
+    del k, call
+
+
+def replay(
+    program: Program, effect: Effect, rule: Rule, around: Around | None = None
+) -> Program | None:
+    """The program with ``rule`` applied to every native call of its attack.
+
+    None where that leaves everything as it is.
+    """
+    recording = Recording(effect, {})
+    for blob in program.blobs:
+        recording.allocate(blob.data, blob.size, blob.align, blob.name)
+    again = _Replay(program, rule)
+    sections = (
+        (Section.SETUP, program.setup),
+        (Section.VICTIM, program.victim),
+        (Section.ATTACK, program.attack),
+    )
+    for section, ops in sections:
+        k, attack = Kernel(recording, section), section is Section.ATTACK
+        with around(k) if around and attack else nullcontext():
+            again.record(k, ops, attack)
+    return recording.finish() if again.changed or around else None
+
+
+class _Replay:
+    def __init__(self, program: Program, rule: Rule) -> None:
+        self._program = program
+        self._rule = rule
+        self._results: dict[int, Result] = {}
+        self._slot = 0
+        self.changed = False
+
+    def record(self, k: Kernel, ops: tuple[Operation, ...], attack: bool) -> None:
+        for op in ops:
+            slot, self._slot = self._slot, self._slot + 1
+            self._results[slot] = self._one(k, op, attack)
+            if isinstance(op, Syscall) and op.body:
+                with k.child(self._results[slot]):
+                    self.record(k, op.body, attack)
+
+    def _one(self, k: Kernel, op: Operation, attack: bool) -> Result:
+        match op:
+            case Syscall():
+                return self._syscall(k, op, attack)
+            case Load(address, offset, width):
+                return k.load(self._arg(address), offset, width)
+            case Store(address, offset, width, value):
+                return _marked(k.store(self._arg(address), offset, width, self._arg(value)), op)
+            case Add(a, b):
+                return k.add(self._arg(a), self._arg(b))
+            case Copy(address, source, size):
+                copied = k.copy(self._arg(address), self._arg(source), self._arg(size))
+                return _marked(copied, op)
+            case Compare(a, b, size):
+                return k.compare(self._arg(a), self._arg(b), self._arg(size))
+            case Find(address, size, wanted, wanted_size):
+                where = (self._arg(address), self._arg(size))
+                return k.find_at(*where, self._arg(wanted), self._arg(wanted_size))
+            case Print(address, value, suffix):
+                return k.print_number(self._arg(address), self._arg(value), self._arg(suffix))
+            case Wait(address, offset, value, bound_us):
+                return k.wait(self._arg(address), offset, self._arg(value), bound_us)
+            case Call(address):
+                return _marked(k.call(self._arg(address)), op)
+            case Expect(value, mask, equals):
+                return k.expect(self._arg(value), mask, equals)
+            case Fault():
+                return _marked(k.fault(), op)
+            case _:
+                assert_never(op)
+
+    def _syscall(self, k: Kernel, op: Syscall, attack: bool) -> Result:
+        args = tuple(self._arg(value) for value in op.args)
+        if attack and op.abi is Abi.X86_64 and op.entry is Entry.SYSCALL:
+            made = Made(op.name, args, op.decisive, self._program)
+            result = self._rule(k, made)
+            if result is not None:
+                self.changed = True
+                return _marked(result, op)
+        return _marked(k.through(op.abi, op.entry).raw(op.name, *args, opcode=op.opcode), op)
+
+    def _arg(self, value: Value) -> Arg:
+        match value:
+            case Slot(index):
+                return self._results[index]
+            case Const() | Addr() | Env():
+                return value
+            case _:
+                assert_never(value)
+
+
+def _marked(result: Result, op: Syscall | Store | Copy | Call | Fault) -> Result:
+    if op.decisive:
+        result.decisive()
+    if isinstance(op, Syscall) and op.may_fail:
+        result.may_fail()
+    return result

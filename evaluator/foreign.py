@@ -1,0 +1,45 @@
+"""Programs that came from a file: the same sandbox, limits and controls as those of the library."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from attacks import jsonform
+from attacks.effects import Grade
+from attacks.family import Assumption, FamilyInstance, Technique, Variant, needs_of
+from attacks.program import Abi
+from evaluator.errors import InputError
+from mitigations import x86_64
+from mitigations.strict_json import read_limited
+
+
+def instance(path: Path, family: FamilyInstance) -> FamilyInstance:
+    """The program of a file, as the only way to a family's effect.
+
+    It runs over the sentinel, so that nothing dangerous reaches the kernel.  Raises ``InputError``
+    with the JSON path of the first mistake.
+    """
+    try:
+        program = jsonform.loads(read_limited(path), known_calls=_is_known)
+    except jsonform.ProgramError as error:
+        raise InputError(f"{path}: {error}") from None
+    variant = Variant(
+        id=f"{family.label}/{path.stem}",
+        family=family.label,
+        technique=Technique.BASELINE,
+        assumption=Assumption.NONE,
+        grade=Grade.EXACT,
+        program=program,
+        effect=family.effect,
+        objects=family.baseline.objects,
+        why="It came from a file.",
+        needs=needs_of(program),
+        fresh=family.baseline.fresh,
+        guarded=True,
+    )
+    return replace(family, variants=(variant,))
+
+
+def _is_known(abi: Abi, name: str) -> bool:
+    return x86_64.number(abi.value, name) is not None

@@ -1,0 +1,61 @@
+"""Options that more than one command takes: they mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the outermost frame must know of the command line."""
+
+    debug: bool = False
+
+
+def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Invocation).debug = True
+
+
+def debug_option(command: _F) -> _F:
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_set_debug,
+        help="Show a traceback where something goes wrong.",
+    )(command)
+
+
+def json_option(command: _F) -> _F:
+    return click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON object and nothing else; short for --format json.",
+    )(command)
+
+
+def format_option(command: _F) -> _F:
+    option = click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="What to print.",
+    )
+    return option(json_option(command))
+
+
+def split(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """A repeatable option that also takes several values with commas between them."""
+    del parameter
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
