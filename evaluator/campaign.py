@@ -57,6 +57,20 @@ def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[Ca
         campaign.check_controls()
 
 
+def arm_of(
+    variant: Variant,
+    spec: ProgramSpec,
+    config: ConfigSpec,
+    victim: ConfigSpec,
+    timeout_us: int = 1_000_000,
+    flags: RunFlag = RunFlag.NONE,
+) -> Arm:
+    """One arm of a variant; what must not run for real is under a sentinel in both arms."""
+    if variant.guarded:
+        config = replace(config, filters=(sentinel(), *config.filters))
+    return Arm(spec, config, victim, timeout_us, flags)
+
+
 class _Campaign:
     """What lasts from one candidate to the next: programs, controls, probes."""
 
@@ -300,9 +314,7 @@ class _Campaign:
     ) -> Arm:
         if variant.id not in self._specs:
             self._specs[variant.id] = program_spec(variant)
-        if variant.guarded:
-            config = replace(config, filters=(sentinel(), *config.filters))
-        return Arm(self._specs[variant.id], config, victim, timeout_us, self._flags)
+        return arm_of(variant, self._specs[variant.id], config, victim, timeout_us, self._flags)
 
     # ------------------------------------------------------------------ beside the trials
 

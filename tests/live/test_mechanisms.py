@@ -1,0 +1,76 @@
+"""For each mechanism a filter that lets it through, and stops what works in another way."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from attacks import library
+from attacks.family import Assumption, Need, Variant
+from evaluator.campaign import arm_of
+from evaluator.enforcement import control_of
+from evaluator.mechanisms import Mechanism, letting_through, mechanism
+from evaluator.pool import Pool
+from evaluator.posture import posture
+from evaluator.predict import predicted
+from evaluator.trial import grade, program_spec
+from evaluator.wire import Filter, Result
+from mitigations import bpf
+
+FOREIGN = {Need.SHELL, Need.LOADER}
+"""Whose calls are not in the program."""
+FAMILIES = library.load_families()
+JOBS = len(os.sched_getaffinity(0))
+
+
+def own_way(variant: Variant) -> bool:
+    """Whether all that a variant calls is in its program and under the filter."""
+    return not (
+        variant.negative
+        or variant.assumption is not Assumption.NONE
+        or variant.needs & FOREIGN
+        or variant.beyond_seccomp
+        or variant.core_file
+    )
+
+
+def distinct(variants: Iterable[Variant]) -> dict[Mechanism, Variant]:
+    found: dict[Mechanism, Variant] = {}
+    for variant in variants:
+        if own_way(variant):
+            found.setdefault(mechanism(variant), variant)
+    return found
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_filter_tells_each_mechanism_from_the_others(name: str) -> None:
+    ways = distinct(FAMILIES[name].default.variants)
+    with Pool(JOBS) as pool:
+        control = control_of(pool, posture("root"))
+        plain = pool.run(
+            [arm_of(one, program_spec(one), control, control) for one in ways.values()]
+        )
+        works = {
+            way: one
+            for (way, one), result in zip(ways.items(), plain, strict=True)
+            if isinstance(result, Result) and grade(one, result) is not None
+        }
+        arms = [
+            arm_of(
+                one,
+                program_spec(one),
+                replace(control, filters=(Filter(letting_through(way)),)),
+                control,
+            )
+            for way, one in works.items()
+        ]
+        for one, result in zip(works.values(), pool.run(arms), strict=True):
+            assert isinstance(result, Result), f"{one.id}: {result}"
+            assert grade(one, result) is not None, one.id
+    for way, one in works.items():
+        stopped = [bpf.Filter.decode(letting_through(way))]
+        for other, sibling in works.items():
+            if not other.calls <= way.calls:
+                said = predicted(sibling.program, stopped, None, 0)
+                assert said != "BYPASSED", f"{sibling.id} passes a filter for {one.id}"
