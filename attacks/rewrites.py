@@ -566,7 +566,8 @@ def inherited(variant: Variant) -> Program | None:
         if is_decisive(op):
             before = program.attack[:index]
             opens = any(isinstance(one, Syscall) and not one.body for one in before)
-            if not opens or any(isinstance(one, Syscall) and one.body for one in before):
+            spawns = any(isinstance(one, Syscall) and one.body for one in before)
+            if not opens or spawns or not isinstance(op, Syscall):
                 return None
             return replace(program, setup=before, attack=program.attack[index:])
     return None
@@ -576,6 +577,7 @@ def inherited(variant: Variant) -> Program | None:
 def _in_child(k: Kernel) -> Generator[None]:
     with k.child(k.fork()):
         yield
+        k.exit_group(0)  # a kernel thread of its ring would keep it alive
     k.wait4(-1, NULL, WALL, NULL)
 
 

@@ -322,7 +322,15 @@ class Ring:
             flags = flags | IORING_ENTER_SQ_WAKEUP
         count = opcode.count("IORING_OP_")
         return self.k.raw(
-            "io_uring_enter", self.memory.fd, count, count, flags, NULL, 0, opcode=opcode
+            # Answers are never taken off the queue, so those of before count as well.
+            "io_uring_enter",
+            self.memory.fd,
+            count,
+            index + 1,
+            flags,
+            NULL,
+            0,
+            opcode=opcode,
         )
 
 

@@ -31,7 +31,9 @@ from evaluator.records import (
     TrialRecord,
     assemble,
     failed,
+    judged,
 )
+from evaluator.sampling import Sampler
 from evaluator.sentinel import sentinel
 from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
@@ -44,7 +46,7 @@ _LEAST_WAIT_US = 250_000
 _LATENCIES = 50
 _PATIENCE = 8
 _RESCUE = "~rescue"
-_RESCUE_WAIT_US = 500_000
+_QUICK_US = 300_000
 _DONE_BEFORE = "with the earlier steps done before the filter"
 
 
@@ -85,6 +87,7 @@ class _Campaign:
         self._controls: dict[str, dict[str, Result | str]] = {}
         self._needs: dict[str, Needs] = {}
         self._runs: dict[tuple[str, ...], CandidateRun] = {}
+        self._sampler = Sampler(plan.suite)
         self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
         self._done = 0
         valid = sum(isinstance(one, Candidate) for one in plan.candidates)
@@ -138,7 +141,8 @@ class _Campaign:
             self._controls.pop(stance.name, None)
         controls = self._control(stance, self._variants)
         terms = applied.terms(self._pool.first.hello.syscall_insn)
-        trials = self._trials(candidate, applied, controls, terms)
+        trials = self._trials(candidate, applied, controls, terms, self._variants)
+        trials += self._rewritten(candidate, applied, trials, terms)
         trials = self._rescues(trials, applied, terms)
         started, works = starts.honest_programs(
             self._pool, candidate, applied, self._plan.workloads, self._plan.timeout_s
@@ -160,9 +164,10 @@ class _Campaign:
         applied: Applied,
         controls: dict[str, Result | str],
         terms: Terms,
+        variants: Sequence[Variant],
     ) -> tuple[TrialRecord, ...]:
         needs = self._needs_of(applied.stance)
-        pairs = self._pairs(candidate, applied, controls, terms, self._variants)
+        pairs = self._pairs(candidate, applied, controls, terms, variants)
         records = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in pairs]
         # A harness fault is tried once more; an effect that did not come may only have been late.
         again = [
@@ -179,6 +184,27 @@ class _Campaign:
                 records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
         self._diagnose(records, applied)
         return tuple(records)
+
+    def _rewritten(
+        self,
+        candidate: Candidate,
+        applied: Applied,
+        recorded: Sequence[TrialRecord],
+        terms: Terms,
+    ) -> tuple[TrialRecord, ...]:
+        """What rewrites make of the variants of the families that somebody meant to stop."""
+        if not self._plan.rewrites or terms.layers_missing or not terms.filters:
+            return ()
+        chosen = [
+            variant
+            for instance in self._plan.families
+            if judged(instance, recorded, self._plan, seccomp_only=True).targeted
+            for variant in self._sampler.choose(instance, terms)
+        ]
+        self._by_id.update({one.id: one for one in chosen})
+        self._total += len(chosen) * self._plan.repeats
+        controls = self._control(applied.stance, chosen, rounds=1)
+        return self._trials(candidate, applied, controls, terms, chosen)
 
     def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
         """An effect that did not come for calls that are not in our trace: whose they are."""
@@ -280,10 +306,10 @@ class _Campaign:
 
     def _run_control(self, stance: Posture, variants: Sequence[Variant]) -> list[Result | str]:
         config = enforcement.control_of(self._pool, stance)
-        rescue_us = min(self._timeout_us, _RESCUE_WAIT_US)
+        quick_us = min(self._timeout_us, _QUICK_US)
         return self._pool.run(
             [
-                self._arm(v, config, config, rescue_us if _is_rescue(v) else self._timeout_us)
+                self._arm(v, config, config, quick_us if _may_not_work(v) else self._timeout_us)
                 for v in variants
             ]
         )
@@ -368,13 +394,15 @@ def _worked(variant: Variant, result: Result | str) -> bool:
 def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
     if isinstance(result, str):
         return needs.unmet(variant) is None
-    if variant.negative or _effect(variant, result) is not None:
+    known = variant.negative or _may_not_work(variant)
+    if known or _effect(variant, result) is not None:
         return False
     return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 
-def _is_rescue(variant: Variant) -> bool:
-    return variant.id.endswith(_RESCUE)
+def _may_not_work(variant: Variant) -> bool:
+    """What nobody has tried before: that it does not reach the effect is no news."""
+    return bool(variant.parent) or variant.id.endswith(_RESCUE)
 
 
 def _rescue_text(one: TrialRecord) -> str | None:

@@ -49,6 +49,9 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     variant = pair.variant
     if isinstance(pair.control, str) and unmet:
         return _record(pair, terms, Outcome.UNSUPPORTED, reason=unmet)
+    if isinstance(pair.control, str) and variant.parent and pair.control.startswith("setup "):
+        reason = f"rewrite: its setup does not work ({pair.control})"
+        return _record(pair, terms, Outcome.UNSUPPORTED, reason=reason)
     if isinstance(pair.control, str):
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {pair.control}")
     achieved = grade(variant, pair.control)

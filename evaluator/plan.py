@@ -28,6 +28,10 @@ class Plan:
     timeout_s: float = 5.0
     """For one arm of one trial."""
     fast_path: bool = True
+    rewrites: bool = False
+    """Whether rewritten variants are added where they matter; not where they are there already."""
+    suite: frozenset[str] | None = None
+    """What the suite holds, as ``family/variant``; None for all there is."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     """The text of each candidate's file, by ``source``: for the report."""
 

@@ -399,10 +399,12 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
         for one in run.trials
     )
-    judged = _judgements(trials, plan, seccomp_only=seccomp_only)
-    families = tuple(_family_record(one, judged[one.label]) for one in plan.families)
+    verdicts = {
+        one.label: judged(one, trials, plan, seccomp_only=seccomp_only) for one in plan.families
+    }
+    families = tuple(_family_record(one, verdicts[one.label]) for one in plan.families)
     scores = score(
-        judged.values(),
+        verdicts.values(),
         workloads=_working(run.workloads),
         starts=run.starts.ok if candidate.attachment is Attachment.RUNTIME else None,
     )
@@ -440,19 +442,17 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     )
 
 
-def _judgements(
-    trials: Sequence[TrialRecord], plan: Plan, *, seccomp_only: bool
-) -> dict[str, Judgement]:
+def judged(
+    family: FamilyInstance, trials: Iterable[TrialRecord], plan: Plan, *, seccomp_only: bool
+) -> Judgement:
+    """The verdict on one family from the trials of it among ``trials``."""
     goal = plan.objective
-    return {
-        family.label: judge(
-            [facts(one) for one in trials if one.family == family.label],
-            assume=plan.assume,
-            seccomp_only=seccomp_only,
-            named=None if goal is None else family.label in goal.families,
-        )
-        for family in plan.families
-    }
+    return judge(
+        [facts(one) for one in trials if one.family == family.label],
+        assume=plan.assume,
+        seccomp_only=seccomp_only,
+        named=None if goal is None else family.label in goal.families,
+    )
 
 
 def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:

@@ -73,6 +73,8 @@ def plan(request: Request) -> Plan:
         repeats=request.repeats,
         timeout_s=request.timeout,
         fast_path=request.fast_path,
+        rewrites=not request.exhaustive,
+        suite=frozenset(library.suite(request.suite or library.SUITE).variants),
         sources={one.source: text for one in candidates if (text := _text(one.source))},
     )
 
