@@ -53,6 +53,8 @@ FS_IOC_UNRESVSP64 = Named(0x4030582B, "FS_IOC_UNRESVSP64")
 WHERE_IT_IS = -1
 """As the offset of a ring operation: the file's own position."""
 HOW_SIZE = 24
+_NO_OFFSET = -1
+"""What splice has in the place of an offset where the other side is a pipe."""
 _HANDLE_BYTES = 128
 _CONTROL_SIZE = 64
 _CONTROL_HEADER, _CONTROL_HEADER32 = 16, 12
@@ -182,6 +184,15 @@ def register_buffer(k: Kernel, ring: Ring, memory: Arg, size: int) -> None:
     k.raw("io_uring_register", ring.fd, IORING_REGISTER_BUFFERS, iovec(k, memory, size), 1)
 
 
+def spliced(ring: Ring, source: Pipe, to: Fd, size: int) -> Result:
+    """Moves bytes out of a pipe to the beginning of a file.
+
+    The ring must be new: the kernel does this in a thread, and a ring with answers that nobody took
+    does not wait for the next.
+    """
+    return ring.submit("SPLICE", fd=to, file_index=source.reader, addr=_NO_OFFSET, length=size)
+
+
 def ring_that_holds(k: Kernel, fd: Fd) -> Ring:
     """A new ring with the file as its first registered one; the descriptor is closed."""
     ring = k.ring()
@@ -289,6 +300,11 @@ def watched(w: Kernel) -> Watched:
 def watched_by_name(w: Kernel) -> Watched:
     """The file that has the target's name when the witness looks."""
     return Watched(w.openat(AT_FDCWD, w.path(), O_RDONLY))
+
+
+def not_both(w: Kernel, a: Result, b: Result) -> None:
+    """Goes on unless both are 1."""
+    w.expect(w.add(a, b), 2, 0)
 
 
 # Objects

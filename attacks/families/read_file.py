@@ -320,18 +320,16 @@ def handle_of_directory(k: Kernel) -> None:
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_openat_read(k: Kernel) -> None:
     """A ring opens and reads: neither call is made."""
-    ring = k.ring()
-    file = ring.openat(AT_FDCWD, k.path(), O_RDONLY, 0)
-    ring.submit("READ", fd=file, addr=_got(k), length=SIZE).decisive()
+    file = k.ring().openat(AT_FDCWD, k.path(), O_RDONLY, 0)
+    k.ring().submit("READ", fd=file, addr=_got(k), length=SIZE).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_openat2_readv(k: Kernel) -> None:
     """Other opcodes than those that a ring with restrictions would be denied first."""
-    ring = k.ring()
-    file = ring.openat2(AT_FDCWD, k.path(), contents.open_how(k, O_RDONLY), contents.HOW_SIZE)
-    vector = contents.iovec(k, _got(k), SIZE)
-    ring.submit("READV", fd=file, addr=vector, length=1).decisive()
+    how, vector = contents.open_how(k, O_RDONLY), contents.iovec(k, _got(k), SIZE)
+    file = k.ring().openat2(AT_FDCWD, k.path(), how, contents.HOW_SIZE)
+    k.ring().submit("READV", fd=file, addr=vector, length=1).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
@@ -544,9 +542,7 @@ def neighbour_descriptor(k: Kernel) -> None:
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
 def io_uring_stolen(k: Kernel) -> None:
     """A neighbour's ring is fetched by pidfd_getfd, so io_uring_setup need not be allowed."""
-    ring = deputy.stolen_ring(k)
-    file = ring.openat(AT_FDCWD, k.path(), O_RDONLY, 0)
-    ring.submit("READ", fd=file, addr=_got(k), length=SIZE).decisive()
+    _read(k, deputy.stolen_ring(k).openat(AT_FDCWD, k.path(), O_RDONLY, 0))
 
 
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_THREAD)
