@@ -6,11 +6,10 @@ equivalent.  The witness asks both ways: by a descriptor from before, and by nam
 
 from attacks import deputy
 from attacks import file_contents as contents
-from attacks.calls.operand import Fd
+from attacks import overwrite_by_memory as by_memory
+from attacks import overwrite_by_ring as by_ring
 from attacks.consts import (
     AT_FDCWD,
-    MAP_PRIVATE,
-    MAP_SHARED,
     MOVE_MOUNT_F_EMPTY_PATH,
     MS_BIND,
     NULL,
@@ -20,8 +19,6 @@ from attacks.consts import (
     O_TRUNC,
     O_WRONLY,
     OPEN_TREE_CLONE,
-    PROT_READ,
-    PROT_WRITE,
     RENAME_EXCHANGE,
     RLIMIT_CORE,
     SIGABRT,
@@ -30,11 +27,10 @@ from attacks.consts import (
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
+from attacks.overwrite_by_ring import NEW, SIZE, new, opened, write_it
 from attacks.program import Environment
-from attacks.recorder import Buffer, Result
 
-OLD, NEW = b"the old contents\n", b"something other\n"
-SIZE = len(NEW)
+OLD = b"the old contents\n"
 FAMILY = Family(
     "overwrite-file",
     title="Overwrite a file",
@@ -54,7 +50,6 @@ ADMIN = (Need.CAP_SYS_ADMIN,)
 MOUNTS = (Fresh.MOUNT,)
 SOURCE = (contents.beside("src", NEW),)
 F_DUPFD = Named(0, "F_DUPFD")
-MADV_REMOVE = Named(9, "MADV_REMOVE")
 FS_IOC_UNRESVSP_32 = Named(0x402C582B, "FS_IOC_UNRESVSP_32")
 PUNCH = contents.FALLOC_FL_PUNCH_HOLE | contents.FALLOC_FL_KEEP_SIZE
 _NUMBER = 60
@@ -73,44 +68,44 @@ def the_old_bytes_are_gone(w: Kernel) -> None:
 @FAMILY.variant(Technique.BASELINE)
 def write(k: Kernel) -> None:
     """The call that the author of the policy has in mind."""
-    _write(k, _opened(k))
+    write_it(k, opened(k))
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def pwrite64(k: Kernel) -> None:
     """Writes at an offset, under another number."""
-    k.pwrite64(_opened(k), _new(k), SIZE, 0).decisive()
+    k.pwrite64(opened(k), new(k), SIZE, 0).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def writev(k: Kernel) -> None:
     """What is written and how much is behind a pointer."""
-    k.writev(_opened(k), contents.iovec(k, _new(k), SIZE), 1).decisive()
+    k.writev(opened(k), contents.iovec(k, new(k), SIZE), 1).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def pwritev(k: Kernel) -> None:
     """The vector and the offset in one call, which lists that know both others may lack."""
-    k.pwritev(_opened(k), contents.iovec(k, _new(k), SIZE), 1, 0).decisive()
+    k.pwritev(opened(k), contents.iovec(k, new(k), SIZE), 1, 0).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def pwritev2(k: Kernel) -> None:
     """Since 4.6; lists from before know pwritev and not this."""
-    k.pwritev2(_opened(k), contents.iovec(k, _new(k), SIZE), 1, 0, 0, 0).decisive()
+    k.pwritev2(opened(k), contents.iovec(k, new(k), SIZE), 1, 0, 0, 0).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def aio_pwrite(k: Kernel) -> None:
     """The old asynchronous interface writes: what io_submit does is in memory."""
-    contents.aio(k, _opened(k), contents.IOCB_CMD_PWRITE, _new(k), SIZE).decisive()
+    contents.aio(k, opened(k), contents.IOCB_CMD_PWRITE, new(k), SIZE).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def aio_pwritev(k: Kernel) -> None:
     """The vector is behind a pointer that is behind two others."""
-    vector = contents.iovec(k, _new(k), SIZE)
-    contents.aio(k, _opened(k), contents.IOCB_CMD_PWRITEV, vector, 1).decisive()
+    vector = contents.iovec(k, new(k), SIZE)
+    contents.aio(k, opened(k), contents.IOCB_CMD_PWRITEV, vector, 1).decisive()
 
 
 # Other ways to a descriptor
@@ -119,33 +114,33 @@ def aio_pwritev(k: Kernel) -> None:
 @FAMILY.variant(Technique.FD_RELATIVE)
 def openat_write(k: Kernel) -> None:
     """Lists that name open often forget its *at sibling, which is what libraries call."""
-    _write(k, k.openat(AT_FDCWD, k.path(), O_WRONLY))
+    write_it(k, k.openat(AT_FDCWD, k.path(), O_WRONLY))
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def openat2_write(k: Kernel) -> None:
     """The access mode is behind a pointer, so a rule on opening for writing does not see it."""
     how = contents.open_how(k, O_WRONLY)
-    _write(k, k.openat2(AT_FDCWD, k.path(), how, contents.HOW_SIZE))
+    write_it(k, k.openat2(AT_FDCWD, k.path(), how, contents.HOW_SIZE))
 
 
 @FAMILY.variant(Technique.FD_RELATIVE)
 def dup2_write(k: Kernel) -> None:
     """The program chooses the number, so rules on certain descriptors say nothing about files."""
-    k.dup2(_opened(k), _NUMBER)
-    _write(k, _NUMBER)
+    k.dup2(opened(k), _NUMBER)
+    write_it(k, _NUMBER)
 
 
 @FAMILY.variant(Technique.FD_RELATIVE)
 def fcntl_dupfd_write(k: Kernel) -> None:
     """Where dup is denied to keep a number's meaning, fcntl duplicates too."""
-    _write(k, k.fcntl(_opened(k), F_DUPFD, _NUMBER))
+    write_it(k, k.fcntl(opened(k), F_DUPFD, _NUMBER))
 
 
 @FAMILY.variant(Technique.PROC_INTERFACE)
 def proc_fd_write(k: Kernel) -> None:
     """The path that is opened for writing is that of a descriptor, not the file's."""
-    _write(k, k.open(k.proc_fd(k.open(k.path(), O_PATH)), O_WRONLY))
+    write_it(k, k.open(k.proc_fd(k.open(k.path(), O_PATH)), O_WRONLY))
 
 
 # Nothing instead of the old bytes
@@ -178,7 +173,7 @@ def truncate_proc_fd(k: Kernel) -> None:
 @FAMILY.variant(Technique.FD_RELATIVE)
 def ftruncate_twice(k: Kernel) -> None:
     """Shorter and then longer again: zeros of the same length, and nothing was written."""
-    file = _opened(k)
+    file = opened(k)
     k.ftruncate(file, 0).decisive()
     k.ftruncate(file, len(OLD))
 
@@ -186,78 +181,52 @@ def ftruncate_twice(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def fallocate_punch_hole(k: Kernel) -> None:
     """A call that is known to reserve space also frees it, and what was there reads as zeros."""
-    k.fallocate(_opened(k), PUNCH, 0, 5).decisive()
+    k.fallocate(opened(k), PUNCH, 0, 5).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def ioctl_unresvsp(k: Kernel) -> None:
     """The same hole by an ioctl that the kernel has for all file systems."""
-    file, space = _opened(k), contents.range_to_free(k, SIZE)
+    file, space = opened(k), contents.range_to_free(k, SIZE)
     k.ioctl(file, contents.FS_IOC_UNRESVSP64, space).decisive()
 
 
-@FAMILY.variant(Technique.MEMORY_ALIAS)
-def madvise_remove(k: Kernel) -> None:
-    """Advice on memory punches a hole into the file that is mapped there."""
-    k.madvise(_mapped(k), contents.PAGE, MADV_REMOVE).decisive()
+# Memory that is the file, and advice on it
 
+for _recipe in (
+    by_memory.mmap_shared,
+    by_memory.mmap_shared_validate,
+    by_memory.mmap_mprotect,
+    by_memory.getrandom_into_mapping,
+    by_memory.uname_into_mapping,
+    by_memory.process_vm_writev_self,
+    by_memory.madvise_remove,
+    by_memory.process_madvise_remove,
+):
+    FAMILY.variant(Technique.MEMORY_ALIAS)(_recipe)
 
-@FAMILY.variant(Technique.MEMORY_ALIAS)
-def process_madvise_remove(k: Kernel) -> None:
-    """Since 6.13 a process may give itself any advice by descriptor: madvise is not called."""
-    vector = contents.iovec(k, _mapped(k), contents.PAGE)
-    k.process_madvise(k.pidfd_open(k.getpid(), 0), vector, 1, MADV_REMOVE, 0).decisive()
+FAMILY.variant(Technique.MEMORY_ALIAS, objects=SOURCE)(by_memory.read_into_mapping)
+FAMILY.variant(Technique.ASYNC_KERNEL, objects=SOURCE)(by_memory.io_uring_read_into_mapping)
+FAMILY.variant(Technique.ASYNC_KERNEL, objects=SOURCE, relocatable=False)(
+    by_memory.io_uring_readv_fixed_into_mapping
+)
+FAMILY.variant(Technique.ASYNC_KERNEL)(by_memory.io_uring_madvise_remove)
 
+for _recipe in (
+    by_memory.mmap2_i386,
+    by_memory.old_mmap_i386,
+    by_memory.madvise_remove_i386,
+):
+    FAMILY.variant(Technique.COMPAT_ABI)(_recipe)
 
-# Memory that is the file
+for _recipe in (
+    by_memory.inherited_fd_mmap,
+    by_memory.inherited_mapping,
+):
+    FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)(_recipe)
 
-
-@FAMILY.variant(Technique.MEMORY_ALIAS)
-def mmap_shared(k: Kernel) -> None:
-    """The file becomes memory; stores write it, and no call does."""
-    _store(k, _mapped(k).decisive())
-
-
-@FAMILY.variant(Technique.MEMORY_ALIAS)
-def mmap_shared_validate(k: Kernel) -> None:
-    """A type of mapping of its own, which a rule that compares the flags with MAP_SHARED misses."""
-    both = PROT_READ | PROT_WRITE
-    memory = contents.mapped(k, _opened(k, O_RDWR), both, contents.MAP_SHARED_VALIDATE)
-    _store(k, memory.decisive())
-
-
-@FAMILY.variant(Technique.MEMORY_ALIAS)
-def mmap_mprotect(k: Kernel) -> None:
-    """The mapping is made for reading and becomes writable later."""
-    memory = contents.mapped(k, _opened(k, O_RDWR), PROT_READ)
-    k.mprotect(memory, contents.PAGE, PROT_READ | PROT_WRITE).decisive()
-    _store(k, memory)
-
-
-@FAMILY.variant(Technique.MEMORY_ALIAS, objects=SOURCE)
-def read_into_mapping(k: Kernel) -> None:
-    """Reading another file writes this one, because its memory is where the bytes go."""
-    k.read(k.open(k.near("src"), O_RDONLY), _mapped(k), SIZE).decisive()
-
-
-@FAMILY.variant(Technique.MEMORY_ALIAS)
-def getrandom_into_mapping(k: Kernel) -> None:
-    """Every call with an answer in memory writes files: this one has no descriptor at all."""
-    k.getrandom(_mapped(k), SIZE, 0).decisive()
-
-
-@FAMILY.variant(Technique.MEMORY_ALIAS)
-def uname_into_mapping(k: Kernel) -> None:
-    """A call that every filter allows writes the machine's name over the file."""
-    k.uname(_mapped(k)).decisive()
-
-
-@FAMILY.variant(Technique.MEMORY_ALIAS)
-def process_vm_writev_self(k: Kernel) -> None:
-    """A call that writes another process's memory is used on the caller's own mapping."""
-    remote = contents.iovec(k, _mapped(k), SIZE)
-    local = contents.iovec(k, _new(k), SIZE)
-    k.process_vm_writev(k.getpid(), local, 1, remote, 1, 0).decisive()
+FAMILY.variant(Technique.MEMORY_ALIAS, negative=True)(by_memory.mmap_private)
+FAMILY.variant(Technique.PROC_INTERFACE, negative=True)(by_memory.proc_self_mem_read_only_mapping)
 
 
 # From other descriptors
@@ -266,20 +235,20 @@ def process_vm_writev_self(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL, objects=SOURCE)
 def sendfile(k: Kernel) -> None:
     """The kernel copies from another file; since 2.6.33 the receiver need not be a socket."""
-    k.sendfile(_opened(k), k.open(k.near("src"), O_RDONLY), NULL, SIZE).decisive()
+    k.sendfile(opened(k), k.open(k.near("src"), O_RDONLY), NULL, SIZE).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL, objects=SOURCE)
 def copy_file_range(k: Kernel) -> None:
     """A copy from file to file within the kernel, since 4.5."""
     source = k.open(k.near("src"), O_RDONLY)
-    k.copy_file_range(source, NULL, _opened(k), NULL, SIZE, 0).decisive()
+    k.copy_file_range(source, NULL, opened(k), NULL, SIZE, 0).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def copy_file_range_self(k: Kernel) -> None:
     """The file is overwritten with a part of itself: no other file is needed."""
-    file = _opened(k, O_RDWR)
+    file = opened(k, O_RDWR)
     here, there = k.struct("Q", 0, name="from"), k.struct("Q", 5, name="to")
     k.copy_file_range(file, here, file, there, 5, 0).decisive()
 
@@ -287,16 +256,16 @@ def copy_file_range_self(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def splice_pipe(k: Kernel) -> None:
     """What is written is a pipe; from there the bytes move into the file."""
-    source = contents.filled_pipe(k, _new(k))
-    k.splice(source.reader, NULL, _opened(k), NULL, SIZE, 0).decisive()
+    source = contents.filled_pipe(k, new(k))
+    k.splice(source.reader, NULL, opened(k), NULL, SIZE, 0).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def vmsplice_splice(k: Kernel) -> None:
     """Memory becomes the pipe's contents: there is no write call, not even to the pipe."""
     between = contents.pipe(k)
-    k.vmsplice(between.writer, contents.iovec(k, _new(k), SIZE), 1, 0)
-    k.splice(between.reader, NULL, _opened(k), NULL, SIZE, 0).decisive()
+    k.vmsplice(between.writer, contents.iovec(k, new(k), SIZE), 1, 0)
+    k.splice(between.reader, NULL, opened(k), NULL, SIZE, 0).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL, objects=SOURCE)
@@ -304,117 +273,34 @@ def splice_file_to_file(k: Kernel) -> None:
     """From a file by way of a pipe: the bytes are never in the program's memory."""
     source, between = k.open(k.near("src"), O_RDONLY), contents.pipe(k)
     k.splice(source, NULL, between.writer, NULL, SIZE, 0)
-    k.splice(between.reader, NULL, _opened(k), NULL, SIZE, 0).decisive()
+    k.splice(between.reader, NULL, opened(k), NULL, SIZE, 0).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def tee_splice(k: Kernel) -> None:
     """The pipe that the file is filled from is one that nothing was written to."""
-    source, between = contents.filled_pipe(k, _new(k)), contents.pipe(k)
+    source, between = contents.filled_pipe(k, new(k)), contents.pipe(k)
     k.tee(source.reader, between.writer, SIZE, 0)
-    k.splice(between.reader, NULL, _opened(k), NULL, SIZE, 0).decisive()
+    k.splice(between.reader, NULL, opened(k), NULL, SIZE, 0).decisive()
 
 
 # io_uring
 
+for _recipe in (
+    by_ring.io_uring_write,
+    by_ring.io_uring_writev,
+    by_ring.io_uring_write_fixed,
+    by_ring.io_uring_writev_fixed,
+    by_ring.io_uring_splice,
+    by_ring.io_uring_tee_splice,
+    by_ring.io_uring_pipe_splice,
+    by_ring.io_uring_linked_direct,
+):
+    FAMILY.variant(Technique.ASYNC_KERNEL)(_recipe)
 
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_write(k: Kernel) -> None:
-    """A ring writes, without the call."""
-    k.ring().submit("WRITE", fd=_opened(k), addr=_new(k), length=SIZE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_writev(k: Kernel) -> None:
-    """The opcode of the first ring that there was: one that restricts WRITE may allow it."""
-    vector = contents.iovec(k, _new(k), SIZE)
-    k.ring().submit("WRITEV", fd=_opened(k), addr=vector, length=1).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_write_fixed(k: Kernel) -> None:
-    """The bytes come from memory that the ring has pinned, by an opcode of its own."""
-    ring, memory = k.ring(), _pinned(k)
-    contents.register_buffer(k, ring, memory, contents.PAGE)
-    ring.submit("WRITE_FIXED", fd=_opened(k), addr=memory, length=SIZE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_writev_fixed(k: Kernel) -> None:
-    """The newest opcode that writes (6.15): lists of opcodes from before do not have it."""
-    ring, memory = k.ring(), _pinned(k)
-    contents.register_buffer(k, ring, memory, contents.PAGE)
-    vector = contents.iovec(k, memory, SIZE)
-    ring.submit("WRITEV_FIXED", fd=_opened(k), addr=vector, length=1).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, objects=SOURCE)
-def io_uring_read_into_mapping(k: Kernel) -> None:
-    """What the ring is asked for is to read another file."""
-    source, memory = k.open(k.near("src"), O_RDONLY), _mapped(k)
-    k.ring().submit("READ", fd=source, addr=memory, length=SIZE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, objects=SOURCE, relocatable=False)
-def io_uring_readv_fixed_into_mapping(k: Kernel) -> None:
-    """The file's own memory is pinned and read into: only a registration mentions it."""
-    ring, memory = k.ring(), _mapped(k)
-    contents.register_buffer(k, ring, memory, contents.PAGE)
-    vector = contents.iovec(k, memory, SIZE)
-    source = k.open(k.near("src"), O_RDONLY)
-    ring.submit("READV_FIXED", fd=source, addr=vector, length=1).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_madvise_remove(k: Kernel) -> None:
-    """A ring gives the advice that punches a hole."""
-    memory = _mapped(k)
-    k.ring().submit("MADVISE", addr=memory, length=contents.PAGE, op_flags=MADV_REMOVE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_splice(k: Kernel) -> None:
-    """A ring moves the bytes out of a pipe, without the call splice."""
-    source = contents.filled_pipe(k, _new(k))
-    contents.spliced(k.ring(), source, _opened(k), SIZE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_tee_splice(k: Kernel) -> None:
-    """A ring copies from pipe to pipe and then moves the bytes into the file."""
-    source, between = contents.filled_pipe(k, _new(k)), contents.pipe(k)
-    k.ring().submit("TEE", fd=between.writer, file_index=source.reader, length=SIZE)
-    contents.spliced(k.ring(), between, _opened(k), SIZE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_pipe_splice(k: Kernel) -> None:
-    """A ring makes, fills and empties the pipe (6.16): no call on pipes is made."""
-    ring, ends = k.ring(), k.buffer(8, name="pipe")
-    ring.submit("PIPE", addr=ends)
-    between = contents.Pipe(k.load(ends, 0, 4), k.load(ends, 4, 4))
-    ring.submit("WRITE", fd=between.writer, addr=_new(k), length=SIZE)
-    contents.spliced(k.ring(), between, _opened(k), SIZE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_linked_direct(k: Kernel) -> None:
-    """One submission opens into the ring's own table and writes: there is never a descriptor."""
-    ring = k.ring()
-    contents.linked_open(k, ring, O_WRONLY)
-    ring.submit("WRITE", addr=_new(k), length=SIZE, flags=contents.IOSQE_FIXED_FILE).decisive()
-
-
-@FAMILY.variant(
+FAMILY.variant(
     Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
-)
-def io_uring_inherited_sqpoll(k: Kernel) -> None:
-    """A polled ring from before the filter opens and writes, without any call."""
-    ring = k.setup.ring(sqpoll=True)
-    ring.nop()
-    submitter = ring.by(k).stores_only()
-    file = submitter.openat(AT_FDCWD, k.path(), O_WRONLY, 0)
-    submitter.submit("WRITE", fd=file, addr=_new(k), length=SIZE).decisive()
+)(by_ring.io_uring_inherited_sqpoll)
 
 
 # Opened before
@@ -423,33 +309,20 @@ def io_uring_inherited_sqpoll(k: Kernel) -> None:
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
 def inherited_fd(k: Kernel) -> None:
     """The file was opened before the filter; writing looks like any other writing."""
-    _write(k, _opened(k.setup))
+    write_it(k, opened(k.setup))
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
 def inherited_fd_ftruncate(k: Kernel) -> None:
     """A descriptor from before the filter cuts the file where write is denied."""
-    k.ftruncate(_opened(k.setup), 0).decisive()
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
-def inherited_fd_mmap(k: Kernel) -> None:
-    """A descriptor from before the filter is mapped, and then no call is needed."""
-    file = _opened(k.setup, O_RDWR)
-    _store(k, contents.mapped_writable(k, file).decisive())
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
-def inherited_mapping(k: Kernel) -> None:
-    """The file was mapped before the filter: storing to memory is all that happens."""
-    _store(k, _mapped(k.setup)).decisive()
+    k.ftruncate(opened(k.setup), 0).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
 def inherited_read_only_fd(k: Kernel) -> None:
     """A descriptor that was given for reading is opened anew for writing, through procfs."""
-    file = _opened(k.setup, O_RDONLY)
-    _write(k, k.open(k.proc_fd(file), O_WRONLY))
+    file = opened(k.setup, O_RDONLY)
+    write_it(k, k.open(k.proc_fd(file), O_WRONLY))
 
 
 # The 32-bit table, where arguments have another shape
@@ -458,75 +331,55 @@ def inherited_read_only_fd(k: Kernel) -> None:
 @FAMILY.variant(Technique.COMPAT_ABI)
 def pwrite64_i386(k: Kernel) -> None:
     """The offset is split into two arguments."""
-    k.i386.raw("pwrite64", _opened(k.i386), _new(k), SIZE, 0, 0).decisive()
+    k.i386.raw("pwrite64", opened(k.i386), new(k), SIZE, 0, 0).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def writev_i386(k: Kernel) -> None:
     """The vector has 32-bit pointers."""
-    k.i386.writev(_opened(k.i386), contents.iovec32(k, _new(k), SIZE), 1).decisive()
+    k.i386.writev(opened(k.i386), contents.iovec32(k, new(k), SIZE), 1).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def pwritev_i386(k: Kernel) -> None:
     """The offset is split, and the vector has 32-bit pointers."""
-    k.i386.pwritev(_opened(k.i386), contents.iovec32(k, _new(k), SIZE), 1, 0, 0).decisive()
+    k.i386.pwritev(opened(k.i386), contents.iovec32(k, new(k), SIZE), 1, 0, 0).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def pwritev2_i386(k: Kernel) -> None:
     """The newest of them, with six arguments."""
-    vector = contents.iovec32(k, _new(k), SIZE)
-    k.i386.pwritev2(_opened(k.i386), vector, 1, 0, 0, 0).decisive()
+    vector = contents.iovec32(k, new(k), SIZE)
+    k.i386.pwritev2(opened(k.i386), vector, 1, 0, 0, 0).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def vmsplice_splice_i386(k: Kernel) -> None:
     """Memory becomes a pipe's contents by a vector with 32-bit pointers."""
     between = contents.pipe(k.i386)
-    k.i386.vmsplice(between.writer, contents.iovec32(k, _new(k), SIZE), 1, 0)
-    k.i386.splice(between.reader, NULL, _opened(k.i386), NULL, SIZE, 0).decisive()
-
-
-@FAMILY.variant(Technique.COMPAT_ABI)
-def mmap2_i386(k: Kernel) -> None:
-    """This mmap has a name that the 64-bit table lacks."""
-    _store(k, _mapped_by_mmap2(k).decisive())
-
-
-@FAMILY.variant(Technique.COMPAT_ABI)
-def old_mmap_i386(k: Kernel) -> None:
-    """All six arguments are behind one pointer, where no filter can look."""
-    both = PROT_READ | PROT_WRITE
-    memory = contents.mapped_by_old_mmap(k, _opened(k.i386, O_RDWR), both, MAP_SHARED)
-    _store(k, memory.decisive())
-
-
-@FAMILY.variant(Technique.COMPAT_ABI)
-def madvise_remove_i386(k: Kernel) -> None:
-    """The advice that punches a hole, for memory that mmap2 put within reach of 32 bits."""
-    k.i386.madvise(_mapped_by_mmap2(k), contents.PAGE, MADV_REMOVE).decisive()
+    k.i386.vmsplice(between.writer, contents.iovec32(k, new(k), SIZE), 1, 0)
+    k.i386.splice(between.reader, NULL, opened(k.i386), NULL, SIZE, 0).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def fallocate_punch_hole_i386(k: Kernel) -> None:
     """Offset and length are two arguments each."""
-    k.i386.raw("fallocate", _opened(k.i386), PUNCH, 0, 0, 5, 0).decisive()
+    k.i386.raw("fallocate", opened(k.i386), PUNCH, 0, 0, 5, 0).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def ioctl_unresvsp_i386(k: Kernel) -> None:
     """The structure has no padding, so that even the number of the ioctl is another."""
-    file, space = _opened(k.i386), contents.range_to_free32(k, SIZE)
+    file, space = opened(k.i386), contents.range_to_free32(k, SIZE)
     k.i386.ioctl(file, FS_IOC_UNRESVSP_32, space).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def aio_pwrite_i386(k: Kernel) -> None:
     """The asynchronous interface takes an array of 32-bit pointers."""
-    file = _opened(k.i386)
+    file = opened(k.i386)
     operation = contents.IOCB_CMD_PWRITE
-    contents.aio(k.i386, file, operation, _new(k), SIZE, pointer="I").decisive()
+    contents.aio(k.i386, file, operation, new(k), SIZE, pointer="I").decisive()
 
 
 # Another file under the same name
@@ -601,77 +454,30 @@ def ptrace_neighbour(k: Kernel) -> None:
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
 def neighbour_descriptor(k: Kernel) -> None:
     """A neighbour without the filter has the file open: pidfd_getfd fetches its descriptor."""
-    k.victim.dup2(_opened(k.victim), deputy.STOLEN_FD)
+    k.victim.dup2(opened(k.victim), deputy.STOLEN_FD)
     pidfd = k.pidfd_open(k.env(Environment.VICTIM_PID), 0)
-    _write(k, k.pidfd_getfd(pidfd, deputy.STOLEN_FD, 0))
+    write_it(k, k.pidfd_getfd(pidfd, deputy.STOLEN_FD, 0))
 
 
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
 def io_uring_stolen(k: Kernel) -> None:
     """A neighbour's ring is fetched by pidfd_getfd, so io_uring_setup need not be allowed."""
-    _write(k, deputy.stolen_ring(k).openat(AT_FDCWD, k.path(), O_WRONLY, 0))
+    write_it(k, deputy.stolen_ring(k).openat(AT_FDCWD, k.path(), O_WRONLY, 0))
 
 
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_THREAD)
 def sibling_thread(k: Kernel) -> None:
     """A thread from before a filter that was loaded without TSYNC keeps all its rights."""
     with deputy.sibling_thread(k) as thread:
-        thread.write(_opened(thread), _new(k), SIZE)
+        thread.write(opened(thread), new(k), SIZE)
 
 
 # Controls that must not change the file
-
-
-@FAMILY.variant(Technique.MEMORY_ALIAS, negative=True)
-def mmap_private(k: Kernel) -> None:
-    """Stores to a private mapping stay in the process."""
-    both = PROT_READ | PROT_WRITE
-    _store(k, contents.mapped(k, _opened(k, O_RDWR), both, MAP_PRIVATE).decisive())
-
-
-@FAMILY.variant(Technique.PROC_INTERFACE, negative=True)
-def proc_self_mem_read_only_mapping(k: Kernel) -> None:
-    """/proc/self/mem writes over protections, and not into a shared mapping for reading."""
-    memory = contents.mapped(k, _opened(k, O_RDWR), PROT_READ)
-    own = k.open(k.proc("self/mem"), O_RDWR)
-    k.pwrite64(own, _new(k), SIZE, memory).decisive().may_fail()
 
 
 @FAMILY.variant(Technique.PROC_INTERFACE, needs=ADMIN, fresh=MOUNTS, negative=True)
 def bind_mount_memfd(k: Kernel) -> None:
     """A memory file cannot be mounted over a file: it is on a mount that belongs to the kernel."""
     memory = k.memfd_create(k.text("m"), 0)
-    k.write(memory, _new(k), SIZE)
+    k.write(memory, new(k), SIZE)
     k.mount(k.proc_fd(memory), k.path(), NULL, MS_BIND, NULL).decisive().may_fail()
-
-
-def _opened(k: Kernel, flags: int = O_WRONLY) -> Result:
-    return k.open(k.path(), flags)
-
-
-def _new(k: Kernel) -> Buffer:
-    return k.data(NEW, name="new")
-
-
-def _pinned(k: Kernel) -> Buffer:
-    """A page of memory that begins with what is to be written."""
-    memory = k.buffer(contents.PAGE, align=contents.PAGE, name="pinned")
-    k.copy(memory, _new(k), SIZE)
-    return memory
-
-
-def _mapped(k: Kernel) -> Result:
-    return contents.mapped_writable(k, _opened(k, O_RDWR))
-
-
-def _mapped_by_mmap2(k: Kernel) -> Result:
-    file = _opened(k.i386, O_RDWR)
-    return contents.mapped_by_mmap2(k, file, PROT_READ | PROT_WRITE, MAP_SHARED)
-
-
-def _write(k: Kernel, fd: Fd) -> None:
-    k.write(fd, _new(k), SIZE).decisive()
-
-
-def _store(k: Kernel, memory: Result) -> Result:
-    return k.copy(memory, _new(k), SIZE)
