@@ -76,12 +76,12 @@ def open_how(k: Kernel, flags: int, resolve: int = 0) -> Buffer:
     return k.struct("QQQ", flags, 0, resolve, name="how")
 
 
-def range_to_free(k: Kernel, size: int) -> Buffer:
+def file_range(k: Kernel, size: int) -> Buffer:
     """``struct space_resv``: whence and start are 0, the file's beginning."""
     return k.struct("HHIqqIIQQ", 0, 0, 0, 0, size, 0, 0, 0, 0, name="space")
 
 
-def range_to_free32(k: Kernel, size: int) -> Buffer:
+def file_range32(k: Kernel, size: int) -> Buffer:
     """The same without padding, as the 32-bit table wants it."""
     return k.struct("HHqqIIQQ", 0, 0, 0, size, 0, 0, 0, 0, name="space32")
 

@@ -301,6 +301,12 @@ def fallocate_keep_size(k: Kernel) -> None:
     k.fallocate(_opened(k), contents.FALLOC_FL_KEEP_SIZE, 0, LONGER).decisive()
 
 
+@FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
+def ioctl_resvsp(k: Kernel) -> None:
+    """The ioctl that reserves space always keeps the size, unlike the call without flags."""
+    k.ioctl(_opened(k), contents.FS_IOC_RESVSP64, contents.file_range(k, LONGER)).decisive()
+
+
 @FAMILY.variant(Technique.MEMORY_ALIAS, negative=True)
 def mmap_beyond_the_end(k: Kernel) -> None:
     """Stores behind the end of a mapped file are not part of it."""

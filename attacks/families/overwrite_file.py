@@ -187,7 +187,7 @@ def fallocate_punch_hole(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def ioctl_unresvsp(k: Kernel) -> None:
     """The same hole by an ioctl that the kernel has for all file systems."""
-    file, space = opened(k), contents.range_to_free(k, SIZE)
+    file, space = opened(k), contents.file_range(k, SIZE)
     k.ioctl(file, contents.FS_IOC_UNRESVSP64, space).decisive()
 
 
@@ -370,7 +370,7 @@ def fallocate_punch_hole_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.COMPAT_ABI)
 def ioctl_unresvsp_i386(k: Kernel) -> None:
     """The structure has no padding, so that even the number of the ioctl is another."""
-    file, space = opened(k.i386), contents.range_to_free32(k, SIZE)
+    file, space = opened(k.i386), contents.file_range32(k, SIZE)
     k.i386.ioctl(file, FS_IOC_UNRESVSP_32, space).decisive()
 
 

@@ -304,6 +304,7 @@ def overlay_alias(k: Kernel) -> None:
     Technique.INDIRECT_OBJECT,
     needs=ADMIN,
     fresh=MOUNTS,
+    relocatable=False,
     references=("open_by_handle_at(2)",),
 )
 def handle_of_directory(k: Kernel) -> None:
