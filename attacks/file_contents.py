@@ -52,7 +52,7 @@ FS_IOC_RESVSP64 = Named(0x4030582A, "FS_IOC_RESVSP64")
 FS_IOC_UNRESVSP64 = Named(0x4030582B, "FS_IOC_UNRESVSP64")
 
 WHERE_IT_IS = -1
-"""As the offset of a ring operation: the file's own position."""
+"""As an offset: the file's own position."""
 HOW_SIZE = 24
 _NO_OFFSET = -1
 """What splice has in the place of an offset where the other side is a pipe."""
@@ -277,7 +277,7 @@ def directory_by_handle(k: Kernel, flags: int) -> Result:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """The target's file, opened by the witness before the attack."""
+    """An open file that a witness looks at."""
 
     fd: Result
 
