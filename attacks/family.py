@@ -313,6 +313,7 @@ class Family:
         identity = f"{label}/{recorded.name}"
         if recorded.target_name:
             effect = replace(effect, name=recorded.target_name)
+            effect = replace(effect, witness=self._witness(effect, values))
         recording = Recording(effect, values)
         try:
             recorded.recipe(Kernel(recording))
