@@ -64,6 +64,8 @@ class Need(StrEnum):
     CAP_CHOWN = "CAP_CHOWN"
     CAP_DAC_READ_SEARCH = "CAP_DAC_READ_SEARCH"
     CAP_SETFCAP = "CAP_SETFCAP"
+    CAP_SETGID = "CAP_SETGID"
+    CAP_SETUID = "CAP_SETUID"
 
 
 class Fresh(StrEnum):
