@@ -21,6 +21,7 @@ from attacks.consts import (
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
+from attacks.recorder import near
 
 FAMILY = Family(
     "create-hard-link",
@@ -29,7 +30,6 @@ FAMILY = Family(
     objects=(Object(ObjectKind.FILE, f"{NEAR}f0", 0o644, b"old\n"),),
     group="file system",
 )
-SOURCE = (Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),)
 IN_THE_WAY = (Object(ObjectKind.FILE, TARGET, 0o644, b"in the way\n"),)
 ADMIN = (Need.CAP_SYS_ADMIN,)
 MOUNTS = (Fresh.MOUNT,)
@@ -62,11 +62,12 @@ def linkat_dirfd(k: Kernel) -> None:
     k.linkat(AT_FDCWD, k.near("f0"), here, k.name(), 0).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=SOURCE)
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def linkat_follow(k: Kernel) -> None:
     """The old name is a symbolic link, for whoever looks at the text of paths."""
-    k.symlink(k.text("../f0"), k.source("l"))
-    k.linkat(AT_FDCWD, k.source("l"), AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
+    beside = near(k.recording.effect, "f0").rpartition("/")[2]
+    k.symlink(k.text(beside), k.near("l"))
+    k.linkat(AT_FDCWD, k.near("l"), AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
