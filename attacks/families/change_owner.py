@@ -26,7 +26,6 @@ from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.errors import AttackError
 from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Parameters, Technique
 from attacks.kernel import Kernel
-from attacks.recorder import Buffer
 
 UNCHANGED = -1
 LARGEST = 65534
@@ -265,9 +264,11 @@ def idmapped_mount(k: Kernel) -> None:
     child = k.clone(CLONE_NEWUSER | SIGCHLD)
     with k.child(child):
         k.wait(k.buffer(4, name="never"))
-    _write(k, k.proc_pid(child, "/uid_map"), f"0 {_uid(k)} 1")
-    _write(k, k.proc_pid(child, "/gid_map"), f"0 {_gid(k)} 1")
-    maps = k.open(k.proc_pid(child, "/ns/user"), O_RDONLY)
+    process = k.open(k.proc_pid(child), O_PATH)
+    for name, number in (("uid_map", _uid(k)), ("gid_map", _gid(k))):
+        line = f"0 {number} 1"
+        k.write(k.openat(process, k.text(name), O_WRONLY), k.text(line), len(line))
+    maps = k.openat(process, k.text("ns/user"), O_RDONLY)
     tree = k.open_tree(AT_FDCWD, k.parent(), OPEN_TREE_CLONE)
     attr = k.struct("QQQQ", MOUNT_ATTR_IDMAP, 0, 0, maps, name="mount_attr")
     k.mount_setattr(tree, k.text(""), AT_EMPTY_PATH, attr, attr.size)
@@ -296,8 +297,3 @@ def _uid(k: Kernel) -> int:
 
 def _gid(k: Kernel) -> int:
     return k.param("gid")
-
-
-def _write(k: Kernel, path: Buffer, text: str) -> None:
-    file = k.open(path, O_WRONLY)
-    k.write(file, k.text(text), len(text))

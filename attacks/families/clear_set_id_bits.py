@@ -33,7 +33,6 @@ CONTENT = b"#!/bin/false\n" * 8
 UNCHANGED = -1
 PAGE = 4096
 
-RWF_NONE = 0
 FALLOC_FL_KEEP_SIZE = Named(1, "FALLOC_FL_KEEP_SIZE")
 FS_IOC_UNRESVSP = Named(0x4030582B, "FS_IOC_UNRESVSP")
 IOCB_CMD_PWRITE = 1
@@ -144,7 +143,7 @@ def write_inherited(k: Kernel) -> None:
 def pwritev2(k: Kernel) -> None:
     """A write that lists of writing calls often forget."""
     vector = k.struct("QQ", _byte(k), 1, name="iov")
-    k.pwritev2(k.open(k.path(), O_WRONLY), vector, 1, 0, 0, RWF_NONE).decisive()
+    k.pwritev2(k.open(k.path(), O_WRONLY), vector, 1, 0, 0, 0).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=OTHER)
@@ -155,7 +154,7 @@ def sendfile(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=OTHER)
 def copy_file_range(k: Kernel) -> None:
-    """The kernel copies from file to file."""
+    """The kernel copies from file to file, by a call that few lists have."""
     target = k.open(k.path(), O_WRONLY)
     k.copy_file_range(_other(k), NULL, target, NULL, 1, 0).decisive()
 
@@ -193,7 +192,7 @@ def truncate(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def ftruncate(k: Kernel) -> None:
-    """Cuts by descriptor."""
+    """Cuts by descriptor: no path, and a number of its own."""
     k.ftruncate(k.open(k.path(), O_WRONLY), 0).decisive()
 
 

@@ -31,6 +31,11 @@ FAMILY = Family(
     effect=lambda _: Effect(EffectKind.DELETED),
     objects=(Object(ObjectKind.FILE, TARGET, 0o644, b"keep me\n"),),
     attack_technique="T1070.004",
+    unrecorded={
+        "umount of the file system, by the 32-bit call that takes no flags": (
+            "the judge holds the inode, so that its file system is busy; umount2 detaches"
+        ),
+    },
 )
 OTHER = (Object(ObjectKind.FILE, f"{NEAR}f0", 0o644, b"other\n"),)
 SOURCE = (Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),)
