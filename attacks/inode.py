@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from attacks import witness
-from attacks.calls.operand import Fd
-from attacks.consts import AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW, O_NOFOLLOW, O_PATH
+from attacks.consts import AT_FDCWD, AT_SYMLINK_NOFOLLOW
 from attacks.consts_files import S_IFMT
 from attacks.kernel import Kernel
-from attacks.recorder import Arg, Buffer, Result
+from attacks.recorder import Arg, Buffer
 
 MODE, UID, GID, MTIME = (24, 4), (28, 4), (32, 4), (88, 8)
 """Offset and width."""
@@ -31,18 +30,6 @@ def shown_if_any(w: Kernel, path: Buffer) -> Buffer:
     status = w.buffer(_SIZE, name="stat")
     w.copy(status, w.buffer(_SIZE, name="zeros"), _SIZE)
     w.newfstatat(AT_FDCWD, path, status, AT_SYMLINK_NOFOLLOW).may_fail()
-    return status
-
-
-def hold(w: Kernel) -> Result:
-    """The target's inode, held from before the attack whatever becomes of its name."""
-    return w.setup.openat(AT_FDCWD, w.path(), O_PATH | O_NOFOLLOW)
-
-
-def held(w: Kernel, fd: Fd) -> Buffer:
-    """What is known now about an inode that was held."""
-    status = w.buffer(_SIZE, name="stat")
-    w.newfstatat(fd, w.text(""), status, AT_EMPTY_PATH)
     return status
 
 
