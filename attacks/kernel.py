@@ -57,6 +57,11 @@ class Kernel(Files, Processes, Network, Memory, System):
     def x32(self) -> Kernel:
         return self.through(Abi.X32, Entry.SYSCALL)
 
+    @property
+    def wide_number(self) -> Kernel:
+        """Garbage above the call's number: the kernel drops it before the filter sees it."""
+        return self._through(Abi.X86_64, Entry.WIDE_SYSCALL)
+
     def thread(self) -> Result:
         """A thread of the subject, on a stack of its own; a body says what it does."""
         flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM

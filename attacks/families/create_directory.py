@@ -152,6 +152,12 @@ def mkdirat_wide_mode(k: Kernel) -> None:
     k.mkdirat(AT_FDCWD, k.path(), 0xFFFFFFFFFFFF0000 | MODE).decisive()
 
 
+@FAMILY.variant(Technique.WIDE_ARGUMENT)
+def mkdir_wide_nr(k: Kernel) -> None:
+    """The kernel drops the upper half of rax before the filter sees it; other checkers may not."""
+    k.wide_number.mkdir(k.path(), MODE).decisive()
+
+
 # Other system call tables
 
 

@@ -43,6 +43,12 @@ FAMILY = Family(
     "create-filesystem-object",
     title="Create any file system object",
     effect=lambda _: Effect(EffectKind.OBJECT),
+    unrecorded={
+        "open of a ptmx": (
+            "the node goes with the process that made it, and names are looked at after its end; "
+            "create-node[type=020000]/open-ptmx has it"
+        ),
+    },
 )
 SOURCE = (
     Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),

@@ -9,10 +9,13 @@ from attacks.consts import (
     AT_FDCWD,
     AT_REMOVEDIR,
     IOSQE_ASYNC,
+    MNT_DETACH,
     MS_BIND,
     NULL,
+    O_CREAT,
     O_DIRECTORY,
     O_PATH,
+    O_RDWR,
     O_TRUNC,
     O_WRONLY,
     RENAME_EXCHANGE,
@@ -28,6 +31,11 @@ FAMILY = Family(
     effect=lambda _: Effect(EffectKind.DELETED),
     objects=(Object(ObjectKind.FILE, TARGET, 0o644, b"keep me\n"),),
     attack_technique="T1070.004",
+    unrecorded={
+        "umount of the file system, by the 32-bit call that takes no flags": (
+            "the judge holds the inode, so that its file system is busy; umount2 detaches"
+        ),
+    },
 )
 OTHER = (Object(ObjectKind.FILE, f"{NEAR}f0", 0o644, b"other\n"),)
 SOURCE = (Object(ObjectKind.DIRECTORY, f"{NEAR}src", 0o755),)
@@ -249,6 +257,33 @@ def bind_mount_over_parent(k: Kernel) -> None:
 def tmpfs_over_parent(k: Kernel) -> None:
     """An empty file system, mounted over the parent, hides the file."""
     k.mount(k.text("tmpfs"), k.parent(), k.text("tmpfs"), 0, NULL).decisive()
+
+
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT,
+    assumption=Assumption.TRUSTED_SETUP,
+    grade=Grade.EQUIVALENT,
+    needs=ADMIN,
+    fresh=MOUNTS,
+)
+def umount_parent(k: Kernel) -> None:
+    """The file is on a file system of its own, which is taken away with all that is on it."""
+    k.setup.mount(k.text("tmpfs"), k.parent(), k.text("tmpfs"), 0, NULL)
+    k.setup.close(k.setup.open(k.path(), O_CREAT | O_WRONLY, 0o644))
+    k.umount2(k.parent(), MNT_DETACH).decisive()
+
+
+@FAMILY.variant(
+    Technique.SIBLING_SYSCALL,
+    assumption=Assumption.TRUSTED_SETUP,
+    needs=ADMIN,
+    fresh=(Fresh.IPC, Fresh.MOUNT),
+)
+def mq_unlink(k: Kernel) -> None:
+    """A message queue is a file where its file system is mounted, and has an unlink of its own."""
+    k.setup.mount(k.text("mqueue"), k.parent(), k.text("mqueue"), 0, NULL)
+    k.setup.close(k.setup.mq_open(k.name(), O_CREAT | O_RDWR, 0o600, NULL))
+    k.mq_unlink(k.name()).decisive()
 
 
 # Somebody else

@@ -110,6 +110,12 @@ def execve(k: Kernel) -> None:
     k.execve(k.path(), _argv(k, k.path()), NULL).decisive()
 
 
+@FAMILY.variant(Technique.WIDE_ARGUMENT)
+def execve_wide_nr(k: Kernel) -> None:
+    """The kernel drops the upper half of rax before the filter sees it; other checkers may not."""
+    k.wide_number.execve(k.path(), _argv(k, k.path()), NULL).decisive()
+
+
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def execve_null_argv(k: Kernel) -> None:
     """No argument array at all, which Linux accepts."""

@@ -213,6 +213,25 @@ static void view_from(struct trial *t, int pid)
 		append(append(append(append(t->view.path, "work/"), t->p->parent), "/"), t->p->name);
 }
 
+// What setup mounted is what the attack meets: the directory and the inode are held from there.  Not
+// where nobody asks about them: whoever holds a mount keeps it from being unmounted.
+static void hold_anew(struct trial *t)
+{
+	struct view *v = &t->view;
+	char parent[256];
+	int absolute = t->p->parent[0] == '/';
+
+	if (v->root < 0 || !t->p->setup_end || t->looker || t->p->flags & (WATCHED | P_SECRET))
+		return;
+	append(append(parent, absolute ? "" : "work/"), t->p->parent + absolute);
+	if (v->dir >= 0)
+		SYS1(close, v->dir);
+	if (v->held >= 0)
+		SYS1(close, v->held);
+	v->dir = (int)open_at(v->root, parent, O_DIRECTORY, 0);
+	v->held = (int)open_at(v->root, v->path, O_NOFOLLOW | O_PATH, 0);
+}
+
 static int start_victim(struct trial *t)
 {
 	struct gate_state *g = slot_for(t->q->victim_config);
@@ -664,6 +683,7 @@ static int try_trial(struct trial *t)
 	if (start_subject(t))
 		return -1;
 	if (t->park) {
+		hold_anew(t);
 		if (t->view.held < 0)
 			t->view.held = (int)open_at(t->view.root, t->view.path, O_NOFOLLOW | O_PATH, 0);
 		observe(&r->before, &t->view);
