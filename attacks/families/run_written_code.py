@@ -35,6 +35,7 @@ from attacks.kernel import Kernel
 from attacks.probe import TRAP_CODE
 from attacks.program import Environment
 from attacks.recorder import Arg, Buffer, Result
+from attacks.ring import Ring
 
 PAGE = 4096
 RW = PROT_READ | PROT_WRITE
@@ -434,7 +435,7 @@ def io_uring_fixed_buffer(k: Kernel) -> None:
     memory = k.mmap(NULL, PAGE, RW, ANONYMOUS, -1, 0)
     k.store(memory, 0, 1, 0x90)  # the page must be there when it is registered
     ring = k.ring()
-    k.io_uring_register(ring.fd, IORING_REGISTER_BUFFERS, k.struct("QQ", memory, PAGE), 1)
+    _register_buffer(k, ring, memory)
     k.mprotect(memory, PAGE, RX)
     source = _code_file(k)
     ring.submit("READ_FIXED", fd=source, addr=memory, length=len(TRAP_CODE)).decisive()
@@ -448,7 +449,7 @@ def io_uring_fixed_buffer_alias(k: Kernel) -> None:
     writable = k.mmap(NULL, PAGE, RW, MAP_SHARED, file, 0)
     memory = k.mmap(NULL, PAGE, RX, MAP_SHARED, file, 0)
     ring = k.ring()
-    k.io_uring_register(ring.fd, IORING_REGISTER_BUFFERS, k.struct("QQ", writable, PAGE), 1)
+    _register_buffer(k, ring, writable)
     k.munmap(writable, PAGE)
     source = _code_file(k)
     ring.submit("READ_FIXED", fd=source, addr=writable, length=len(TRAP_CODE)).decisive()
@@ -492,16 +493,6 @@ def mmap_rwx_i386(k: Kernel) -> None:
     _write_and_run(k, k.i386.raw("mmap", arguments).decisive())
 
 
-@FAMILY.variant(Technique.COMPAT_ABI)
-def mprotect_i386(k: Kernel) -> None:
-    """Memory from the 32-bit mmap2 becomes executable by the 32-bit mprotect."""
-    memory = k.i386.raw("mmap2", NULL, PAGE, RW, ANONYMOUS, -1, 0)
-    code = _code(k)
-    k.copy(memory, code, code.size)
-    k.i386.mprotect(memory, PAGE, RX).decisive()
-    k.call(memory)
-
-
 @FAMILY.variant(Technique.MULTIPLEXER, fresh=NEW_SHARED_MEMORY)
 def ipc_shmat_i386(k: Kernel) -> None:
     """One call of the 32-bit table does all of System V IPC, and returns the address in memory."""
@@ -509,13 +500,6 @@ def ipc_shmat_i386(k: Kernel) -> None:
     address = k.buffer(8, name="address")
     k.i386.ipc(SHMAT, segment, SHM_EXEC, address, NULL, 0).decisive()
     _write_and_run(k, k.load(address, 0, 4))
-
-
-@FAMILY.variant(Technique.COMPAT_ABI)
-def personality_i386(k: Kernel) -> None:
-    """The personality and the mapping both go through the 32-bit table."""
-    k.i386.personality(READ_IMPLIES_EXEC).decisive()
-    _write_and_run(k, k.i386.raw("mmap2", NULL, PAGE, RW, ANONYMOUS, -1, 0))
 
 
 # Controls that must not run what was written
@@ -622,6 +606,11 @@ def _write_then_map(k: Kernel, file: Result) -> None:
     code = _code(k)
     k.write(file, code, code.size)
     k.call(k.mmap(NULL, PAGE, RX, MAP_PRIVATE, file, 0).decisive())
+
+
+def _register_buffer(k: Kernel, ring: Ring, memory: Result) -> None:
+    vector = k.struct("QQ", memory, PAGE, name="iov")
+    k.raw("io_uring_register", ring.fd, IORING_REGISTER_BUFFERS, vector, 1)
 
 
 def _segment(k: Kernel) -> Result:
