@@ -48,14 +48,6 @@ def personality(k: Kernel) -> None:
     k.personality(k.param("persona")).decisive()
 
 
-@FAMILY.variant(Technique.SIBLING_SYSCALL)
-def personality_twice(k: Kernel) -> None:
-    """Another value first, as programs do that add a bit to what is there: both must pass."""
-    k.personality(READ_ONLY)
-    k.personality(0)
-    k.personality(k.param("persona")).decisive()
-
-
 @FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
 def personality_read(k: Kernel) -> None:
     """The value that asks for the personality changes nothing."""

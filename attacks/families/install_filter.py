@@ -1,7 +1,7 @@
 """Install another seccomp filter: the subject has one more than before.
 
-A filter of one's own can make calls of a program that is run later fail in ways that nobody expects,
-and its listener answers in the place of the kernel.
+A filter of one's own can make calls of a program that is run later fail in ways that nobody
+expects, and its listener answers in the place of the kernel.
 """
 
 from attacks import kernel_state

@@ -1,8 +1,8 @@
 """Install a segment descriptor in a table of the processor's.
 
-A claim of the subject would prove nothing, and no file of procfs shows these tables.  The processor
-does: code that loads the new selector into a segment register goes on only if there is a descriptor,
-else it faults.  The trap that the judge is told of stands behind that instruction.
+A claim of the subject would prove nothing, and no file of procfs shows these tables.  The
+processor does: code that loads the new selector into a segment register goes on only if there is a
+descriptor, else it faults.  The trap that the judge is told of stands behind that instruction.
 """
 
 from attacks.consts import (
