@@ -108,6 +108,7 @@ FAMILY = Family(
     unrecorded={
         "prctl(PR_SET_PDEATHSIG)": "nothing outside shows it before the parent is dead",
         "prctl(PR_SET_MDWE)": "nothing outside shows it: it is seen only at calls that fail later",
+        "prctl(PR_SET_NO_NEW_PRIVS)": "one posture has it from the start",
         "prctl(PR_SET_MM)": "asks for CAP_SYS_RESOURCE of the initial user namespace",
     },
 )
