@@ -25,6 +25,7 @@ _EPOLL_CTL_ADD = Named(1, "EPOLL_CTL_ADD")
 _EPOLLIN = Named(1, "EPOLLIN")
 _P_PID, _WEXITED = Named(1, "P_PID"), Named(4, "WEXITED")
 _FUTEX2_SIZE_U32 = Named(2, "FUTEX2_SIZE_U32")
+_IORING_REGISTER_BUFFERS = Named(0, "IORING_REGISTER_BUFFERS")
 _IORING_REGISTER_FILES = Named(2, "IORING_REGISTER_FILES")
 _IOSQE_FIXED_FILE = Named(1, "IOSQE_FIXED_FILE")
 _SOCKET_URING_OP_GETSOCKOPT = Named(2, "SOCKET_URING_OP_GETSOCKOPT")
@@ -88,6 +89,22 @@ def _nop(_k: Kernel, _ring: Ring) -> Fields:
 
 def _readv(k: Kernel, _ring: Ring) -> Fields:
     return {"fd": _file(k), "addr": _vector(k), "length": 1}
+
+
+def _registered_buffer(k: Kernel, ring: Ring) -> Buffer:
+    page = k.buffer(4096, align=4096, name="page")
+    vector = k.struct("QQ", page, page.size, name="iov")
+    k.raw("io_uring_register", ring.fd, _IORING_REGISTER_BUFFERS, vector, 1)
+    return page
+
+
+def _fixed(k: Kernel, ring: Ring) -> Fields:
+    return {"fd": _file(k), "addr": _registered_buffer(k, ring), "length": _AT_HAND}
+
+
+def _vector_fixed(k: Kernel, ring: Ring) -> Fields:
+    vector = k.struct("QQ", _registered_buffer(k, ring), _AT_HAND, name="iov")
+    return {"fd": _file(k), "addr": vector, "length": 1}
 
 
 def _fsync(k: Kernel, _ring: Ring) -> Fields:
@@ -294,6 +311,8 @@ _NAMED: dict[str, tuple[int, Prepare]] = {
     "READV": (1, _readv),
     "WRITEV": (2, _readv),
     "FSYNC": (3, _fsync),
+    "READ_FIXED": (4, _fixed),
+    "WRITE_FIXED": (5, _fixed),
     "POLL_ADD": (6, _poll),
     "SYNC_FILE_RANGE": (8, _sync_file_range),
     "SENDMSG": (9, _sendmsg),
@@ -335,13 +354,36 @@ _NAMED: dict[str, tuple[int, Prepare]] = {
     "BIND": (56, _bind),
     "LISTEN": (57, _listen),
     "EPOLL_WAIT": (59, _epoll_wait),
+    "READV_FIXED": (60, _vector_fixed),
+    "WRITEV_FIXED": (61, _vector_fixed),
     "PIPE": (62, _pipe_op),
 }
 OPERATIONS = {number: (name, prepare) for name, (number, prepare) in _NAMED.items()}
 """By opcode: the name of ``enum io_uring_op`` and what fills the entry."""
 
-WITH_TABLE = frozenset(_NAMED[name][0] for name in ("FILES_UPDATE", "FIXED_FD_INSTALL"))
-"""Operations on the table of files that was registered for the ring."""
+_WITH_TABLE = (
+    "READ_FIXED",
+    "WRITE_FIXED",
+    "FILES_UPDATE",
+    "FIXED_FD_INSTALL",
+    "READV_FIXED",
+    "WRITEV_FIXED",
+)
+WITH_TABLE = frozenset(_NAMED[name][0] for name in _WITH_TABLE)
+"""Operations on files or memory that are registered for the ring before."""
+
+_WITH_VECTORS = (
+    "READV",
+    "WRITEV",
+    "READ_FIXED",
+    "WRITE_FIXED",
+    "SENDMSG",
+    "RECVMSG",
+    "READV_FIXED",
+    "WRITEV_FIXED",
+)
+WITH_VECTORS = frozenset(_NAMED[name][0] for name in _WITH_VECTORS)
+"""Operations on structures that a ring of the 32-bit table reads in the 32-bit layout."""
 
 
 def linked_fields(k: Kernel, ring: Ring, opcode: int, link: int) -> tuple[str, dict[str, Arg]]:

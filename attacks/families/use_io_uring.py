@@ -71,8 +71,13 @@ def _alone(parameters: Parameters) -> bool:
 
 
 def _without_table(parameters: Parameters) -> bool:
-    """Whether the ring needs no table of files, which is registered by the ring's descriptor."""
+    """Whether nothing else is registered for the ring, which takes the ring's descriptor."""
     return parameters["opcode"] not in ring_operations.WITH_TABLE
+
+
+def _without_vectors(parameters: Parameters) -> bool:
+    """Whether no structure has another layout in the 32-bit table."""
+    return parameters["opcode"] not in ring_operations.WITH_VECTORS
 
 
 @FAMILY.variant(Technique.BASELINE)
@@ -138,7 +143,7 @@ def registered_only(k: Kernel) -> None:
     _use(k, ring.registered(ring.fd)).decisive()
 
 
-@FAMILY.variant(Technique.COMPAT_ABI)
+@FAMILY.variant(Technique.COMPAT_ABI, when=_without_vectors)
 def i386(k: Kernel) -> None:
     """The ring's calls have entries in the 32-bit table too."""
     _use(k, k.i386.ring()).decisive()
