@@ -30,18 +30,31 @@ from attacks.consts import (
     Named,
 )
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
+from attacks.executable_memory import (
+    ANONYMOUS,
+    PAGE,
+    RW,
+    RWX,
+    RX,
+    code_bytes,
+    code_file,
+    executable,
+    memfd,
+    page_of,
+    put_code,
+    pwrite_code,
+    two_mappings,
+    write_and_run,
+    write_then_map,
+    written,
+)
 from attacks.family import TARGET, Assumption, Family, Fresh, Technique
 from attacks.kernel import Kernel
 from attacks.probe import TRAP_CODE
 from attacks.program import Environment
-from attacks.recorder import Arg, Buffer, Result
+from attacks.recorder import Result
 from attacks.ring import Ring
 
-PAGE = 4096
-RW = PROT_READ | PROT_WRITE
-RX = PROT_READ | PROT_EXEC
-RWX = PROT_READ | PROT_WRITE | PROT_EXEC
-ANONYMOUS = MAP_PRIVATE | MAP_ANONYMOUS
 PROT_SEM = Named(0x8, "PROT_SEM")
 PROT_GROWSDOWN = Named(0x01000000, "PROT_GROWSDOWN")
 UNKNOWN_PROT = 0x10000000
@@ -94,39 +107,38 @@ FAMILY = Family(
 @FAMILY.variant(Technique.BASELINE)
 def mmap_rwx(k: Kernel) -> None:
     """The call that the author of the policy has in mind."""
-    _write_and_run(k, k.mmap(NULL, PAGE, RWX, ANONYMOUS, -1, 0).decisive())
+    write_and_run(k, k.mmap(NULL, PAGE, RWX, ANONYMOUS, -1, 0).decisive())
 
 
 @FAMILY.variant(Technique.WIDE_ARGUMENT)
 def mmap_rwx_prot_sem(k: Kernel) -> None:
     """A protection bit without meaning passes filters that compare the protection for equality."""
-    _write_and_run(k, k.mmap(NULL, PAGE, RWX | PROT_SEM, ANONYMOUS, -1, 0).decisive())
+    write_and_run(k, k.mmap(NULL, PAGE, RWX | PROT_SEM, ANONYMOUS, -1, 0).decisive())
 
 
 @FAMILY.variant(Technique.WIDE_ARGUMENT)
 def mmap_rwx_unknown_bits(k: Kernel) -> None:
     """Unlike mprotect, mmap ignores protection bits that it does not know, in the low half too."""
-    _write_and_run(k, k.mmap(NULL, PAGE, RWX | UNKNOWN_PROT, ANONYMOUS, -1, 0).decisive())
+    write_and_run(k, k.mmap(NULL, PAGE, RWX | UNKNOWN_PROT, ANONYMOUS, -1, 0).decisive())
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def mmap_write_exec(k: Kernel) -> None:
     """Without PROT_READ the value is another, and the processor lets it be read all the same."""
-    _write_and_run(k, k.mmap(NULL, PAGE, PROT_WRITE | PROT_EXEC, ANONYMOUS, -1, 0).decisive())
+    write_and_run(k, k.mmap(NULL, PAGE, PROT_WRITE | PROT_EXEC, ANONYMOUS, -1, 0).decisive())
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def mmap_rwx_shared(k: Kernel) -> None:
     """Shared instead of private: the flags are not those that a rule may compare with."""
-    _write_and_run(k, k.mmap(NULL, PAGE, RWX, MAP_SHARED | MAP_ANONYMOUS, -1, 0).decisive())
+    write_and_run(k, k.mmap(NULL, PAGE, RWX, MAP_SHARED | MAP_ANONYMOUS, -1, 0).decisive())
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.TRUSTED_SETUP)
 def inherited_rwx_mapping(k: Kernel) -> None:
     """Memory of this kind from before the filter: nothing is left for a filter to see."""
     memory = k.setup.mmap(NULL, PAGE, RWX, ANONYMOUS, -1, 0)
-    code = _code(k)
-    k.copy(memory, code, code.size)
+    put_code(k, memory)
     k.call(memory).decisive()
 
 
@@ -136,7 +148,7 @@ def inherited_rwx_mapping(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def mprotect_rx(k: Kernel) -> None:
     """What compilers at run time do: never writable and executable at once."""
-    memory = _written(k)
+    memory = written(k)
     k.mprotect(memory, PAGE, RX).decisive()
     k.call(memory)
 
@@ -144,7 +156,7 @@ def mprotect_rx(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def mprotect_exec_only(k: Kernel) -> None:
     """PROT_EXEC alone is enough to run it, and is not the value that a rule may compare with."""
-    memory = _written(k)
+    memory = written(k)
     k.mprotect(memory, PAGE, PROT_EXEC).decisive()
     k.call(memory)
 
@@ -154,13 +166,13 @@ def mprotect_rwx(k: Kernel) -> None:
     """Memory becomes both by mprotect, where a rule looks at mmap alone."""
     memory = k.mmap(NULL, PAGE, RW, ANONYMOUS, -1, 0)
     k.mprotect(memory, PAGE, RWX).decisive()
-    _write_and_run(k, memory)
+    write_and_run(k, memory)
 
 
 @FAMILY.variant(Technique.WIDE_ARGUMENT)
 def mprotect_rx_prot_sem(k: Kernel) -> None:
     """The one protection bit without meaning that mprotect accepts too."""
-    memory = _written(k)
+    memory = written(k)
     k.mprotect(memory, PAGE, RX | PROT_SEM).decisive()
     k.call(memory)
 
@@ -169,8 +181,7 @@ def mprotect_rx_prot_sem(k: Kernel) -> None:
 def mprotect_growsdown(k: Kernel) -> None:
     """On memory that grows like a stack, one more bit is accepted and compares unequal."""
     memory = k.mmap(NULL, PAGE, RW, ANONYMOUS | MAP_GROWSDOWN, -1, 0)
-    code = _code(k)
-    k.copy(memory, code, code.size)
+    put_code(k, memory)
     k.mprotect(memory, PAGE, RX | PROT_GROWSDOWN).decisive()
     k.call(memory)
 
@@ -180,21 +191,21 @@ def mprotect_data(k: Kernel) -> None:
     """Data that the process was started with becomes code: nothing is mapped at all."""
     data = k.buffer(PAGE, align=PAGE, name="page")
     k.mprotect(data, PAGE, RWX).decisive()
-    _write_and_run(k, data)
+    write_and_run(k, data)
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def mprotect_text(k: Kernel) -> None:
     """The program's own text is made writable for a moment, and written over."""
     hook = k.env(Environment.VICTIM_HOOK)
-    k.mprotect(_page_of(k, hook), PAGE, RWX).decisive()
-    _write_and_run(k, hook)
+    k.mprotect(page_of(k, hook), PAGE, RWX).decisive()
+    write_and_run(k, hook)
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def pkey_mprotect(k: Kernel) -> None:
     """Without a key it is mprotect; lists that name mprotect alone miss it."""
-    memory = _written(k)
+    memory = written(k)
     k.pkey_mprotect(memory, PAGE, RX, NO_KEY).decisive()
     k.call(memory)
 
@@ -206,13 +217,13 @@ def pkey_mprotect(k: Kernel) -> None:
 def personality_mmap(k: Kernel) -> None:
     """A personality for old programs makes readable memory executable: PROT_EXEC is never said."""
     k.personality(READ_IMPLIES_EXEC).decisive()
-    _write_and_run(k, k.mmap(NULL, PAGE, RW, ANONYMOUS, -1, 0))
+    write_and_run(k, k.mmap(NULL, PAGE, RW, ANONYMOUS, -1, 0))
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def personality_mprotect(k: Kernel) -> None:
     """Under that personality PROT_READ adds the right to memory that is there already."""
-    memory = _written(k)
+    memory = written(k)
     k.personality(READ_IMPLIES_EXEC).decisive()
     k.mprotect(memory, PAGE, PROT_READ)
     k.call(memory)
@@ -224,7 +235,7 @@ def personality_brk(k: Kernel) -> None:
     k.personality(READ_IMPLIES_EXEC).decisive()
     end = k.brk(NULL)
     k.brk(k.add(end, 3 * PAGE))
-    _write_and_run(k, k.add(end, PAGE))
+    write_and_run(k, k.add(end, PAGE))
 
 
 # One piece of memory under two names
@@ -233,41 +244,41 @@ def personality_brk(k: Kernel) -> None:
 @FAMILY.variant(Technique.MEMORY_ALIAS)
 def memfd_two_mappings(k: Kernel) -> None:
     """No mapping is ever both: one is written, the other runs."""
-    _two_mappings(k, _memfd(k))
+    two_mappings(k, memfd(k))
 
 
 @FAMILY.variant(Technique.MEMORY_ALIAS)
 def memfd_write_map(k: Kernel) -> None:
     """Written as a file, mapped as a program: the memory was never writable."""
-    _write_then_map(k, k.memfd_create(k.text("m"), 0))
+    write_then_map(k, k.memfd_create(k.text("m"), 0))
 
 
 @FAMILY.variant(Technique.MEMORY_ALIAS)
 def memfd_noexec_write_map(k: Kernel) -> None:
     """The seal against execution (6.3) forbids execve, and not to map the file executable."""
-    _write_then_map(k, k.memfd_create(k.text("m"), MFD_NOEXEC_SEAL))
+    write_then_map(k, k.memfd_create(k.text("m"), MFD_NOEXEC_SEAL))
 
 
 @FAMILY.variant(Technique.MEMORY_ALIAS)
 def memfd_map_write(k: Kernel) -> None:
     """Mapped executable while it was empty: the code comes by pwrite, which no rule suspects."""
-    file = _memfd(k)
+    file = memfd(k)
     memory = k.mmap(NULL, PAGE, RX, MAP_SHARED, file, 0)
-    _pwrite(k, file, 0).decisive()
+    pwrite_code(k, file, 0).decisive()
     k.call(memory)
 
 
 @FAMILY.variant(Technique.MEMORY_ALIAS)
 def file_two_mappings(k: Kernel) -> None:
     """An ordinary file in the place of a memfd, where rules forbid memfd_create."""
-    _two_mappings(k, k.open(k.path(), O_RDWR))
+    two_mappings(k, k.open(k.path(), O_RDWR))
 
 
 @FAMILY.variant(Technique.MEMORY_ALIAS)
 def file_write_map(k: Kernel) -> None:
     """What is mapped looks like any library: a private, executable mapping of a file."""
     file = k.open(k.path(), O_RDWR)
-    _pwrite(k, file, 0)
+    pwrite_code(k, file, 0)
     k.call(k.mmap(NULL, PAGE, RX, MAP_PRIVATE, file, 0).decisive())
 
 
@@ -276,7 +287,7 @@ def file_map_write(k: Kernel) -> None:
     """The file was mapped executable with harmless contents, and is written afterwards."""
     file = k.open(k.path(), O_RDWR)
     memory = k.mmap(NULL, PAGE, RX, MAP_SHARED, file, 0)
-    _pwrite(k, file, 0).decisive()
+    pwrite_code(k, file, 0).decisive()
     k.call(memory)
 
 
@@ -285,7 +296,7 @@ def file_map_io_uring_write(k: Kernel) -> None:
     """A ring writes the file that is mapped: no write call and nothing writable."""
     file = k.open(k.path(), O_RDWR)
     memory = k.mmap(NULL, PAGE, RX, MAP_SHARED, file, 0)
-    code = _code(k)
+    code = code_bytes(k)
     k.ring().submit("WRITE", fd=file, addr=code, length=code.size).decisive()
     k.call(memory)
 
@@ -295,7 +306,7 @@ def tmpfile_two_mappings(k: Kernel) -> None:
     """A file without a name: nothing is there for rules on paths."""
     file = k.openat(AT_FDCWD, k.parent(), O_TMPFILE | O_RDWR, 0o600)
     k.ftruncate(file, PAGE)
-    _two_mappings(k, file)
+    two_mappings(k, file)
 
 
 @FAMILY.variant(Technique.MEMORY_ALIAS, fresh=NEW_SHARED_MEMORY)
@@ -304,15 +315,14 @@ def shmat_two_mappings(k: Kernel) -> None:
     segment = _segment(k)
     writable = k.shmat(segment, NULL, 0)
     memory = k.shmat(segment, NULL, SHM_RDONLY | SHM_EXEC).decisive()
-    code = _code(k)
-    k.copy(writable, code, code.size)
+    put_code(k, writable)
     k.call(memory)
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL, fresh=NEW_SHARED_MEMORY)
 def shmat_rwx(k: Kernel) -> None:
     """The protection is a flag of shmat, which lists about mmap and mprotect leave out."""
-    _write_and_run(k, k.shmat(_segment(k), NULL, SHM_EXEC).decisive())
+    write_and_run(k, k.shmat(_segment(k), NULL, SHM_EXEC).decisive())
 
 
 @FAMILY.variant(Technique.MEMORY_ALIAS)
@@ -321,28 +331,26 @@ def mremap_alias(k: Kernel) -> None:
     memory = k.mmap(NULL, PAGE, RX, MAP_SHARED | MAP_ANONYMOUS, -1, 0)
     alias = k.mremap(memory, 0, PAGE, MREMAP_MAYMOVE)
     k.mprotect(alias, PAGE, RW).decisive()
-    code = _code(k)
-    k.copy(alias, code, code.size)
+    put_code(k, alias)
     k.call(memory)
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
 def inherited_mapping_map_exec(k: Kernel) -> None:
     """The writable mapping is older than the filter, which only sees a read-only executable one."""
-    file = _memfd(k.setup)
+    file = memfd(k.setup)
     writable = k.setup.mmap(NULL, PAGE, RW, MAP_SHARED, file, 0)
     memory = k.mmap(NULL, PAGE, RX, MAP_SHARED, file, 0).decisive()
-    code = _code(k)
-    k.copy(writable, code, code.size)
+    put_code(k, writable)
     k.call(memory)
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
 def inherited_exec_mapping_write(k: Kernel) -> None:
     """The executable mapping is older than the filter, which only sees a write to a file."""
-    file = _memfd(k.setup)
+    file = memfd(k.setup)
     memory = k.setup.mmap(NULL, PAGE, RX, MAP_SHARED, file, 0)
-    _pwrite(k, file, 0).decisive()
+    pwrite_code(k, file, 0).decisive()
     k.call(memory)
 
 
@@ -352,16 +360,16 @@ def inherited_exec_mapping_write(k: Kernel) -> None:
 @FAMILY.variant(Technique.PROC_INTERFACE)
 def proc_mem(k: Kernel) -> None:
     """Writing one's memory as a file ignores its protection: the page is never writable."""
-    memory = _executable(k)
-    _pwrite(k, k.open(k.proc("self/mem"), O_RDWR), memory).decisive()
+    memory = executable(k)
+    pwrite_code(k, k.open(k.proc("self/mem"), O_RDWR), memory).decisive()
     k.call(memory)
 
 
 @FAMILY.variant(Technique.PROC_INTERFACE)
 def proc_thread_mem(k: Kernel) -> None:
     """The same file under its name for threads, for whoever compares the text of paths."""
-    memory = _executable(k)
-    _pwrite(k, k.open(k.proc("thread-self/mem"), O_RDWR), memory).decisive()
+    memory = executable(k)
+    pwrite_code(k, k.open(k.proc("thread-self/mem"), O_RDWR), memory).decisive()
     k.call(memory)
 
 
@@ -370,7 +378,7 @@ def proc_mem_private_file(k: Kernel) -> None:
     """A private mapping of a file that was opened for reading gets code that is in no file."""
     file = k.open(k.path(), O_RDONLY)
     memory = k.mmap(NULL, PAGE, RX, MAP_PRIVATE, file, 0)
-    _pwrite(k, k.open(k.proc("self/mem"), O_WRONLY), memory).decisive()
+    pwrite_code(k, k.open(k.proc("self/mem"), O_WRONLY), memory).decisive()
     k.call(memory)
 
 
@@ -378,7 +386,7 @@ def proc_mem_private_file(k: Kernel) -> None:
 def proc_mem_text(k: Kernel) -> None:
     """The program's own text is written over: nothing is mapped and no protection changes."""
     hook = k.env(Environment.VICTIM_HOOK)
-    _pwrite(k, k.open(k.proc("self/mem"), O_RDWR), hook).decisive()
+    pwrite_code(k, k.open(k.proc("self/mem"), O_RDWR), hook).decisive()
     k.call(hook)
 
 
@@ -390,16 +398,16 @@ def proc_mem_vdso(k: Kernel) -> None:
     at = k.find(vector, size, AT_SYSINFO_EHDR.to_bytes(8, "little"))
     vdso = k.load(k.add(vector, at), 8)
     place = k.add(vdso, VDSO_SPARE)
-    _pwrite(k, k.open(k.proc("self/mem"), O_RDWR), place).decisive()
+    pwrite_code(k, k.open(k.proc("self/mem"), O_RDWR), place).decisive()
     k.call(place)
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def proc_mem_io_uring(k: Kernel) -> None:
     """A ring writes the memory as a file: no write call."""
-    memory = _executable(k)
+    memory = executable(k)
     file = k.open(k.proc("self/mem"), O_RDWR)
-    code = _code(k)
+    code = code_bytes(k)
     k.ring().submit("WRITE", fd=file, addr=code, length=code.size, off=memory).decisive()
     k.call(memory)
 
@@ -409,7 +417,7 @@ def proc_mem_i386(k: Kernel) -> None:
     """The 32-bit table has mmap2, and a pwrite64 whose offset comes in two halves."""
     memory = k.i386.raw("mmap2", NULL, PAGE, RX, ANONYMOUS, -1, 0)
     file = k.i386.open(k.proc("self/mem"), O_RDWR)
-    code = _code(k)
+    code = code_bytes(k)
     k.i386.raw("pwrite64", file, code, code.size, memory, 0).decisive()
     k.call(memory)
 
@@ -419,7 +427,7 @@ def userfaultfd_copy(k: Kernel) -> None:
     """The kernel fills an executable page that was never writable: mprotect has no part in it."""
     descriptor = k.userfaultfd(UFFD_USER_MODE_ONLY | O_CLOEXEC)
     k.ioctl(descriptor, UFFDIO_API, k.struct("QQQ", UFFD_API, 0, 0, name="api"))
-    memory = _executable(k)
+    memory = executable(k)
     mode = UFFDIO_REGISTER_MODE_MISSING
     k.ioctl(descriptor, UFFDIO_REGISTER, k.struct("QQQQ", memory, PAGE, mode, 0, name="register"))
     page = k.recording.allocate(TRAP_CODE, PAGE, PAGE, "page")
@@ -437,7 +445,7 @@ def io_uring_fixed_buffer(k: Kernel) -> None:
     ring = k.ring()
     _register_buffer(k, ring, memory)
     k.mprotect(memory, PAGE, RX)
-    source = _code_file(k)
+    source = code_file(k)
     ring.submit("READ_FIXED", fd=source, addr=memory, length=len(TRAP_CODE)).decisive()
     k.call(memory)
 
@@ -445,13 +453,13 @@ def io_uring_fixed_buffer(k: Kernel) -> None:
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_fixed_buffer_alias(k: Kernel) -> None:
     """The writable mapping is gone, and the ring still writes the page that runs elsewhere."""
-    file = _memfd(k)
+    file = memfd(k)
     writable = k.mmap(NULL, PAGE, RW, MAP_SHARED, file, 0)
     memory = k.mmap(NULL, PAGE, RX, MAP_SHARED, file, 0)
     ring = k.ring()
     _register_buffer(k, ring, writable)
     k.munmap(writable, PAGE)
-    source = _code_file(k)
+    source = code_file(k)
     ring.submit("READ_FIXED", fd=source, addr=writable, length=len(TRAP_CODE)).decisive()
     k.call(memory)
 
@@ -459,14 +467,14 @@ def io_uring_fixed_buffer_alias(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def ptrace_poketext(k: Kernel) -> None:
     """A child that shares the memory is traced, and its memory written: a tracer may do that."""
-    memory = _executable(k)
+    memory = executable(k)
     # A process has one tracer, and the judge follows all others.
     child = k.clone(CLONE_VM | CLONE_UNTRACED | SIGCHLD, k.stack())
     with k.child(child):
         k.ptrace(PTRACE_TRACEME, 0, NULL, NULL)
         k.kill(k.getpid(), SIGSTOP)
     k.wait4(child, NULL, WALL, NULL)
-    code = _code(k)
+    code = code_bytes(k)
     for offset in range(0, code.size, 8):
         poked = k.ptrace(
             PTRACE_POKETEXT, child, k.add(memory, offset), k.load(code, offset, _width(offset))
@@ -483,14 +491,14 @@ def ptrace_poketext(k: Kernel) -> None:
 @FAMILY.variant(Technique.COMPAT_ABI)
 def mmap2_rwx_i386(k: Kernel) -> None:
     """The 32-bit table calls it mmap2, which has no 64-bit twin for a list to be copied from."""
-    _write_and_run(k, k.i386.raw("mmap2", NULL, PAGE, RWX, ANONYMOUS, -1, 0).decisive())
+    write_and_run(k, k.i386.raw("mmap2", NULL, PAGE, RWX, ANONYMOUS, -1, 0).decisive())
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def mmap_rwx_i386(k: Kernel) -> None:
     """The oldest mmap takes all its arguments in memory, where no filter can look."""
     arguments = k.struct("IIIIII", 0, PAGE, RWX, ANONYMOUS, 0xFFFFFFFF, 0, name="arguments")
-    _write_and_run(k, k.i386.raw("mmap", arguments).decisive())
+    write_and_run(k, k.i386.raw("mmap", arguments).decisive())
 
 
 @FAMILY.variant(Technique.MULTIPLEXER, fresh=NEW_SHARED_MEMORY)
@@ -499,7 +507,7 @@ def ipc_shmat_i386(k: Kernel) -> None:
     segment = k.i386.ipc(SHMGET, IPC_PRIVATE, PAGE, IPC_CREAT | 0o777, NULL, 0)
     address = k.buffer(8, name="address")
     k.i386.ipc(SHMAT, segment, SHM_EXEC, address, NULL, 0).decisive()
-    _write_and_run(k, k.load(address, 0, 4))
+    write_and_run(k, k.load(address, 0, 4))
 
 
 # Controls that must not run what was written
@@ -508,7 +516,7 @@ def ipc_shmat_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.WIDE_ARGUMENT, negative=True)
 def mprotect_wide_prot(k: Kernel) -> None:
     """Unlike others, mprotect checks all 64 bits of its protection: garbage is refused."""
-    memory = _written(k)
+    memory = written(k)
     k.mprotect(memory, PAGE, 0x100000000 | RX).decisive().may_fail()
     k.call(memory)
 
@@ -516,8 +524,8 @@ def mprotect_wide_prot(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
 def process_vm_writev_self(k: Kernel) -> None:
     """Unlike the file in procfs, process_vm_writev honours the protection of a page."""
-    memory = _executable(k)
-    code = _code(k)
+    memory = executable(k)
+    code = code_bytes(k)
     local = k.struct("QQ", code, code.size, name="local")
     remote = k.struct("QQ", memory, code.size, name="remote")
     pid = k.getpid()
@@ -530,17 +538,17 @@ def memfd_secret_two_mappings(k: Kernel) -> None:
     """Memory of memfd_secret cannot be mapped executable."""
     file = k.memfd_secret(0)
     k.ftruncate(file, PAGE)
-    _two_mappings(k, file)
+    two_mappings(k, file)
 
 
 @FAMILY.variant(Technique.PROC_INTERFACE, negative=True)
 def proc_mem_aio(k: Kernel) -> None:
     """The old asynchronous I/O refuses this file, unlike a ring."""
-    memory = _executable(k)
+    memory = executable(k)
     file = k.open(k.proc("self/mem"), O_RDWR)
     context = k.buffer(8, name="context")
     k.io_setup(4, context)
-    code = _code(k)
+    code = code_bytes(k)
     block = k.struct(
         "QIIHHIQQQQII", 0, 0, 0, IOCB_CMD_PWRITE, 0, file, code, code.size, memory, 0, 0, 0
     )
@@ -548,64 +556,9 @@ def proc_mem_aio(k: Kernel) -> None:
     k.call(memory)
 
 
-def _code(k: Kernel) -> Buffer:
-    return k.data(TRAP_CODE, name="code")
-
-
 def _width(offset: int) -> int:
     """How much of the code there is from here, at most a word; what is not there reads as 0."""
     return min(8, 1 << (len(TRAP_CODE) - offset).bit_length() - 1)
-
-
-def _write_and_run(k: Kernel, memory: Arg) -> None:
-    code = _code(k)
-    k.copy(memory, code, code.size)
-    k.call(memory)
-
-
-def _written(k: Kernel) -> Result:
-    """Ordinary memory with the code in it."""
-    memory = k.mmap(NULL, PAGE, RW, ANONYMOUS, -1, 0)
-    code = _code(k)
-    k.copy(memory, code, code.size)
-    return memory
-
-
-def _executable(k: Kernel) -> Result:
-    """An executable page that is not writable and holds nothing."""
-    return k.mmap(NULL, PAGE, RX, ANONYMOUS, -1, 0)
-
-
-def _memfd(k: Kernel) -> Result:
-    file = k.memfd_create(k.text("m"), 0)
-    k.ftruncate(file, PAGE)
-    return file
-
-
-def _code_file(k: Kernel) -> Result:
-    """A file that holds the code, for the kernel to read from."""
-    file = k.memfd_create(k.text("c"), 0)
-    _pwrite(k, file, 0)
-    return file
-
-
-def _pwrite(k: Kernel, file: Result, offset: Arg) -> Result:
-    code = _code(k)
-    return k.pwrite64(file, code, code.size, offset)
-
-
-def _two_mappings(k: Kernel, file: Result) -> None:
-    writable = k.mmap(NULL, PAGE, RW, MAP_SHARED, file, 0)
-    memory = k.mmap(NULL, PAGE, RX, MAP_SHARED, file, 0).decisive()
-    code = _code(k)
-    k.copy(writable, code, code.size)
-    k.call(memory)
-
-
-def _write_then_map(k: Kernel, file: Result) -> None:
-    code = _code(k)
-    k.write(file, code, code.size)
-    k.call(k.mmap(NULL, PAGE, RX, MAP_PRIVATE, file, 0).decisive())
 
 
 def _register_buffer(k: Kernel, ring: Ring, memory: Result) -> None:
@@ -615,13 +568,3 @@ def _register_buffer(k: Kernel, ring: Ring, memory: Result) -> None:
 
 def _segment(k: Kernel) -> Result:
     return k.shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0o777)
-
-
-def _page_of(k: Kernel, address: Arg) -> Result:
-    """Where the page of an address below 16 MiB begins: 12 bits are cleared by looking up."""
-    word = k.buffer(8, name="word")
-    k.store(word, 0, 8, address)
-    without_low_half = k.data(bytes(byte & 0xF0 for byte in range(256)), name="table")
-    k.store(word, 1, 1, k.load(k.add(without_low_half, k.load(word, 1, 1)), 0, 1))
-    k.store(word, 0, 1, 0)
-    return k.load(word)
