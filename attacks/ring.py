@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from attacks.consts import (
     IORING_ENTER_GETEVENTS,
+    IORING_ENTER_REGISTERED_RING,
     IORING_ENTER_SQ_WAKEUP,
     IORING_OFF_SQ_RING,
     IORING_OFF_SQES,
@@ -110,18 +111,24 @@ class Ring:
     flags: int = 0
     personality: Arg = 0
     store_only: bool = False
+    enter_flags: int = 0
+    """More flags for ``io_uring_enter``."""
     sq_flags: Arg = 0
     """With a kernel thread: where it says that it sleeps."""
     unborn: Arg | None = None
     """The parameters of a ring that is made after its only entry was written."""
 
     @staticmethod
-    def make(k: Recorder, calls: Recorder, *, sqpoll: bool = False, mapped: bool = True) -> Ring:
+    def make(
+        k: Recorder, calls: Recorder, *, sqpoll: bool = False, mapped: bool = True, extra: int = 0
+    ) -> Ring:
         """A new ring; ``calls`` makes the ring's own calls, ``k`` everything else.
 
         Without ``mapped`` the rings lie in memory that the program brings, and no mmap is needed.
+        ``extra`` are more ``IORING_SETUP_*`` flags, which must leave the rings' layout as it is.
         """
         setup = (IORING_SETUP_SQPOLL if sqpoll else 0) | (0 if mapped else IORING_SETUP_NO_MMAP)
+        setup = extra | setup if extra else setup
         params = k.buffer(_PARAMS_SIZE, name="params")
         if setup:
             k.store(params, 8, 4, setup)
@@ -168,6 +175,11 @@ class Ring:
         """The same ring, reached by another process through ``fd``: it needs its own mappings."""
         rings, sqes = _map(k, fd, IORING_OFF_SQ_RING), _map(k, fd, IORING_OFF_SQES)
         return replace(self, k=k, memory=_memory(k, fd, rings, sqes, self.memory.offsets))
+
+    def registered(self, index: Arg) -> Ring:
+        """The same ring, entered by its index among the ring descriptors that were registered."""
+        memory = replace(self.memory, fd=index)
+        return replace(self, memory=memory, enter_flags=IORING_ENTER_REGISTERED_RING)
 
     def asynchronous(self, flag: int) -> Ring:
         """The same ring, with a flag on every entry (``IOSQE_ASYNC``)."""
@@ -320,6 +332,8 @@ class Ring:
         flags = IORING_ENTER_GETEVENTS
         if self.sqpoll:
             flags = flags | IORING_ENTER_SQ_WAKEUP
+        if self.enter_flags:
+            flags = flags | self.enter_flags
         count = opcode.count("IORING_OP_")
         return self.k.raw(
             # Answers are never taken off the queue, so those of before count as well.

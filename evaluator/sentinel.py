@@ -21,6 +21,7 @@ SENTINEL_ERRNO = 1234
 GUARDED = (
     "acct",
     "adjtimex",
+    "bpf",
     "clock_adjtime",
     "clock_adjtime64",
     "clock_settime",

@@ -6,7 +6,7 @@ another file with the bits under the same name is equivalent.
 
 import struct
 
-from attacks import deputy
+from attacks import deputy, supervisor
 from attacks.consts import (
     AT_EMPTY_PATH,
     AT_FDCWD,
@@ -345,6 +345,30 @@ def sibling_thread(k: Kernel) -> None:
     """A thread from before a filter that was loaded without TSYNC keeps all its rights."""
     with deputy.sibling_thread(k) as thread:
         thread.chmod(k.path(), _mode(k))
+
+
+# One's own supervisor
+
+
+@FAMILY.variant(Technique.SUPERVISOR_SELF)
+def chmod_traced_child(k: Kernel) -> None:
+    """A filter that leaves chmod to a tracer (TRACE) asks the parent, which is the attacker."""
+    with supervisor.traced_child(k):
+        k.chmod(k.path(), _mode(k)).decisive()
+
+
+@FAMILY.variant(Technique.SUPERVISOR_SELF)
+def chmod_traced_by_child(k: Kernel) -> None:
+    """A filter that leaves chmod to a tracer (TRACE) asks a child of the attacker's."""
+    supervisor.traced_by_child(k)
+    k.chmod(k.path(), _mode(k)).decisive()
+
+
+@FAMILY.variant(Technique.SUPERVISOR_SELF)
+def chmod_own_listener(k: Kernel) -> None:
+    """A newer filter's listener is asked before TRACE and instead of an older USER_NOTIF."""
+    supervisor.answered_by_child(k, deputy.SYS_CHMOD)
+    k.chmod(k.path(), _mode(k)).decisive()
 
 
 # Controls that must not change the mode

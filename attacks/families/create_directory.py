@@ -4,7 +4,7 @@ A new inode at the target is exact; a directory that was elsewhere and is now fo
 mounted, linked to) is equivalent.
 """
 
-from attacks import deputy
+from attacks import deputy, supervisor
 from attacks.consts import (
     AT_FDCWD,
     FSCONFIG_CMD_CREATE,
@@ -528,6 +528,30 @@ def sibling_thread(k: Kernel) -> None:
     """A thread from before a filter that was loaded without TSYNC keeps all its rights."""
     with deputy.sibling_thread(k) as thread:
         thread.mkdir(k.path(), MODE)
+
+
+# One's own supervisor
+
+
+@FAMILY.variant(Technique.SUPERVISOR_SELF)
+def mkdir_traced_child(k: Kernel) -> None:
+    """A filter that leaves mkdir to a tracer (TRACE) asks the parent, which is the attacker."""
+    with supervisor.traced_child(k):
+        k.mkdir(k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.SUPERVISOR_SELF)
+def mkdir_traced_by_child(k: Kernel) -> None:
+    """A filter that leaves mkdir to a tracer (TRACE) asks a child of the attacker's."""
+    supervisor.traced_by_child(k)
+    k.mkdir(k.path(), MODE).decisive()
+
+
+@FAMILY.variant(Technique.SUPERVISOR_SELF)
+def mkdir_own_listener(k: Kernel) -> None:
+    """A newer filter's listener is asked before TRACE and instead of an older USER_NOTIF."""
+    supervisor.answered_by_child(k, deputy.SYS_MKDIR)
+    k.mkdir(k.path(), MODE).decisive()
 
 
 # Controls that must not make a directory
