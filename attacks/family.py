@@ -61,6 +61,8 @@ class Need(StrEnum):
     CAP_SYS_CHROOT = "CAP_SYS_CHROOT"
     CAP_SYS_PTRACE = "CAP_SYS_PTRACE"
     CAP_MKNOD = "CAP_MKNOD"
+    CAP_NET_ADMIN = "CAP_NET_ADMIN"
+    CAP_NET_RAW = "CAP_NET_RAW"
 
 
 class Fresh(StrEnum):
