@@ -364,7 +364,7 @@ def raw_icmp(k: Kernel) -> None:
     fresh=(Fresh.NET,),
 )
 def ping_socket(k: Kernel) -> None:
-    """Where ping sockets are allowed to a group, ICMP needs no privilege: type and family of UDP."""
+    """Where a group may use ping sockets, ICMP needs no privilege; type and family are UDP's."""
     allowed = k.setup.open(k.proc("sys/net/ipv4/ping_group_range"), O_WRONLY)
     k.setup.write(allowed, k.data(b"0 2000"), 6)
     sock = k.socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)
