@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from attacks.calls.operand import Fd, Ptr
 from attacks.consts import (
@@ -128,10 +129,10 @@ def queued_descriptor(k: Kernel, fd: Fd) -> Result:
 
 
 def received_descriptor(k: Kernel, sockfd: Fd) -> Result:
-    """The number of the descriptor that comes with the next message."""
+    """The number of the descriptor that comes with the next message, by recvmsg."""
     control = k.buffer(_CONTROL_SIZE, name="control")
-    k.recvmsg(sockfd, rights(k, k.buffer(8, name="data"), control), 0)
-    return k.load(control, _CONTROL_FD, 4)
+    got = k.recvmsg(sockfd, rights(k, k.buffer(8, name="data"), control), 0)
+    return replace(k.load(control, _CONTROL_FD, 4), cause=got.node)
 
 
 def asynchronous_write(k: Kernel, fd: Fd, data: Buffer) -> Result:
@@ -206,9 +207,9 @@ def inherited_connection(k: Kernel, *, urgent: bool = False) -> Result:
     return sock
 
 
-def stolen_socket(k: Kernel, domain: int, type_: int) -> Result:
+def stolen_socket(k: Kernel, domain: int, type_: int, protocol: int = 0) -> Result:
     """A socket of the victim's, fetched by ``pidfd_getfd``."""
-    k.victim.dup2(k.victim.socket(domain, type_, 0), STOLEN_FD)
+    k.victim.dup2(k.victim.socket(domain, type_, protocol), STOLEN_FD)
     pidfd = k.pidfd_open(k.env(Environment.VICTIM_PID), 0)
     return k.pidfd_getfd(pidfd, STOLEN_FD, 0)
 
