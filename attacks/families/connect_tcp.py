@@ -9,7 +9,6 @@ from attacks import deputy, loopback
 from attacks.consts import (
     AF_UNIX,
     AT_FDCWD,
-    IORING_REGISTER_FILES,
     NULL,
     O_RDONLY,
     SOCK_STREAM,
@@ -211,8 +210,7 @@ def io_uring_socket_connect(k: Kernel) -> None:
 def io_uring_registered_socket_chain(k: Kernel) -> None:
     """One call makes a socket that never gets a descriptor, connects it and sends."""
     ring, to = k.ring(), loopback.inet(k)
-    table = k.data(b"\xff" * 4, name="files")
-    k.io_uring_register(ring.fd, IORING_REGISTER_FILES, table, 1)
+    ring.register_files(1)
     linked = IOSQE_IO_LINK | IOSQE_FIXED_FILE
     ring.wait_for_next("SOCKET", fd=AF_INET, off=SOCK_STREAM, file_index=1, flags=IOSQE_IO_LINK)
     ring.wait_for_next("CONNECT", fd=0, addr=to, off=to.size, flags=linked)

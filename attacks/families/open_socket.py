@@ -7,7 +7,6 @@ gives as an attribute of every socket (``TCP``, ``UDPv6``, ``NETLINK``).
 from attacks import deputy, loopback, witness
 from attacks.consts import (
     AF_UNIX,
-    IORING_REGISTER_FILES,
     SOCK_DGRAM,
     SOCK_STREAM,
     SYS_SOCKET,
@@ -64,7 +63,7 @@ FIRST_FD, FDS = 3, 7
 SLOT = 32
 _FAMILIES = {int(n): n for n in (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET)}
 _TYPES = {int(n): n for n in (SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET)}
-_INTERNET = {
+_INTERNET: dict[tuple[int, int], str] = {
     (SOCK_STREAM, 0): "TCP",
     (SOCK_STREAM, IPPROTO_TCP): "TCP",
     (SOCK_STREAM, IPPROTO_MPTCP): "MPTCP",
@@ -73,7 +72,7 @@ _INTERNET = {
     (SOCK_DGRAM, IPPROTO_UDPLITE): "UDP-Lite",
     (SOCK_DGRAM, IPPROTO_ICMP): "PING",
 }
-_OTHERS = {
+_OTHERS: dict[tuple[int, int], str] = {
     (AF_UNIX, SOCK_STREAM): "UNIX-STREAM",
     (AF_UNIX, SOCK_DGRAM): "UNIX",
     (AF_UNIX, SOCK_RAW): "UNIX",
@@ -177,8 +176,7 @@ def io_uring_socket(k: Kernel) -> None:
 def io_uring_socket_installed(k: Kernel) -> None:
     """The socket is made without a descriptor, and gets one later (6.8)."""
     ring = k.ring()
-    table = k.data(b"\xff" * 4, name="files")
-    k.io_uring_register(ring.fd, IORING_REGISTER_FILES, table, 1)
+    ring.register_files(1)
     domain, type_, protocol = _wanted(k)
     ring.submit("SOCKET", fd=domain, off=type_, length=protocol, file_index=1)
     ring.submit("FIXED_FD_INSTALL", fd=0, flags=IOSQE_FIXED_FILE).decisive()

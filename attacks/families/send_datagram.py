@@ -2,10 +2,9 @@
 
 import struct
 
-from attacks import deputy, loopback, witness
+from attacks import deputy, loopback, packets, witness
 from attacks.consts import (
     AT_FDCWD,
-    IORING_REGISTER_FILES,
     NULL,
     O_RDONLY,
     O_WRONLY,
@@ -64,9 +63,7 @@ SIZE = len(TEXT)
 SLOT = 128
 """Room for what one of the witness's sockets receives, headers included."""
 ONLY_ECHO = ~(1 << 8) & 0xFFFFFFFF
-ETH_P_IPV6 = 0x86DD
 LOOPBACK_INDEX = 1
-SENDER_PORT = 20479
 
 
 @FAMILY.witness
@@ -234,8 +231,7 @@ def io_uring_registered_socket_chain(k: Kernel) -> None:
     """One call makes a socket that never gets a descriptor and sends from it."""
     ring = k.ring()
     message = loopback.message(k, _text(k), loopback.inet(k))
-    table = k.data(b"\xff" * 4, name="files")
-    k.io_uring_register(ring.fd, IORING_REGISTER_FILES, table, 1)
+    ring.register_files(1)
     ring.wait_for_next("SOCKET", fd=AF_INET, off=SOCK_DGRAM, file_index=1, flags=IOSQE_IO_LINK)
     ring.submit("SENDMSG", fd=0, addr=message, length=1, flags=IOSQE_FIXED_FILE).decisive()
 
@@ -337,7 +333,7 @@ def writev_i386(k: Kernel) -> None:
 def raw_udp(k: Kernel) -> None:
     """A raw socket carries a UDP header of the program's own: its type is not SOCK_DGRAM."""
     sock = k.socket(AF_INET, SOCK_RAW, IPPROTO_UDP)
-    packet = k.data(_udp_packet(), name="packet")
+    packet = k.data(packets.udp(TEXT), name="packet")
     _sendto(k, sock, packet, loopback.inet(k, port=0)).decisive()
 
 
@@ -345,7 +341,7 @@ def raw_udp(k: Kernel) -> None:
 def raw_ip_header(k: Kernel) -> None:
     """The program writes the IP header too, so the destination that counts is in the data."""
     sock = k.socket(AF_INET, SOCK_RAW, IPPROTO_RAW)
-    packet = k.data(_ip_packet(), name="packet")
+    packet = k.data(packets.ip(TEXT), name="packet")
     _sendto(k, sock, packet, loopback.inet(k, port=0)).decisive()
 
 
@@ -353,7 +349,7 @@ def raw_ip_header(k: Kernel) -> None:
 def raw_icmp(k: Kernel) -> None:
     """A ping carries data as well, and is not what network rules call traffic."""
     sock = k.socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)
-    packet = k.data(_echo_request(), name="packet")
+    packet = k.data(packets.echo_request(TEXT), name="packet")
     _sendto(k, sock, packet, loopback.inet(k, port=0)).decisive()
 
 
@@ -368,7 +364,7 @@ def ping_socket(k: Kernel) -> None:
     allowed = k.setup.open(k.proc("sys/net/ipv4/ping_group_range"), O_WRONLY)
     k.setup.write(allowed, k.data(b"0 2000"), 6)
     sock = k.socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)
-    packet = k.data(_echo_request(), name="packet")
+    packet = k.data(packets.echo_request(TEXT), name="packet")
     _sendto(k, sock, packet, loopback.inet(k, port=0)).decisive()
 
 
@@ -376,7 +372,7 @@ def ping_socket(k: Kernel) -> None:
 def packet_datagram(k: Kernel) -> None:
     """A packet socket hands the interface a whole IP packet, below every address family."""
     sock = k.socket(AF_PACKET, SOCK_DGRAM, 0)
-    packet = k.data(_ip6_packet(), name="packet")
+    packet = k.data(packets.ip6(TEXT), name="packet")
     _sendto(k, sock, packet, _interface(k)).decisive()
 
 
@@ -384,7 +380,7 @@ def packet_datagram(k: Kernel) -> None:
 def packet_raw(k: Kernel) -> None:
     """A whole frame, with the header of the link layer in front."""
     sock = k.socket(AF_PACKET, SOCK_RAW, 0)
-    frame = k.data(_frame(), name="frame")
+    frame = k.data(packets.frame(TEXT), name="frame")
     _sendto(k, sock, frame, _interface(k)).decisive()
 
 
@@ -392,9 +388,13 @@ def packet_raw(k: Kernel) -> None:
 def packet_of_the_inet_family(k: Kernel) -> None:
     """AF_INET with the ancient type SOCK_PACKET is a packet socket: the family says otherwise."""
     sock = k.socket(AF_INET, SOCK_PACKET, 0)
-    frame = k.data(_frame(), name="frame")
+    frame = k.data(packets.frame(TEXT), name="frame")
     # struct sockaddr_pkt: the device by name, then the protocol.
-    name = struct.pack("<H", AF_PACKET) + b"lo".ljust(14, b"\0") + struct.pack(">H", ETH_P_IPV6)
+    name = (
+        struct.pack("<H", AF_PACKET)
+        + b"lo".ljust(14, b"\0")
+        + struct.pack(">H", packets.ETH_P_IPV6)
+    )
     _sendto(k, sock, frame, k.data(name, name="address")).decisive()
 
 
@@ -403,7 +403,7 @@ def io_uring_packet_datagram(k: Kernel) -> None:
     """A ring makes the packet socket: a filter that denies the family does not see it."""
     ring = k.ring()
     sock = ring.submit("SOCKET", fd=AF_PACKET, off=SOCK_DGRAM)
-    message = loopback.message(k, k.data(_ip6_packet(), name="packet"), _interface(k))
+    message = loopback.message(k, k.data(packets.ip6(TEXT), name="packet"), _interface(k))
     ring.submit("SENDMSG", fd=sock, addr=message, length=1).decisive()
 
 
@@ -527,44 +527,5 @@ def _ring_sendmsg(k: Kernel, name: str) -> None:
 
 def _interface(k: Kernel) -> Buffer:
     """The address of the loopback device, for packet sockets."""
-    head = struct.pack("<H", AF_PACKET) + struct.pack(">H", ETH_P_IPV6)
+    head = struct.pack("<H", AF_PACKET) + struct.pack(">H", packets.ETH_P_IPV6)
     return k.data(head + struct.pack("<iHBB", LOOPBACK_INDEX, 0, 0, 6) + bytes(8), name="address")
-
-
-def _udp_packet(checksum: int = 0) -> bytes:
-    """In IPv4 no checksum is needed."""
-    return struct.pack(">HHHH", SENDER_PORT, loopback.PORT, 8 + SIZE, checksum) + TEXT
-
-
-def _ip_packet() -> bytes:
-    """The kernel fills in the checksum of the header."""
-    here = loopback.LOOPBACK
-    size = 20 + 8 + SIZE
-    head = struct.pack(">BBHHHBBHII", 0x45, 0, size, 0, 0, 64, IPPROTO_UDP, 0, here, here)
-    return head + _udp_packet()
-
-
-def _ip6_packet() -> bytes:
-    """Loopback addresses come in from a packet socket in IPv6 only; and there is a checksum."""
-    here, size = loopback.LOOPBACK6, 8 + SIZE
-    pseudo = here + here + struct.pack(">II", size, IPPROTO_UDP)
-    packet = _udp_packet(_checksum(pseudo + _udp_packet()))
-    return struct.pack(">IHBB", 6 << 28, size, IPPROTO_UDP, 64) + here + here + packet
-
-
-def _frame() -> bytes:
-    return bytes(12) + struct.pack(">H", ETH_P_IPV6) + _ip6_packet()
-
-
-def _echo_request() -> bytes:
-    body = struct.pack(">HH", 1, 1) + TEXT
-    return struct.pack(">BBH", 8, 0, _checksum(struct.pack(">BBH", 8, 0, 0) + body)) + body
-
-
-def _checksum(data: bytes) -> int:
-    """The internet checksum; a result of 0 does not come up here."""
-    words = struct.unpack(f">{(len(data) + 1) // 2}H", data + bytes(len(data) % 2))
-    total = sum(words)
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
