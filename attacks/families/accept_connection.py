@@ -349,7 +349,7 @@ def sibling_thread(k: Kernel) -> None:
     with deputy.sibling_thread(k) as thread:
         sock = _listening(thread, to)
         thread.store(ready, 0, 4, 1)
-        thread.wait(done)
+        thread.wait(done, bound_us=loopback.LONG_US)
         thread.read(thread.accept(sock, NULL, NULL), buffer, SIZE)
 
 
@@ -419,7 +419,7 @@ def _visit(k: Kernel, at: Buffer, type_: int = SOCK_STREAM) -> None:
     ready, done = k.buffer(8, name="ready"), k.buffer(8, name="told")
     _visitor(k, at, type_, ready, done)
     k.store(ready, 0, 4, 1)
-    k.wait(done)
+    k.wait(done, bound_us=loopback.LONG_US)
 
 
 def _visitor(k: Kernel, at: Buffer, type_: int, ready: Buffer, done: Buffer) -> None:

@@ -95,13 +95,6 @@ def ioctl_socketpair(k: Kernel) -> None:
     k.ioctl(k.load(pair, 0, 4), SIOCSIFMTU, _interface(k)).decisive()
 
 
-@FAMILY.variant(Technique.WIDE_ARGUMENT, needs=ADMIN, fresh=NETWORK)
-def ioctl_wide_request(k: Kernel) -> None:
-    """The kernel reads 32 bits of the request; a filter that compares all 64 misses."""
-    sock = k.socket(AF_INET, SOCK_DGRAM, 0)
-    k.ioctl(sock, k.wide(SIOCSIFMTU), _interface(k)).decisive()
-
-
 # Netlink: the request is data
 
 

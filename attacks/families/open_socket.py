@@ -128,13 +128,6 @@ def socket_type_flags(k: Kernel) -> None:
     k.socket(domain, Named(type_, "type") | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol).decisive()
 
 
-@FAMILY.variant(Technique.WIDE_ARGUMENT)
-def socket_wide_family(k: Kernel) -> None:
-    """The kernel reads 32 bits of the family; a filter that compares all 64 misses."""
-    domain, type_, protocol = _wanted(k)
-    k.socket(k.wide(domain), type_, protocol).decisive()
-
-
 @FAMILY.variant(Technique.SIBLING_SYSCALL, when=_is_local)
 def socketpair(k: Kernel) -> None:
     """A pair is two sockets: whoever denies socket alone has not denied them."""
