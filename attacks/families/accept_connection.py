@@ -7,7 +7,16 @@ connects or sends, and says that it has done so.  It closes first, so that no po
 import struct
 
 from attacks import deputy, loopback
-from attacks.consts import NULL, SOCK_DGRAM, SOCK_STREAM, SYS_BIND
+from attacks.consts import (
+    MAP_SHARED,
+    NULL,
+    PROT_READ,
+    PROT_WRITE,
+    SOCK_DGRAM,
+    SOCK_STREAM,
+    SYS_BIND,
+    Named,
+)
 from attacks.consts_network import (
     AF_INET,
     AF_INET6,
@@ -43,7 +52,10 @@ PORT = 20481
 """Not where a witness may still listen."""
 OTHER_PORT = 20482
 SIZE = 16
-ETH_P_ALL = 3
+EVERY_PROTOCOL = Named(0x0300, "htons(ETH_P_ALL)")
+SOL_PACKET = Named(263, "SOL_PACKET")
+PACKET_RX_RING = Named(5, "PACKET_RX_RING")
+PAGE, FRAMES = 4096, 4
 HEADERS = 64
 INHERITED = Assumption.INHERITED_DESCRIPTOR
 RAW = (Need.CAP_NET_RAW,)
@@ -276,10 +288,20 @@ def raw_socket(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL, needs=RAW)
 def packet_socket(k: Kernel) -> None:
     """A packet socket sees what comes in and goes out of every interface, and needs no port."""
-    every = int.from_bytes(struct.pack(">H", ETH_P_ALL), "little")
-    sock = k.socket(AF_PACKET, SOCK_DGRAM, every)
+    sock = k.socket(AF_PACKET, SOCK_DGRAM, EVERY_PROTOCOL)
     _visit(k, loopback.inet(k, PORT), SOCK_DGRAM)
     k.recvfrom(sock, _secret(k, HEADERS), HEADERS + SIZE, 0, NULL, NULL).decisive()
+
+
+@FAMILY.variant(Technique.MEMORY_ALIAS, needs=RAW, references=("man 7 packet",))
+def packet_ring(k: Kernel) -> None:
+    """The kernel puts packets into shared memory: after mmap nothing is called to receive them."""
+    sock = k.socket(AF_PACKET, SOCK_DGRAM, EVERY_PROTOCOL)
+    ring = k.struct("IIII", PAGE, 1, PAGE // FRAMES, FRAMES, name="req")
+    k.setsockopt(sock, SOL_PACKET, PACKET_RX_RING, ring, ring.size)
+    memory = k.mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, sock, 0)
+    _visit(k, loopback.inet(k, PORT), SOCK_DGRAM)
+    k.copy(k.buffer(PAGE, name="packets"), memory, PAGE).decisive()
 
 
 # What is there already
