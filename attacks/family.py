@@ -66,6 +66,8 @@ class Need(StrEnum):
     CAP_SETFCAP = "CAP_SETFCAP"
     CAP_SETGID = "CAP_SETGID"
     CAP_SETUID = "CAP_SETUID"
+    CAP_NET_ADMIN = "CAP_NET_ADMIN"
+    CAP_NET_RAW = "CAP_NET_RAW"
 
 
 class Fresh(StrEnum):
