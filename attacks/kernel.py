@@ -60,7 +60,7 @@ class Kernel(Files, Processes, Network, Memory, System):
     @property
     def wide_number(self) -> Kernel:
         """Garbage above the call's number: the kernel drops it before the filter sees it."""
-        return self._through(Abi.X86_64, Entry.WIDE_SYSCALL)
+        return self.through(Abi.X86_64, Entry.WIDE_SYSCALL)
 
     def thread(self) -> Result:
         """A thread of the subject, on a stack of its own; a body says what it does."""

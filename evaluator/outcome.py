@@ -50,8 +50,8 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     if isinstance(pair.control, str) and unmet:
         return _record(pair, terms, Outcome.UNSUPPORTED, reason=unmet)
     if isinstance(pair.control, str) and variant.parent and pair.control.startswith("setup "):
-        reason = f"rewrite: its setup does not work ({pair.control})"
-        return _record(pair, terms, Outcome.UNSUPPORTED, reason=reason)
+        broken = f"rewrite: its setup does not work ({pair.control})"
+        return _record(pair, terms, Outcome.UNSUPPORTED, reason=broken)
     if isinstance(pair.control, str):
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {pair.control}")
     achieved = grade(variant, pair.control)

@@ -42,7 +42,7 @@ static void watch(struct trial *t)
 	struct pids extra = { 0, { 0 } };
 	struct reply *r = t->reply;
 
-	if (!(t->p->flags & WATCHED))
+	if (!(t->p->flags & (WATCHED & ~P_WATCH_CODE)))	// a trap is told, not looked for
 		return;
 	strangers(&extra, t->subject, t->victim, t->gate ? t->gate->pid : 0);
 	for (u32 i = 0; i < 16; i++)
