@@ -1,0 +1,108 @@
+"""What is done to the victim: the process beside the subject, of the same user.
+
+It has the program's arena at the same addresses, and everything else of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from attacks.calls.operand import Pid
+from attacks.consts import (
+    AF_UNIX,
+    CLONE_FILES,
+    CLONE_VFORK,
+    NULL,
+    O_RDWR,
+    PTRACE_ATTACH,
+    SOCK_STREAM,
+    WALL,
+    Named,
+)
+from attacks.kernel import Kernel
+from attacks.program import Environment
+from attacks.recorder import Arg, Buffer, Result
+
+PRIO_PROCESS = Named(0, "PRIO_PROCESS")
+PRIO_PGRP = Named(1, "PRIO_PGRP")
+PRIO_USER = Named(2, "PRIO_USER")
+
+F_SETOWN_EX = Named(15, "F_SETOWN_EX")
+F_OWNER_PGRP = Named(2, "F_OWNER_PGRP")
+FIOGETOWN = Named(0x8903, "FIOGETOWN")
+SEEK_SET = Named(0, "SEEK_SET")
+
+SECRET_SIZE = 16
+_PATH_SIZE = 96
+_SYSCALL = b"\x0f\x05"
+_RET = b"\xc3"
+_MOV_EAX, _MOV_EDI, _MOV_ESI, _MOV_EDX = b"\xb8", b"\xbf", b"\xbe", b"\xba"
+
+
+def pid(k: Kernel) -> Pid:
+    """The victim's pid."""
+    return k.env(Environment.VICTIM_PID)
+
+
+def path(k: Kernel, name: str) -> Buffer:
+    """``/proc/PID/name`` of the victim."""
+    return k.proc_pid(k.env(Environment.VICTIM_PID), f"/{name}")
+
+
+def task_path(k: Kernel, name: str) -> Buffer:
+    """``/proc/PID/task/PID/name`` of the victim."""
+    victim = k.env(Environment.VICTIM_PID)
+    whole = k.data(b"/proc/".ljust(_PATH_SIZE, b"\0"), align=1, name="path")
+    k.print_number(whole.at(len("/proc/")), victim, k.text("/task/"))
+    end = k.add(whole, k.find(whole, whole.size, b"/task/"))
+    k.print_number(k.add(end, len("/task/")), victim, k.text(f"/{name}"))
+    return whole
+
+
+@contextmanager
+def before_the_filter(k: Kernel) -> Generator[Kernel]:
+    """Setup that names the victim by its pid, which only a child made there can.
+
+    Who runs the setup is in another pid namespace than its children, to which the subject belongs;
+    what they open is in a table that they share.
+    """
+    setup = k.setup
+    child = setup.clone(CLONE_FILES | CLONE_VFORK)
+    with setup.child(child):
+        yield setup
+    setup.wait4(child, NULL, WALL, NULL)
+
+
+def own_group(k: Kernel) -> Result:
+    """The victim leads a group of its own from now on; the result is the group's negative number.
+
+    There is no subtraction here: the kernel says a group that owns a descriptor as a negative pid.
+    """
+    k.victim.setpgid(0, 0)
+    number = k.buffer(4, name="group")
+    socket = k.victim.socket(AF_UNIX, SOCK_STREAM, 0)
+    owner = k.victim.struct("II", F_OWNER_PGRP, k.victim.getpid(), name="f_owner_ex")
+    k.victim.fcntl(socket, F_SETOWN_EX, owner)
+    k.victim.ioctl(socket, FIOGETOWN, number)
+    return k.victim.load(number, 0, 4)
+
+
+def stop_by_ptrace(k: Kernel) -> None:
+    """Attaches, and waits until the victim has stopped."""
+    k.ptrace(PTRACE_ATTACH, pid(k), NULL, NULL)
+    k.wait4(pid(k), NULL, WALL, NULL)
+
+
+def made_to_call(k: Kernel, number: int, *args: Arg) -> Result:
+    """Plants a call of up to three 32-bit arguments in the victim's code, which soon runs it."""
+    code = bytearray(_MOV_EAX + int(number).to_bytes(4, "little"))
+    late: list[tuple[int, Arg]] = []
+    for load, arg in zip((_MOV_EDI, _MOV_ESI, _MOV_EDX), args, strict=False):
+        late.append((len(code) + len(load), arg))
+        code += load + bytes(4)
+    planted = k.data(bytes(code + _SYSCALL + _RET), name="code")
+    for offset, arg in late:
+        k.store(planted, offset, 4, arg)
+    memory = k.open(path(k, "mem"), O_RDWR)
+    return k.pwrite64(memory, planted, planted.size, k.env(Environment.VICTIM_HOOK))
