@@ -20,9 +20,11 @@ from attacks.consts import (
     WALL,
     Named,
 )
+from attacks.deputy import STOLEN_FD
 from attacks.kernel import Kernel
-from attacks.program import Environment
+from attacks.program import Env, Environment
 from attacks.recorder import Arg, Buffer, Result
+from attacks.ring import Ring
 
 PRIO_PROCESS = Named(0, "PRIO_PROCESS")
 PRIO_PGRP = Named(1, "PRIO_PGRP")
@@ -31,6 +33,7 @@ PRIO_USER = Named(2, "PRIO_USER")
 F_SETOWN_EX = Named(15, "F_SETOWN_EX")
 F_OWNER_PGRP = Named(2, "F_OWNER_PGRP")
 FIOGETOWN = Named(0x8903, "FIOGETOWN")
+IORING_REGISTER_BUFFERS = Named(0, "IORING_REGISTER_BUFFERS")
 SEEK_SET = Named(0, "SEEK_SET")
 
 SECRET_SIZE = 16
@@ -106,3 +109,53 @@ def made_to_call(k: Kernel, number: int, *args: Arg) -> Result:
         k.store(planted, offset, 4, arg)
     memory = k.open(path(k, "mem"), O_RDWR)
     return k.pwrite64(memory, planted, planted.size, k.env(Environment.VICTIM_HOOK))
+
+
+def secret(k: Kernel) -> Env:
+    """Where the victim's secret lies; the subject has zeros there."""
+    return k.env(Environment.SECRET)
+
+
+def iovec(k: Kernel, base: Arg, size: int) -> Buffer:
+    """One ``struct iovec``."""
+    return k.struct("QQ", base, size, name="iovec")
+
+
+def iovec32(k: Kernel, base: Arg, size: int) -> Buffer:
+    """One ``struct iovec`` of the 32-bit table."""
+    return k.struct("II", base, size, name="iovec32")
+
+
+def memory(k: Kernel, flags: int) -> Result:
+    """The victim's memory as a file."""
+    return k.open(path(k, "mem"), flags)
+
+
+def inherited_memory(k: Kernel, flags: int) -> Result:
+    """The victim's memory as a file that was opened before the filter."""
+    return k.setup.open(path(k.setup, "mem"), flags)
+
+
+def ring_with_registered_secret(k: Kernel) -> Ring:
+    """A ring of the victim's, stolen, in which the page of the victim's secret is registered."""
+    ring = k.victim.ring()
+    pinned = iovec(k.victim, secret(k), 2 * SECRET_SIZE)
+    k.victim.raw("io_uring_register", ring.fd, IORING_REGISTER_BUFFERS, pinned, 1)
+    k.victim.dup2(ring.fd, STOLEN_FD)
+    pidfd = k.pidfd_open(pid(k), 0)
+    return ring.stolen(k, k.pidfd_getfd(pidfd, STOLEN_FD, 0))
+
+
+def pipe(k: Kernel) -> tuple[Result, Result]:
+    """The two ends of a new pipe, first the one to read from."""
+    ends = k.buffer(8, name="pipe")
+    k.pipe2(ends, 0)
+    return k.load(ends, 0, 4), k.load(ends, 4, 4)
+
+
+def aio(k: Kernel, opcode: int, fd: Arg, buf: Arg, size: int, offset: Arg) -> Result:
+    """Submits one request to a new context; the result is the submission's."""
+    context = k.buffer(8, name="aio_context")
+    k.io_setup(1, context)
+    request = k.struct("QIIHHIQQQQII", 0, 0, 0, opcode, 0, fd, buf, size, offset, 0, 0, 0)
+    return k.io_submit(k.load(context), 1, k.struct("Q", request, name="requests"))
