@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from attacks.calls.operand import Pid
+from attacks.calls.operand import Fd, Pid
 from attacks.consts import (
     AF_UNIX,
+    AT_FDCWD,
     CLONE_FILES,
     CLONE_VFORK,
+    MAP_ANONYMOUS,
+    MAP_PRIVATE,
     NULL,
     O_RDWR,
+    PROT_READ,
+    PROT_WRITE,
     PTRACE_ATTACH,
     SOCK_STREAM,
     WALL,
@@ -34,8 +39,13 @@ F_SETOWN_EX = Named(15, "F_SETOWN_EX")
 F_OWNER_PGRP = Named(2, "F_OWNER_PGRP")
 FIOGETOWN = Named(0x8903, "FIOGETOWN")
 IORING_REGISTER_BUFFERS = Named(0, "IORING_REGISTER_BUFFERS")
+MAP_FIXED_NOREPLACE = Named(0x100000, "MAP_FIXED_NOREPLACE")
 SEEK_SET = Named(0, "SEEK_SET")
 
+PLACE = Named(0x10000000, "PLACE")
+"""Where the victim maps a page of its own, below 4 GiB so that every table can name it."""
+MESSAGE = b"written by another process"
+PAGE = 4096
 SECRET_SIZE = 16
 _PATH_SIZE = 96
 _SYSCALL = b"\x0f\x05"
@@ -131,17 +141,26 @@ def memory(k: Kernel, flags: int) -> Result:
     return k.open(path(k, "mem"), flags)
 
 
+def memory_by_ring(k: Kernel, ring: Ring, flags: int) -> Result:
+    """The victim's memory as a file that a ring opens.
+
+    It is to be used through another ring: a kernel thread does what comes next, and on this ring
+    the answer that is there already would be taken for its end.
+    """
+    return ring.openat(AT_FDCWD, path(k, "mem"), flags, 0)
+
+
 def inherited_memory(k: Kernel, flags: int) -> Result:
     """The victim's memory as a file that was opened before the filter."""
     return k.setup.open(path(k.setup, "mem"), flags)
 
 
-def ring_with_registered_secret(k: Kernel) -> Ring:
-    """A ring of the victim's, stolen, in which the page of the victim's secret is registered."""
+def stolen_ring_with_buffer(k: Kernel, address: Arg) -> Ring:
+    """A ring of the victim's, stolen, with which the victim's memory there is registered."""
     ring = k.victim.ring()
-    pinned = iovec(k.victim, secret(k), 2 * SECRET_SIZE)
+    pinned = iovec(k.victim, address, 2 * SECRET_SIZE)
     k.victim.raw("io_uring_register", ring.fd, IORING_REGISTER_BUFFERS, pinned, 1)
-    k.victim.dup2(ring.fd, STOLEN_FD)
+    k.victim.raw("dup2", ring.fd, STOLEN_FD)
     pidfd = k.pidfd_open(pid(k), 0)
     return ring.stolen(k, k.pidfd_getfd(pidfd, STOLEN_FD, 0))
 
@@ -159,3 +178,9 @@ def aio(k: Kernel, opcode: int, fd: Arg, buf: Arg, size: int, offset: Arg) -> Re
     k.io_setup(1, context)
     request = k.struct("QIIHHIQQQQII", 0, 0, 0, opcode, 0, fd, buf, size, offset, 0, 0, 0)
     return k.io_submit(k.load(context), 1, k.struct("Q", request, name="requests"))
+
+
+def map_place(k: Kernel, flags: int = MAP_PRIVATE | MAP_ANONYMOUS, fd: Fd = -1) -> Result:
+    """The victim maps its page; what is there is zero."""
+    prot = PROT_READ | PROT_WRITE
+    return k.victim.mmap(PLACE, PAGE, prot, flags | MAP_FIXED_NOREPLACE, fd, 0)

