@@ -13,10 +13,12 @@ from attacks.consts import (
     AF_UNIX,
     AT_FDCWD,
     CLONE_FILES,
+    CLONE_NEWPID,
     CLONE_VFORK,
     MAP_ANONYMOUS,
     MAP_PRIVATE,
     NULL,
+    O_RDONLY,
     O_RDWR,
     PROT_READ,
     PROT_WRITE,
@@ -184,3 +186,19 @@ def map_place(k: Kernel, flags: int = MAP_PRIVATE | MAP_ANONYMOUS, fd: Fd = -1) 
     """The victim maps its page; what is there is zero."""
     prot = PROT_READ | PROT_WRITE
     return k.victim.mmap(PLACE, PAGE, prot, flags | MAP_FIXED_NOREPLACE, fd, 0)
+
+
+@contextmanager
+def asked_inside(w: Kernel) -> Generator[Kernel]:
+    """What a witness asks from within the victim's pid namespace, where the victim has its pid.
+
+    A namespace is for children, so a child enters it and has one there; results are shared.
+    """
+    outer = w.clone(CLONE_VFORK)
+    with w.child(outer):
+        w.setns(w.open(path(w, "ns/pid"), O_RDONLY), CLONE_NEWPID)
+        inner = w.clone(CLONE_VFORK)
+        with w.child(inner):
+            yield w
+        w.wait4(inner, NULL, WALL, NULL)
+    w.wait4(outer, NULL, WALL, NULL)
