@@ -42,6 +42,8 @@ F_OWNER_PGRP = Named(2, "F_OWNER_PGRP")
 FIOGETOWN = Named(0x8903, "FIOGETOWN")
 IORING_REGISTER_BUFFERS = Named(0, "IORING_REGISTER_BUFFERS")
 MAP_FIXED_NOREPLACE = Named(0x100000, "MAP_FIXED_NOREPLACE")
+SOL_SOCKET = Named(1, "SOL_SOCKET")
+SO_PEERPIDFD = Named(77, "SO_PEERPIDFD")
 SEEK_SET = Named(0, "SEEK_SET")
 
 PLACE = Named(0x10000000, "PLACE")
@@ -49,6 +51,7 @@ PLACE = Named(0x10000000, "PLACE")
 MESSAGE = b"written by another process"
 PAGE = 4096
 SECRET_SIZE = 16
+_SOCKET_NAME = b"\1\0\0sidestep-victim"
 _PATH_SIZE = 96
 _SYSCALL = b"\x0f\x05"
 _RET = b"\xc3"
@@ -172,6 +175,32 @@ def pipe(k: Kernel) -> tuple[Result, Result]:
     ends = k.buffer(8, name="pipe")
     k.pipe2(ends, 0)
     return k.load(ends, 0, 4), k.load(ends, 4, 4)
+
+
+def listen(k: Kernel) -> Result:
+    """The victim's listening socket, in the abstract name space."""
+    name = k.data(_SOCKET_NAME, name="sockaddr_un")
+    listener = k.victim.socket(AF_UNIX, SOCK_STREAM, 0)
+    k.victim.bind(listener, name, name.size)
+    k.victim.listen(listener, 1)
+    return listener
+
+
+def connect(k: Kernel) -> Result:
+    """A socket that is connected to the victim."""
+    name = k.data(_SOCKET_NAME, name="sockaddr_un")
+    client = k.socket(AF_UNIX, SOCK_STREAM, 0)
+    k.connect(client, name, name.size)
+    return client
+
+
+def peer_pidfd(k: Kernel) -> Result:
+    """A pidfd of the victim, from a socket that is connected to it."""
+    listen(k)
+    client = connect(k)
+    pidfd, size = k.buffer(4, name="pidfd"), k.struct("I", 4, name="size")
+    k.getsockopt(client, SOL_SOCKET, SO_PEERPIDFD, pidfd, size)
+    return k.load(pidfd, 0, 4)
 
 
 def aio(k: Kernel, opcode: int, fd: Arg, buf: Arg, size: int, offset: Arg) -> Result:

@@ -33,6 +33,7 @@ from attacks.deputy import STOLEN_FD
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import Assumption, Family, Need, Technique
 from attacks.kernel import Kernel
+from attacks.neighbour import F_SETOWN_EX
 from attacks.program import Environment
 from attacks.recorder import Buffer, Result
 
@@ -40,7 +41,6 @@ SIGINT = Named(2, "SIGINT")
 SIGUSR1 = Named(10, "SIGUSR1")
 SIGUSR2 = Named(12, "SIGUSR2")
 SIGTERM = Named(15, "SIGTERM")
-SIGIO = Named(29, "SIGIO")
 SIGRTMIN = Named(34, "SIGRTMIN")
 SIG_IGN = 1
 SI_QUEUE = -1
@@ -48,7 +48,6 @@ SI_QUEUE = -1
 F_SETFL = Named(4, "F_SETFL")
 F_SETOWN = Named(8, "F_SETOWN")
 F_SETSIG = Named(10, "F_SETSIG")
-F_SETOWN_EX = Named(15, "F_SETOWN_EX")
 F_OWNER_TID = 0
 F_SETLEASE = Named(1024, "F_SETLEASE")
 F_NOTIFY = Named(1026, "F_NOTIFY")
@@ -63,8 +62,6 @@ MSG_OOB = Named(1, "MSG_OOB")
 PIDFD_THREAD = Named(0x80, "PIDFD_THREAD")
 PIDFD_SIGNAL_THREAD = Named(1, "PIDFD_SIGNAL_THREAD")
 PIDFD_SIGNAL_PROCESS_GROUP = Named(4, "PIDFD_SIGNAL_PROCESS_GROUP")
-SOL_SOCKET = Named(1, "SOL_SOCKET")
-SO_PEERPIDFD = Named(77, "SO_PEERPIDFD")
 PTRACE_POKEUSER = Named(6, "PTRACE_POKEUSER")
 PTRACE_KILL = Named(8, "PTRACE_KILL")
 PTRACE_O_EXITKILL = Named(0x100000, "PTRACE_O_EXITKILL")
@@ -83,7 +80,6 @@ LEASED = Object(ObjectKind.FILE, "leased", 0o644, b"x")
 WATCHED = Object(ObjectKind.DIRECTORY, "watched", 0o755)
 PTY_PLACE = Object(ObjectKind.DIRECTORY, "pts", 0o755)
 INHERITED = Assumption.INHERITED_DESCRIPTOR
-SOCKET_NAME = b"\1\0\0sidestep-peer"
 
 FAMILY = Family(
     "kill-process",
@@ -127,7 +123,7 @@ def kill_realtime_signal(k: Kernel) -> None:
     k.kill(neighbour.pid(k), SIGRTMIN).decisive()
 
 
-@FAMILY.variant(Technique.WIDE_ARGUMENT)
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def kill_group(k: Kernel) -> None:
     """The pid is negative: a group is killed, and the argument is nobody's pid."""
     k.kill(neighbour.own_group(k), SIGKILL).decisive()
@@ -143,7 +139,7 @@ def kill_own_group(k: Kernel) -> None:
     k.kill(0, SIGTERM).decisive()
 
 
-@FAMILY.variant(Technique.WIDE_ARGUMENT)
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
 def kill_everyone(k: Kernel) -> None:
     """Pid -1 is everybody: a rule that protects certain pids does not match it."""
     k.victim.getpid()
@@ -238,15 +234,8 @@ def pidfd_send_signal_inherited(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def socket_peer_pidfd(k: Kernel) -> None:
     """Since 6.5; a connected socket hands out a pidfd of whoever listens, and no pid is named."""
-    name = k.data(SOCKET_NAME, name="sockaddr_un")
-    listener = k.victim.socket(AF_UNIX, SOCK_STREAM, 0)
-    k.victim.bind(listener, name, name.size)
-    k.victim.listen(listener, 1)
-    client = k.socket(AF_UNIX, SOCK_STREAM, 0)
-    k.connect(client, name, name.size)
-    pidfd, size = k.buffer(4, name="pidfd"), k.struct("I", 4, name="size")
-    k.getsockopt(client, SOL_SOCKET, SO_PEERPIDFD, pidfd, size)
-    k.pidfd_send_signal(k.load(pidfd, 0, 4), SIGKILL, NULL, 0).decisive()
+    pidfd = neighbour.peer_pidfd(k)
+    k.pidfd_send_signal(pidfd, SIGKILL, NULL, 0).decisive()
 
 
 # The kernel sends the signal: a descriptor's owner is told that something happened

@@ -15,17 +15,14 @@ from attacks.deputy import STOLEN_FD
 from attacks.effects import Effect, EffectKind
 from attacks.family import Assumption, Family, Technique
 from attacks.kernel import Kernel
-from attacks.neighbour import SECRET_SIZE
+from attacks.neighbour import SECRET_SIZE, SOL_SOCKET
 from attacks.recorder import Arg, Buffer, Result
 from attacks.ring import Ring
 
-SOL_SOCKET = Named(1, "SOL_SOCKET")
 SCM_RIGHTS = Named(1, "SCM_RIGHTS")
-SO_PEERPIDFD = Named(77, "SO_PEERPIDFD")
 SYS_RECVMSG = Named(17, "SYS_RECVMSG")
 IOSQE_FIXED_FILE = Named(1, "IOSQE_FIXED_FILE")
 IORING_REGISTER_FILES = Named(2, "IORING_REGISTER_FILES")
-SOCKET_NAME = b"\1\0\0sidestep-giver"
 INHERITED = Assumption.INHERITED_DESCRIPTOR
 NEIGHBOUR = Assumption.UNFILTERED_NEIGHBOUR
 CONTROL_SIZE = 24
@@ -61,11 +58,7 @@ def pidfd_getfd(k: Kernel) -> None:
 def socket_peer_pidfd(k: Kernel) -> None:
     """Since 6.5; a connected socket hands out the pidfd, so pidfd_open need not be allowed."""
     _keep_secret(k)
-    _listen(k)
-    client = _connect(k)
-    pidfd, size = k.buffer(4, name="pidfd"), k.struct("I", 4, name="size")
-    k.getsockopt(client, SOL_SOCKET, SO_PEERPIDFD, pidfd, size)
-    file = k.pidfd_getfd(k.load(pidfd, 0, 4), STOLEN_FD, 0).decisive()
+    file = k.pidfd_getfd(neighbour.peer_pidfd(k), STOLEN_FD, 0).decisive()
     _read(k, file)
 
 
@@ -174,12 +167,12 @@ def inherited_ring_installed_file(k: Kernel) -> None:
 def recvmsg_from_server(k: Kernel) -> None:
     """Some servers send a descriptor to whoever connects; receiving is a plain socket call."""
     file = _make_secret(k)
-    listener = _listen(k)
+    listener = neighbour.listen(k)
     with k.victim.child(k.victim.thread()):
         connection = k.victim.accept(listener, NULL, NULL)
         _send(k.victim, connection, file)
     control = _control(k)
-    k.recvmsg(_connect(k), _header(k, control), 0).decisive()
+    k.recvmsg(neighbour.connect(k), _header(k, control), 0).decisive()
     _read(k, k.load(control, 16, 4))
 
 
@@ -275,21 +268,6 @@ def _read_registered(k: Kernel, ring: Ring) -> None:
     found = k.buffer(SECRET_SIZE, name="found")
     read = ring.submit("READ", fd=0, addr=found, length=SECRET_SIZE, flags=IOSQE_FIXED_FILE)
     read.decisive()
-
-
-def _listen(k: Kernel) -> Result:
-    name = k.data(SOCKET_NAME, name="sockaddr_un")
-    listener = k.victim.socket(AF_UNIX, SOCK_STREAM, 0)
-    k.victim.bind(listener, name, name.size)
-    k.victim.listen(listener, 1)
-    return listener
-
-
-def _connect(k: Kernel) -> Result:
-    name = k.data(SOCKET_NAME, name="sockaddr_un")
-    client = k.socket(AF_UNIX, SOCK_STREAM, 0)
-    k.connect(client, name, name.size)
-    return client
 
 
 def _inherited_socket(k: Kernel) -> Result:
