@@ -73,8 +73,8 @@ def task_path(k: Kernel, name: str) -> Buffer:
     victim = k.env(Environment.VICTIM_PID)
     whole = k.data(b"/proc/".ljust(_PATH_SIZE, b"\0"), align=1, name="path")
     k.print_number(whole.at(len("/proc/")), victim, k.text("/task/"))
-    end = k.add(whole, k.find(whole, whole.size, b"/task/"))
-    k.print_number(k.add(end, len("/task/")), victim, k.text(f"/{name}"))
+    end = k.add(whole, k.find(whole, whole.size, b"task/"))
+    k.print_number(k.add(end, len("task/")), victim, k.text(f"/{name}"))
     return whole
 
 
