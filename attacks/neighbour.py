@@ -106,6 +106,11 @@ def own_group(k: Kernel) -> Result:
     return k.victim.load(number, 0, 4)
 
 
+def run_anywhere(k: Kernel) -> None:
+    """A victim that is to be busy does not share the subject's processor, if there is another."""
+    k.victim.sched_setaffinity(0, 8, k.struct("Q", -1, name="all"))
+
+
 def stop_by_ptrace(k: Kernel) -> None:
     """Attaches, and waits until the victim has stopped."""
     k.ptrace(PTRACE_ATTACH, pid(k), NULL, NULL)

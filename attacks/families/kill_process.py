@@ -74,7 +74,7 @@ TIOCSIG = Named(0x40045436, "TIOCSIG")
 
 SIGINFO_SIZE = 128
 FAULTING = b"\x0f\x0b" * 8
-BUSY_US = 300_000
+BUSY_US = 1_000_000
 SHARED_FILE = Object(ObjectKind.FILE, "mapped", 0o644, b"something to read\n")
 LEASED = Object(ObjectKind.FILE, "leased", 0o644, b"x")
 WATCHED = Object(ObjectKind.DIRECTORY, "watched", 0o755)
@@ -442,6 +442,7 @@ def io_uring_inherited_sqpoll_bad_code(k: Kernel) -> None:
 def cpu_limit(k: Kernel) -> None:
     """With no CPU time allowed, the victim is killed at the next tick in which it runs."""
     never = k.buffer(8, name="never")
+    neighbour.run_anywhere(k)
     with k.victim.child(k.victim.thread()):
         k.victim.wait(never, bound_us=BUSY_US)
     none = k.struct("QQ", 0, 0, name="rlimit")
@@ -453,6 +454,7 @@ def truncated_mapping(k: Kernel) -> None:
     """A file that the victim has mapped becomes shorter: it dies of SIGBUS when it reads there."""
     file = k.victim.open(k.text("mapped"), O_RDONLY)
     word = k.victim.mmap(NULL, 4096, PROT_READ, MAP_SHARED, file, 0)
+    neighbour.run_anywhere(k)
     with k.victim.child(k.victim.thread()):
         k.victim.wait(word, 0, k.victim.load(word, 0, 4), bound_us=BUSY_US)
     k.truncate(k.text("mapped"), 0).decisive()
