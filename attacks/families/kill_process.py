@@ -1,0 +1,549 @@
+"""Kill another process of the same user: end it, by whatever signal, fault or limit."""
+
+from attacks import neighbour, witness
+from attacks.consts import (
+    AF_UNIX,
+    AT_FDCWD,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    CLONE_PARENT,
+    MAP_SHARED,
+    NULL,
+    O_CREAT,
+    O_DIRECTORY,
+    O_NOCTTY,
+    O_NONBLOCK,
+    O_PATH,
+    O_RDONLY,
+    O_RDWR,
+    O_WRONLY,
+    PROT_READ,
+    PTRACE_CONT,
+    PTRACE_DETACH,
+    PTRACE_INTERRUPT,
+    PTRACE_SEIZE,
+    SIGKILL,
+    SIGSEGV,
+    SOCK_DGRAM,
+    SOCK_STREAM,
+    WALL,
+    Named,
+)
+from attacks.deputy import STOLEN_FD
+from attacks.effects import Effect, EffectKind, Object, ObjectKind
+from attacks.family import Assumption, Family, Need, Technique
+from attacks.kernel import Kernel
+from attacks.neighbour import F_SETOWN_EX
+from attacks.program import Environment
+from attacks.recorder import Buffer, Result
+
+SIGINT = Named(2, "SIGINT")
+SIGUSR1 = Named(10, "SIGUSR1")
+SIGUSR2 = Named(12, "SIGUSR2")
+SIGTERM = Named(15, "SIGTERM")
+SIGRTMIN = Named(34, "SIGRTMIN")
+SIG_IGN = 1
+SI_QUEUE = -1
+
+F_SETFL = Named(4, "F_SETFL")
+F_SETOWN = Named(8, "F_SETOWN")
+F_SETSIG = Named(10, "F_SETSIG")
+F_OWNER_TID = 0
+F_SETLEASE = Named(1024, "F_SETLEASE")
+F_NOTIFY = Named(1026, "F_NOTIFY")
+F_RDLCK = Named(0, "F_RDLCK")
+DN_CREATE = Named(4, "DN_CREATE")
+O_ASYNC = Named(0o20000, "O_ASYNC")
+FIOSETOWN = Named(0x8901, "FIOSETOWN")
+SIOCSPGRP = Named(0x8902, "SIOCSPGRP")
+FIOASYNC = Named(0x5452, "FIOASYNC")
+MSG_OOB = Named(1, "MSG_OOB")
+
+PIDFD_THREAD = Named(0x80, "PIDFD_THREAD")
+PIDFD_SIGNAL_THREAD = Named(1, "PIDFD_SIGNAL_THREAD")
+PIDFD_SIGNAL_PROCESS_GROUP = Named(4, "PIDFD_SIGNAL_PROCESS_GROUP")
+PTRACE_POKEUSER = Named(6, "PTRACE_POKEUSER")
+PTRACE_KILL = Named(8, "PTRACE_KILL")
+PTRACE_O_EXITKILL = Named(0x100000, "PTRACE_O_EXITKILL")
+RIP = Named(128, "RIP")
+RLIMIT_CPU = Named(0, "RLIMIT_CPU")
+TIOCGPTPEER = Named(0x5441, "TIOCGPTPEER")
+TIOCSPTLCK = Named(0x40045431, "TIOCSPTLCK")
+TIOCSCTTY = Named(0x540E, "TIOCSCTTY")
+TIOCSIG = Named(0x40045436, "TIOCSIG")
+
+SIGINFO_SIZE = 128
+FAULTING = b"\x0f\x0b" * 8
+BUSY_US = 1_000_000
+SHARED_FILE = Object(ObjectKind.FILE, "mapped", 0o644, b"something to read\n")
+LEASED = Object(ObjectKind.FILE, "leased", 0o644, b"x")
+WATCHED = Object(ObjectKind.DIRECTORY, "watched", 0o755)
+PTY_PLACE = Object(ObjectKind.DIRECTORY, "pts", 0o755)
+INHERITED = Assumption.INHERITED_DESCRIPTOR
+
+FAMILY = Family(
+    "kill-process",
+    title="Kill another process",
+    effect=lambda _: Effect(EffectKind.WITNESSED),
+    has_target=False,
+    group="processes",
+    attack_technique="T1489",
+    unrecorded={
+        "write '1' to cgroup.kill, or freeze by cgroup.freeze": "needs a delegated cgroup2 tree",
+        "ioctl(pty, TIOCVHANGUP)": "needs CAP_SYS_ADMIN in the initial user namespace",
+        "close the last master of the victim's terminal": "the end of the subject does it as well",
+        "resize the victim's terminal (SIGWINCH)": "the signal does not end a process by default",
+    },
+)
+
+
+@FAMILY.witness
+def the_victim_is_dead(w: Kernel) -> None:
+    witness.gone(w, witness.victim(w))
+
+
+# The calls that send a signal
+
+
+@FAMILY.variant(Technique.BASELINE)
+def kill(k: Kernel) -> None:
+    """The call that the author of the policy has in mind."""
+    k.kill(neighbour.pid(k), SIGKILL).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def kill_harmless_signal(k: Kernel) -> None:
+    """A rule on SIGKILL and SIGTERM misses the twenty other signals that end a process."""
+    k.kill(neighbour.pid(k), SIGUSR1).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def kill_realtime_signal(k: Kernel) -> None:
+    """Signals above 31 end a process as well, and lists of signals stop at 31."""
+    k.kill(neighbour.pid(k), SIGRTMIN).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def kill_group(k: Kernel) -> None:
+    """The pid is negative: a group is killed, and the argument is nobody's pid."""
+    k.kill(neighbour.own_group(k), SIGKILL).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def kill_own_group(k: Kernel) -> None:
+    """Joins the victim's group and signals pid 0, which rules take for the caller itself."""
+    k.victim.setpgid(0, 0)
+    ignore = k.struct("QQQQ", SIG_IGN, 0, 0, 0, name="sigaction")
+    k.rt_sigaction(SIGTERM, ignore, NULL, 8)
+    k.setpgid(0, neighbour.pid(k))
+    k.kill(0, SIGTERM).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def kill_everyone(k: Kernel) -> None:
+    """Pid -1 is everybody: a rule that protects certain pids does not match it."""
+    k.victim.getpid()
+    k.kill(-1, SIGUSR1).decisive()
+
+
+@FAMILY.variant(Technique.LEGACY_SYSCALL)
+def tkill(k: Kernel) -> None:
+    """Signals one thread; the signal ends the whole process all the same."""
+    k.tkill(neighbour.pid(k), SIGKILL).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def tgkill(k: Kernel) -> None:
+    """What pthread_kill and abort use, and so what few dare to forbid."""
+    k.tgkill(neighbour.pid(k), neighbour.pid(k), SIGKILL).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def rt_sigqueueinfo(k: Kernel) -> None:
+    """sigqueue(3) is another call than kill."""
+    k.rt_sigqueueinfo(neighbour.pid(k), SIGTERM, _siginfo(k, SIGTERM)).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def rt_tgsigqueueinfo(k: Kernel) -> None:
+    """Sigqueue for a thread is yet another call."""
+    pid = neighbour.pid(k)
+    k.rt_tgsigqueueinfo(pid, pid, SIGTERM, _siginfo(k, SIGTERM)).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def rt_sigqueueinfo_i386(k: Kernel) -> None:
+    """The 32-bit table has another number, and reads a smaller structure."""
+    k.i386.rt_sigqueueinfo(neighbour.pid(k), SIGTERM, _siginfo(k, SIGTERM)).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def rt_tgsigqueueinfo_i386(k: Kernel) -> None:
+    """The same for a thread, through the 32-bit table."""
+    pid = neighbour.pid(k)
+    k.i386.rt_tgsigqueueinfo(pid, pid, SIGTERM, _siginfo(k, SIGTERM)).decisive()
+
+
+# By descriptor: no pid to look at
+
+
+@FAMILY.variant(Technique.NEWER_SYSCALL)
+def pidfd_send_signal(k: Kernel) -> None:
+    """Since 5.3; the victim is a descriptor, and lists of signal calls are older."""
+    pidfd = k.pidfd_open(neighbour.pid(k), 0)
+    k.pidfd_send_signal(pidfd, SIGKILL, NULL, 0).decisive()
+
+
+@FAMILY.variant(Technique.NEWER_SYSCALL)
+def pidfd_send_signal_thread(k: Kernel) -> None:
+    """Since 6.9; a flag turns it into tgkill, so a rule that wants flags to be 0 misses it."""
+    pidfd = k.pidfd_open(neighbour.pid(k), PIDFD_THREAD)
+    k.pidfd_send_signal(pidfd, SIGKILL, NULL, PIDFD_SIGNAL_THREAD).decisive()
+
+
+@FAMILY.variant(Technique.NEWER_SYSCALL)
+def pidfd_send_signal_group(k: Kernel) -> None:
+    """Since 6.9; a flag turns the descriptor of one process into its group."""
+    k.victim.setpgid(0, 0)
+    pidfd = k.pidfd_open(neighbour.pid(k), 0)
+    k.pidfd_send_signal(pidfd, SIGKILL, NULL, PIDFD_SIGNAL_PROCESS_GROUP).decisive()
+
+
+@FAMILY.variant(Technique.PROC_INTERFACE)
+def pidfd_send_signal_proc_directory(k: Kernel) -> None:
+    """A directory of procfs is taken for a pidfd: forbidding pidfd_open does not help."""
+    directory = k.open(neighbour.path(k, ""), O_DIRECTORY)
+    k.pidfd_send_signal(directory, SIGKILL, NULL, 0).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL)
+def io_uring_proc_directory(k: Kernel) -> None:
+    """A ring opens the directory of procfs that stands for the victim."""
+    directory = k.ring().openat(AT_FDCWD, neighbour.path(k, ""), O_DIRECTORY, 0)
+    k.pidfd_send_signal(directory, SIGKILL, NULL, 0).decisive()
+
+
+@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
+def pidfd_send_signal_inherited(k: Kernel) -> None:
+    """A pidfd from before the filter: only the call that signals is left to see."""
+    with neighbour.before_the_filter(k) as before:
+        pidfd = before.pidfd_open(neighbour.pid(k), 0)
+    k.pidfd_send_signal(pidfd, SIGKILL, NULL, 0).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def socket_peer_pidfd(k: Kernel) -> None:
+    """Since 6.5; a connected socket hands out a pidfd of whoever listens, and no pid is named."""
+    pidfd = neighbour.peer_pidfd(k)
+    k.pidfd_send_signal(pidfd, SIGKILL, NULL, 0).decisive()
+
+
+# The kernel sends the signal: a descriptor's owner is told that something happened
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def fcntl_owner(k: Kernel) -> None:
+    """The victim is made the owner of a socket, and SIGIO, when data arrives, ends it."""
+    ours, other = _socketpair(k)
+    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
+    k.fcntl(ours, F_SETFL, O_ASYNC | O_NONBLOCK)
+    k.write(other, k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def fcntl_owner_sigkill(k: Kernel) -> None:
+    """F_SETSIG chooses the signal, so the kernel sends SIGKILL for the attacker."""
+    ours, other = _socketpair(k)
+    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
+    k.fcntl(ours, F_SETSIG, SIGKILL)
+    k.fcntl(ours, F_SETFL, O_ASYNC)
+    k.write(other, k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def fcntl_owner_group(k: Kernel) -> None:
+    """A negative owner is a group: the victim's pid is no argument of the call."""
+    ours, other = _socketpair(k)
+    k.fcntl(ours, F_SETOWN, neighbour.own_group(k))
+    k.fcntl(ours, F_SETFL, O_ASYNC)
+    k.write(other, k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def fcntl_owner_ex(k: Kernel) -> None:
+    """F_SETOWN_EX names the owner in memory, where no filter can look."""
+    ours, other = _socketpair(k)
+    k.fcntl(ours, F_SETOWN_EX, k.struct("II", F_OWNER_TID, neighbour.pid(k), name="f_owner_ex"))
+    k.fcntl(ours, F_SETFL, O_ASYNC)
+    k.write(other, k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def fcntl_owner_pipe(k: Kernel) -> None:
+    """A pipe has an owner too, so forbidding sockets does not help."""
+    ends = k.buffer(8, name="pipe")
+    k.pipe2(ends, 0)
+    reader = k.load(ends, 0, 4)
+    k.fcntl(reader, F_SETOWN, neighbour.pid(k))
+    k.fcntl(reader, F_SETFL, O_ASYNC)
+    k.write(k.load(ends, 4, 4), k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def fcntl64_owner_i386(k: Kernel) -> None:
+    """The 32-bit table has two calls for fcntl, of which lists know one."""
+    ours, other = _socketpair(k)
+    k.i386.raw("fcntl64", ours, F_SETOWN, neighbour.pid(k))
+    k.i386.raw("fcntl64", ours, F_SETFL, O_ASYNC)
+    k.i386.write(other, k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def ioctl_owner(k: Kernel) -> None:
+    """FIOSETOWN and FIOASYNC do by ioctl, with the pid in memory, what fcntl does."""
+    ours, other = _socketpair(k)
+    k.ioctl(ours, FIOSETOWN, k.struct("I", neighbour.pid(k), name="owner"))
+    k.ioctl(ours, FIOASYNC, k.struct("I", 1, name="on"))
+    k.write(other, k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.SIBLING_SYSCALL)
+def ioctl_socket_owner(k: Kernel) -> None:
+    """SIOCSPGRP is a second number for the same request."""
+    ours, other = _socketpair(k)
+    k.ioctl(ours, SIOCSPGRP, k.struct("I", neighbour.pid(k), name="owner"))
+    k.ioctl(ours, FIOASYNC, k.struct("I", 1, name="on"))
+    k.write(other, k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL)
+def io_uring_write_owner(k: Kernel) -> None:
+    """The write that makes the kernel send the signal comes from a ring."""
+    ours, other = _socketpair(k)
+    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
+    k.fcntl(ours, F_SETFL, O_ASYNC)
+    k.ring().submit("WRITE", fd=other, addr=k.text("x"), length=1).decisive()
+
+
+@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
+def inherited_owned_socket(k: Kernel) -> None:
+    """Owner and signal were set before the filter: one byte written is the whole attack."""
+    ours, other = _socketpair(k.setup, SOCK_DGRAM)  # the end of a stream would be a signal too
+    with neighbour.before_the_filter(k) as before:
+        before.fcntl(ours, F_SETOWN, neighbour.pid(k))
+    k.setup.fcntl(ours, F_SETSIG, SIGKILL)
+    k.setup.fcntl(ours, F_SETFL, O_ASYNC)
+    k.write(other, k.text("x"), 1).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT)
+def out_of_band(k: Kernel) -> None:
+    """Urgent data is another cause for the kernel to send the chosen signal."""
+    ours, other = _socketpair(k)
+    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
+    k.fcntl(ours, F_SETSIG, SIGKILL)
+    k.fcntl(ours, F_SETFL, O_ASYNC)
+    k.sendto(other, k.text("x"), 1, MSG_OOB, NULL, 0).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(WATCHED,))
+def directory_notification(k: Kernel) -> None:
+    """Dnotify signals the owner when a file is made in a directory; O_ASYNC is never set."""
+    directory = k.open(k.text("watched"), O_RDONLY)
+    k.fcntl(directory, F_SETOWN, neighbour.pid(k))
+    k.fcntl(directory, F_SETSIG, SIGKILL)
+    k.fcntl(directory, F_NOTIFY, DN_CREATE)
+    k.open(k.text("watched/new"), O_CREAT | O_RDWR, 0o600).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(LEASED,))
+def broken_lease(k: Kernel) -> None:
+    """Opening a file signals the owner of a lease on it; O_ASYNC is never set."""
+    file = k.open(k.text("leased"), O_RDONLY)
+    k.fcntl(file, F_SETLEASE, F_RDLCK)
+    k.fcntl(file, F_SETOWN, neighbour.pid(k))
+    k.fcntl(file, F_SETSIG, SIGKILL)
+    k.open(k.text("leased"), O_WRONLY | O_NONBLOCK).decisive().may_fail()
+
+
+# Debugging it to death
+
+
+@FAMILY.variant(Technique.MULTIPLEXER)
+def ptrace_detach_signal(k: Kernel) -> None:
+    """A debugger chooses the signal that its tracee goes on with."""
+    neighbour.stop_by_ptrace(k)
+    k.ptrace(PTRACE_DETACH, neighbour.pid(k), NULL, SIGTERM).decisive()
+
+
+@FAMILY.variant(Technique.MULTIPLEXER)
+def ptrace_continue_signal(k: Kernel) -> None:
+    """The same by PTRACE_CONT, so no rule on one request is enough."""
+    neighbour.stop_by_ptrace(k)
+    k.ptrace(PTRACE_CONT, neighbour.pid(k), NULL, SIGKILL).decisive()
+
+
+@FAMILY.variant(Technique.MULTIPLEXER)
+def ptrace_kill(k: Kernel) -> None:
+    """Ptrace has a request of its own for killing."""
+    neighbour.stop_by_ptrace(k)
+    k.ptrace(PTRACE_KILL, neighbour.pid(k), NULL, NULL).decisive()
+
+
+@FAMILY.variant(Technique.MULTIPLEXER)
+def ptrace_exitkill(k: Kernel) -> None:
+    """An option kills the tracee when the debugger ends, so ending is the whole attack."""
+    k.ptrace(PTRACE_SEIZE, neighbour.pid(k), NULL, PTRACE_O_EXITKILL).decisive()
+
+
+@FAMILY.variant(Technique.MULTIPLEXER)
+def ptrace_wild_jump(k: Kernel) -> None:
+    """No signal is sent: the victim goes on at an address where there is nothing."""
+    neighbour.stop_by_ptrace(k)
+    k.ptrace(PTRACE_POKEUSER, neighbour.pid(k), RIP, NULL).decisive()
+    k.ptrace(PTRACE_DETACH, neighbour.pid(k), NULL, NULL)
+
+
+# Making it fail by itself
+
+
+@FAMILY.variant(Technique.PROC_INTERFACE)
+def proc_mem_bad_code(k: Kernel) -> None:
+    """The victim's code is overwritten through a file, and the victim dies of running it."""
+    memory = k.open(neighbour.path(k, "mem"), O_RDWR)
+    bad = k.data(FAULTING, name="bad")
+    k.pwrite64(memory, bad, bad.size, k.env(Environment.VICTIM_HOOK)).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL)
+def io_uring_bad_code(k: Kernel) -> None:
+    """One ring opens the file, another writes the bad code."""
+    memory = neighbour.memory_by_ring(k, k.ring(), O_RDWR)
+    bad = k.data(FAULTING, name="bad")
+    hook = k.env(Environment.VICTIM_HOOK)
+    k.ring().submit("WRITE", fd=memory, addr=bad, length=bad.size, off=hook).decisive()
+
+
+@FAMILY.variant(
+    Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
+)
+def io_uring_inherited_sqpoll_bad_code(k: Kernel) -> None:
+    """With a ring and the file from before the filter, the attack makes no call at all."""
+    memory = k.setup.open(neighbour.path(k.setup, "mem"), O_RDWR)
+    bad = k.data(FAULTING, name="bad")
+    ring = k.setup.ring(sqpoll=True)
+    ring.nop()
+    submitter = ring.by(k).stores_only()
+    hook = k.env(Environment.VICTIM_HOOK)
+    submitter.submit("WRITE", fd=memory, addr=bad, length=bad.size, off=hook).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, references=("man 2 prlimit",))
+def cpu_limit(k: Kernel) -> None:
+    """With no CPU time allowed, the victim is killed at the next tick in which it runs."""
+    never = k.buffer(8, name="never")
+    neighbour.run_anywhere(k)
+    with k.victim.child(k.victim.thread()):
+        k.victim.wait(never, bound_us=BUSY_US)
+    none = k.struct("QQ", 0, 0, name="rlimit")
+    k.prlimit64(neighbour.pid(k), RLIMIT_CPU, none, NULL).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(SHARED_FILE,))
+def truncated_mapping(k: Kernel) -> None:
+    """A file that the victim has mapped becomes shorter: it dies of SIGBUS when it reads there."""
+    file = k.victim.open(k.text("mapped"), O_RDONLY)
+    word = k.victim.mmap(NULL, 4096, PROT_READ, MAP_SHARED, file, 0)
+    neighbour.run_anywhere(k)
+    with k.victim.child(k.victim.thread()):
+        k.victim.wait(word, 0, k.victim.load(word, 0, 4), bound_us=BUSY_US)
+    k.truncate(k.text("mapped"), 0).decisive()
+
+
+# The terminal of the victim
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, assumption=INHERITED, objects=(PTY_PLACE,))
+def pty_interrupt_character(k: Kernel) -> None:
+    """Writing Ctrl-C to the master of the victim's terminal makes the kernel send SIGINT."""
+    k.write(_master_of_victim(k), k.data(b"\x03"), 1).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, assumption=INHERITED, objects=(PTY_PLACE,))
+def io_uring_pty_interrupt_character(k: Kernel) -> None:
+    """A ring writes the Ctrl-C."""
+    master = _master_of_victim(k)
+    k.ring().submit("WRITE", fd=master, addr=k.data(b"\x03"), length=1).decisive()
+
+
+@FAMILY.variant(Technique.MULTIPLEXER, assumption=INHERITED, objects=(PTY_PLACE,))
+def pty_signal_ioctl(k: Kernel) -> None:
+    """An ioctl of the terminal's master sends a signal to whoever is in the foreground."""
+    k.ioctl(_master_of_victim(k), TIOCSIG, SIGINT).decisive()
+
+
+# Controls that must not kill
+
+
+@FAMILY.variant(Technique.NEWER_SYSCALL, negative=True)
+def pidfd_send_signal_path_directory(k: Kernel) -> None:
+    """An O_PATH descriptor of the procfs directory does not stand for the process."""
+    directory = k.open(neighbour.path(k, ""), O_PATH | O_DIRECTORY)
+    k.pidfd_send_signal(directory, SIGKILL, NULL, 0).decisive().may_fail()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, negative=True)
+def out_of_band_default_signal(k: Kernel) -> None:
+    """Without F_SETSIG urgent data sends SIGURG, which nobody dies of."""
+    ours, other = _socketpair(k)
+    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
+    k.sendto(other, k.text("x"), 1, MSG_OOB, NULL, 0).decisive()
+
+
+@FAMILY.variant(Technique.MULTIPLEXER, negative=True)
+def ptrace_interrupted_detach_signal(k: Kernel) -> None:
+    """A tracee that PTRACE_INTERRUPT stopped goes on without the signal."""
+    k.ptrace(PTRACE_SEIZE, neighbour.pid(k), NULL, NULL)
+    k.ptrace(PTRACE_INTERRUPT, neighbour.pid(k), NULL, NULL)
+    k.wait4(neighbour.pid(k), NULL, WALL, NULL)
+    k.ptrace(PTRACE_DETACH, neighbour.pid(k), NULL, SIGSEGV).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, negative=True)
+def clone3_exit_signal_to_parent(k: Kernel) -> None:
+    """A sibling with an exit signal of its own would signal the common parent; it is refused."""
+    k.victim.getpid()
+    args = k.struct("QQQQQQQQ", CLONE_PARENT, 0, 0, 0, SIGUSR2, 0, 0, 0, name="clone_args")
+    k.clone3(args, args.size).decisive().may_fail()
+
+
+def _siginfo(k: Kernel, signal: int) -> Buffer:
+    """A siginfo with a negative code, which is all that may be sent to others."""
+    return k.struct(
+        "III" + "x" * (SIGINFO_SIZE - 12), signal, 0, SI_QUEUE & 0xFFFFFFFF, name="siginfo"
+    )
+
+
+def _master_of_victim(k: Kernel) -> Result:
+    """The master of a terminal that the victim leads a session on, from before the filter.
+
+    The victim has the terminals' file system in namespaces of its own.
+    """
+    v = k.victim
+    v.unshare(CLONE_NEWUSER | CLONE_NEWNS)
+    v.mount(v.text("devpts"), v.text("pts"), v.text("devpts"), 0, v.text("ptmxmode=0666"))
+    master = v.open(v.text("pts/ptmx"), O_RDWR | O_NOCTTY)
+    v.ioctl(master, TIOCSPTLCK, v.struct("I", 0, name="unlocked"))
+    v.setsid()
+    terminal = v.ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY)
+    v.ioctl(terminal, TIOCSCTTY, 0)
+    v.dup2(master, STOLEN_FD)
+    with neighbour.before_the_filter(k) as before:
+        pidfd = before.pidfd_open(neighbour.pid(k), 0)
+        return before.pidfd_getfd(pidfd, STOLEN_FD, 0)
+
+
+def _socketpair(k: Kernel, kind: int = SOCK_STREAM) -> tuple[Result, Result]:
+    pair = k.buffer(8, name="sockets")
+    k.socketpair(AF_UNIX, kind, 0, pair)
+    return k.load(pair, 0, 4), k.load(pair, 4, 4)
