@@ -115,7 +115,7 @@ Recipe = Callable[[Kernel], None]
 Objects = tuple[Object, ...] | Callable[[Parameters], tuple[Object, ...]]
 
 TARGET = "@target"
-"""Stands for the target's path in ``Object.path``."""
+"""Stands for the target's path in ``Object.path``, alone or before what is in it."""
 NEAR = "@near/"
 """Begins the path of what must be on the target's file system; see ``Recorder.near``."""
 _OCTAL = frozenset({"bits", "mode"})
@@ -352,7 +352,7 @@ def _place(objects: tuple[Object, ...], effect: Effect) -> tuple[Object, ...]:
     """The objects with their real paths, the target's directory first; a later one replaces."""
     placed = {effect.parent: Object(ObjectKind.DIRECTORY, effect.parent, 0o755)}
     for item in objects:
-        path = effect.path if item.path == TARGET else item.path
+        path = item.path.replace(TARGET, effect.path, 1)
         if path.startswith(NEAR):
             path = near(effect, path.removeprefix(NEAR))
         placed[path] = replace(item, path=path)
