@@ -312,8 +312,9 @@ class Ring:
         if self.sqpoll:
             flags = flags | IORING_ENTER_SQ_WAKEUP
         count = opcode.count("IORING_OP_")
+        # Answers are never taken out of the queue, so earlier ones count towards the minimum.
         return self.k.raw(
-            "io_uring_enter", self.memory.fd, count, count, flags, NULL, 0, opcode=opcode
+            "io_uring_enter", self.memory.fd, count, index + 1, flags, NULL, 0, opcode=opcode
         )
 
 
