@@ -7,10 +7,11 @@ of it by the kernel.
 
 from __future__ import annotations
 
+from attacks.calls.operand import Fd
 from attacks.consts import O_CREAT, O_DIRECTORY, O_PATH, O_RDWR, Named
 from attacks.kernel import Kernel
 from attacks.program import Environment
-from attacks.recorder import Arg, Buffer, Result
+from attacks.recorder import Buffer, Result
 
 FUTEX_WAIT = Named(0, "FUTEX_WAIT")
 _LONG_US = 2_000_000
@@ -56,5 +57,5 @@ def _await(k: Kernel, go: Buffer) -> None:
     k.victim.wait(go, bound_us=_LONG_US)
 
 
-def _open(k: Kernel, here: Arg) -> Result:
+def _open(k: Kernel, here: Fd) -> Result:
     return k.victim.openat(here, k.env(Environment.SECRET), O_CREAT | O_RDWR, 0o600)

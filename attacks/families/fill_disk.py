@@ -7,6 +7,7 @@ matter whether the space has a name.
 import struct
 
 from attacks import deputy, witness
+from attacks.calls.operand import Fd
 from attacks.consts import (
     MAP_SHARED,
     NULL,
@@ -21,7 +22,7 @@ from attacks.consts import (
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import NEAR, TARGET, Assumption, Family, Technique
 from attacks.kernel import Kernel
-from attacks.recorder import Arg, Buffer, Recorder, Result
+from attacks.recorder import Buffer, Recorder, Result
 
 FAMILY = Family(
     "fill-disk",
@@ -195,10 +196,10 @@ def splice_zero(k: Kernel) -> None:
     ends = k.buffer(8, name="pipe")
     k.pipe2(ends, 0)
     out, into = k.load(ends, 0, 4), k.load(ends, 4, 4)
-    for _ in range(2):
-        k.splice(source, NULL, into, NULL, SIZE // 2, 0)
-        last = k.splice(out, NULL, file, NULL, SIZE // 2, 0)
-    last.decisive()
+    k.splice(source, NULL, into, NULL, SIZE // 2, 0)
+    k.splice(out, NULL, file, NULL, SIZE // 2, 0)
+    k.splice(source, NULL, into, NULL, SIZE // 2, 0)
+    k.splice(out, NULL, file, NULL, SIZE // 2, 0).decisive()
 
 
 # Asynchronous
@@ -275,7 +276,7 @@ def _mapping(k: Kernel) -> Result:
     return _map(k, file)
 
 
-def _map(k: Kernel, file: Arg) -> Result:
+def _map(k: Kernel, file: Fd) -> Result:
     return k.mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
 
 

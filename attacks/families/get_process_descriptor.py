@@ -17,8 +17,8 @@ from attacks.consts import (
 from attacks.effects import Effect, EffectKind
 from attacks.family import Assumption, Family, Technique
 from attacks.kernel import Kernel
-from attacks.program import Environment
-from attacks.recorder import Arg, Buffer, Recorder, Result
+from attacks.program import Env, Environment
+from attacks.recorder import Buffer, Recorder, Result
 
 FAMILY = Family(
     "get-process-descriptor",
@@ -167,5 +167,5 @@ def _message(k: Recorder, control: Buffer) -> Buffer:
     return k.struct("QQQQQQQ", 0, 0, iov, 1, control, control.size, 0, name="message")
 
 
-def _victim(k: Kernel) -> Arg:
+def _victim(k: Kernel) -> Env:
     return k.env(Environment.VICTIM_PID)

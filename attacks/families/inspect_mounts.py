@@ -5,6 +5,7 @@ secret.
 """
 
 from attacks import deputy
+from attacks.calls.operand import Fd
 from attacks.consts import AT_FDCWD, NULL, O_RDONLY, Named
 from attacks.effects import SECRET, Effect, EffectKind, Object, ObjectKind
 from attacks.family import TARGET, Assumption, Family, Fresh, Technique
@@ -124,7 +125,7 @@ def statfs(k: Kernel) -> None:
     k.statfs(k.path(), k.buffer(256, name="seen")).decisive()
 
 
-def _read(k: Kernel, file: Arg) -> None:
+def _read(k: Kernel, file: Fd) -> None:
     """The whole table, which comes in pieces where it is long."""
     for piece in _pieces(k):
         k.read(file, piece, _PIECE)

@@ -1,6 +1,7 @@
 """List a directory: learn the name of a file in it, which nobody can guess."""
 
 from attacks import bystander, deputy
+from attacks.calls.operand import Fd
 from attacks.consts import (
     AT_FDCWD,
     MAP_PRIVATE,
@@ -24,7 +25,7 @@ from attacks.effects import SECRET, Effect, EffectKind, Object, ObjectKind
 from attacks.family import TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
 from attacks.program import Environment
-from attacks.recorder import Arg, Buffer
+from attacks.recorder import Buffer
 
 FAMILY = Family(
     "list-directory",
@@ -251,7 +252,7 @@ def getdents64_of_parent(k: Kernel) -> None:
     _list(k, k.open(k.parent(), O_RDONLY))
 
 
-def _list(k: Kernel, directory: Arg) -> None:
+def _list(k: Kernel, directory: Fd) -> None:
     k.getdents64(directory, _names(k), SIZE).decisive()
 
 

@@ -113,7 +113,7 @@ def memfd_secret(k: Kernel) -> None:
 def io_uring_register_buffers(k: Kernel) -> None:
     """The buffers of a ring are pinned, in an account beside the one for locked memory."""
     ring, iov = k.ring(), k.struct("QQ", _pages(k), SIZE, name="iov")
-    k.io_uring_register(ring.fd, IORING_REGISTER_BUFFERS, iov, 1).decisive()
+    k.raw("io_uring_register", ring.fd, IORING_REGISTER_BUFFERS, iov, 1).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
@@ -121,21 +121,21 @@ def io_uring_register_buffers2(k: Kernel) -> None:
     """The second way to register them has another operation number."""
     ring, iov = k.ring(), k.struct("QQ", _pages(k), SIZE, name="iov")
     arg = k.struct("IIQQQ", 1, 0, 0, iov, 0, name="register")
-    k.io_uring_register(ring.fd, IORING_REGISTER_BUFFERS2, arg, 32).decisive()
+    k.raw("io_uring_register", ring.fd, IORING_REGISTER_BUFFERS2, arg, 32).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
 def io_uring_inherited_register_buffers(k: Kernel) -> None:
     """A ring from before the filter takes buffers as well: only the register call is left."""
     ring, iov = k.setup.ring(), k.struct("QQ", _pages(k), SIZE, name="iov")
-    k.io_uring_register(ring.fd, IORING_REGISTER_BUFFERS, iov, 1).decisive()
+    k.raw("io_uring_register", ring.fd, IORING_REGISTER_BUFFERS, iov, 1).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def io_uring_register_buffers_i386(k: Kernel) -> None:
     """A ring of a 32-bit program takes a vector of buffers that is half as wide."""
     ring, iov = k.i386.ring(), k.struct("II", _pages(k), SIZE, name="iov")
-    k.i386.io_uring_register(ring.fd, IORING_REGISTER_BUFFERS, iov, 1).decisive()
+    k.i386.raw("io_uring_register", ring.fd, IORING_REGISTER_BUFFERS, iov, 1).decisive()
 
 
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_THREAD)

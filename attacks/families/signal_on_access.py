@@ -29,7 +29,7 @@ from attacks.consts_watches import (
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import TARGET, Assumption, Family, Technique
 from attacks.kernel import Kernel
-from attacks.recorder import Arg, Result
+from attacks.recorder import Result
 
 FAMILY = Family(
     "signal-on-access",
@@ -116,7 +116,7 @@ def _directory(k: Kernel) -> Result:
     return k.open(k.parent(), O_RDONLY | O_DIRECTORY)
 
 
-def _watch(k: Kernel) -> Arg:
+def _watch(k: Kernel) -> Result:
     watch = k.inotify_init1(0)
     k.inotify_add_watch(watch, k.parent(), IN_CREATE)
     k.fcntl(watch, F_SETOWN, k.getpid())

@@ -5,6 +5,7 @@ the secret.
 """
 
 from attacks import bystander
+from attacks.calls.operand import Fd
 from attacks.consts import AT_FDCWD, NULL, O_DIRECTORY, O_PATH, O_RDONLY
 from attacks.consts_watches import (
     FAN_CREATE,
@@ -20,7 +21,7 @@ from attacks.consts_watches import (
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
-from attacks.recorder import Arg, Buffer
+from attacks.recorder import Buffer, Result
 
 FAMILY = Family(
     "watch-files",
@@ -180,14 +181,14 @@ def fanotify_fid(k: Kernel) -> None:
     _read(k, go, watch)
 
 
-def _own_file_system(k: Kernel) -> tuple[Buffer, Arg]:
+def _own_file_system(k: Kernel) -> tuple[Buffer, Result]:
     """One from the attacker's user namespace, which such marks need, and what is to watch it."""
     go = bystander.opens_it_later_in_subject(k, k.absolute_text())
     k.mount(k.text("tmpfs"), k.path(), k.text("tmpfs"), 0, NULL)
     return go, k.fanotify_init(FAN_REPORT_DFID_NAME, 0)
 
 
-def _read(k: Kernel, go: Buffer, watch: Arg) -> None:
+def _read(k: Kernel, go: Buffer, watch: Fd) -> None:
     """Lets the file be made and waits for the news."""
     events = _events(k)
     bystander.begin(k, go)
