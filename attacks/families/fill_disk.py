@@ -213,7 +213,7 @@ def io_uring_fallocate(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_write(k: Kernel) -> None:
-    """A ring writes."""
+    """A ring writes: the file grows by no write call."""
     zeros = k.buffer(SIZE, name="zeros")
     k.ring().submit("WRITE", fd=_file(k), addr=zeros, length=SIZE).decisive()
 

@@ -1,7 +1,8 @@
 """Open by handle what no path leads to any more.
 
-The handle of a directory was noted when it could still be reached; then a witness mounts an empty
-file system over it.  The file in it, which holds the secret, can be read only through the handle.
+A witness mounts an empty file system over a directory, so that a file in it, which holds the
+secret, can be read only through a handle.  The attack knows the handle as it would know a path: it
+is a few bytes that the victim noted before.
 """
 
 from attacks import deputy
@@ -51,40 +52,32 @@ def hides_the_directory(w: Kernel) -> None:
     w.setup.mount(name, w.path(), name, 0, w.text(_EMPTY_MODE))
 
 
-@FAMILY.variant(Technique.BASELINE, assumption=Assumption.TRUSTED_SETUP, needs=ADMIN, fresh=MOUNTS)
+@FAMILY.variant(Technique.BASELINE, needs=ADMIN, fresh=MOUNTS)
 def open_by_handle_at(k: Kernel) -> None:
     """The call that the author of the policy has in mind."""
     _read(k, k.open_by_handle_at(_mount(k), _handle(k), FLAGS).decisive())
 
 
-@FAMILY.variant(
-    Technique.FD_RELATIVE, assumption=Assumption.TRUSTED_SETUP, needs=ADMIN, fresh=MOUNTS
-)
+@FAMILY.variant(Technique.FD_RELATIVE, needs=ADMIN, fresh=MOUNTS)
 def open_by_handle_at_cwd(k: Kernel) -> None:
     """The working directory says which mount is meant: no descriptor of it need be opened."""
     k.chdir(k.parent())
     _read(k, k.open_by_handle_at(AT_FDCWD, _handle(k), FLAGS).decisive())
 
 
-@FAMILY.variant(
-    Technique.INDIRECT_OBJECT, assumption=Assumption.TRUSTED_SETUP, needs=ADMIN, fresh=MOUNTS
-)
+@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS)
 def open_by_handle_at_path_fd(k: Kernel) -> None:
     """Opened with O_PATH there is nothing to read, and what is below can be opened from there."""
     _read(k, k.open_by_handle_at(_mount(k), _handle(k), O_PATH | O_DIRECTORY).decisive())
 
 
-@FAMILY.variant(
-    Technique.SIBLING_SYSCALL, assumption=Assumption.TRUSTED_SETUP, needs=ADMIN, fresh=MOUNTS
-)
+@FAMILY.variant(Technique.SIBLING_SYSCALL, needs=ADMIN, fresh=MOUNTS)
 def open_by_handle_at_more_flags(k: Kernel) -> None:
     """A flag that changes nothing makes it another call for whoever compares the flags."""
     _read(k, k.open_by_handle_at(_mount(k), _handle(k), FLAGS | O_NOFOLLOW).decisive())
 
 
-@FAMILY.variant(
-    Technique.SIBLING_SYSCALL, assumption=Assumption.TRUSTED_SETUP, needs=ADMIN, fresh=MOUNTS
-)
+@FAMILY.variant(Technique.SIBLING_SYSCALL, needs=ADMIN, fresh=MOUNTS)
 def open_fid_handle(k: Kernel) -> None:
     """A handle that was asked for as a mere identifier opens the directory as well."""
     _read(k, k.open_by_handle_at(_mount(k), _handle(k, AT_HANDLE_FID), FLAGS).decisive())
@@ -109,7 +102,6 @@ def sibling_thread(k: Kernel) -> None:
 
 @FAMILY.variant(
     Technique.INDIRECT_OBJECT,
-    assumption=Assumption.TRUSTED_SETUP,
     needs=ADMIN,
     fresh=MOUNTS,
     negative=True,
@@ -137,9 +129,10 @@ def _mount(k: Kernel) -> Result:
 
 
 def _handle(k: Kernel, flags: int = 0, name: str = "") -> Buffer:
-    handle, mount_id = _blank_handle(k.setup)
+    """Noted by the victim, to whom the directory is not yet hidden."""
+    handle, mount_id = _blank_handle(k.victim)
     path = k.text(f"{k.recording.effect.path}{name}")
-    k.setup.name_to_handle_at(AT_FDCWD, path, handle, mount_id, flags)
+    k.victim.name_to_handle_at(AT_FDCWD, path, handle, mount_id, flags)
     return handle
 
 
