@@ -1,16 +1,13 @@
 """Find out whether a name exists, without opening anything.
 
 Before the attack a witness makes eight files, under names that it throws dice for: of ``0.0`` and
-``0.1`` exactly one is there, and so on up to seven, and four of them end in 1.  The attack asks
-for each number and writes what it found out into its own memory, where the witness reads it and
-compares it with the truth.  Whoever guesses is right once in seventy times; whoever gets the same
-answer to every question, as from a filter, never is.
+``0.1`` exactly one is there, and so on up to seven, and four of them end in 1.  The attack has
+to find out which: see ``attacks/dice.py``.
 """
 
 from collections.abc import Callable
-from itertools import product
 
-from attacks import deputy, witness
+from attacks import deputy, dice, witness
 from attacks.consts import (
     AF_UNIX,
     AT_FDCWD,
@@ -46,21 +43,14 @@ EEXIST = Named(17, "EEXIST")
 EADDRINUSE = Named(98, "EADDRINUSE")
 STATX_BASIC_STATS = Named(0x7FF, "STATX_BASIC_STATS")
 F_OK = Named(0, "F_OK")
-NAMES = 8
+NAMES = dice.QUESTIONS
 SOURCE = (Object(ObjectKind.FILE, f"{NEAR}f0"),)
-_PATTERNS = [row for row in product((0, 1), repeat=NAMES) if 2 * sum(row) == NAMES]
 _DIGITS, _RING_ENTRIES = 20, 4
 
 
 @FAMILY.witness
 def the_answers_are_right(w: Kernel) -> None:
-    dice = w.buffer(8, name="dice")
-    rows = w.data(b"".join(bytes(_PATTERNS[i % len(_PATTERNS)]) for i in range(256)), name="rows")
-    w.setup.getrandom(dice, 1, 0)
-    eightfold: Result = w.setup.load(dice, 0, 1)
-    for _ in range(3):
-        eightfold = w.setup.add(eightfold, eightfold)
-    truth = w.setup.add(rows, eightfold)
+    truth = dice.throw(w.setup, w.buffer(8, name="dice"))
     for number in range(NAMES):
         start = f"{w.recording.effect.parent}/{number}.".encode()
         path = w.data(start + bytes(_DIGITS + 1), name="path")
@@ -222,7 +212,7 @@ def getdents64(k: Kernel) -> None:
     names = k.buffer(1024, name="names")
     k.getdents64(k.open(k.parent(), O_RDONLY), names, names.size).decisive()
     found = [k.find(names, names.size, f"{number}.0".encode()) for number in range(NAMES)]
-    _note(k, found, -1)
+    dice.note(k, found, -1)
 
 
 # Calls that want something else
@@ -440,7 +430,7 @@ def sibling_thread(k: Kernel) -> None:
     seen, names = _seen(k), [_path(k, number, 0) for number in range(NAMES)]
     with deputy.sibling_thread(k) as thread:
         found = [thread.stat(name, seen).may_fail() for name in names]
-        _note(thread, found, -ENOENT)
+        dice.note(thread, found, -ENOENT)
 
 
 # A control that must not tell
@@ -465,7 +455,7 @@ def _ask(
     paths = [_path(k, number, last, whole=whole, ending=ending) for number in range(NAMES)]
     found = [call(path).may_fail() for path in paths]
     found[-1].decisive()
-    _note(k, found, -error)
+    dice.note(k, found, -error)
 
 
 def _ask_rings(
@@ -474,16 +464,7 @@ def _ask_rings(
     rings = rings or _rings(k)
     found = [call(rings[number // _RING_ENTRIES], _path(k, number, 0)) for number in range(NAMES)]
     found[-1].decisive()
-    _note(k, found, -ENOENT)
-
-
-def _note(k: Recorder, found: list[Result], wanted: int) -> None:
-    """Writes for each answer whether it is the wanted one, where the witness will read it."""
-    answer = k.buffer(8, name="answer")
-    expected = k.data(wanted.to_bytes(4, "little", signed=True), name="expected")
-    for number, result in enumerate(found):
-        k.store(answer, 0, 4, result)
-        k.store(k.env(Environment.SECRET), number, 1, k.compare(answer, expected, 4))
+    dice.note(k, found, -ENOENT)
 
 
 def _path(k: Recorder, number: int, last: int, *, whole: bool = True, ending: str = "") -> Buffer:
