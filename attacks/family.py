@@ -127,7 +127,7 @@ Recipe = Callable[[Kernel], None]
 Objects = tuple[Object, ...] | Callable[[Parameters], tuple[Object, ...]]
 
 TARGET = "@target"
-"""Stands for the target's path in ``Object.path``."""
+"""Stands for the target's path in ``Object.path``, alone or before what is in it."""
 NEAR = "@near/"
 """Begins the path of what must be on the target's file system; see ``Recorder.near``."""
 _OCTAL = frozenset({"bits", "mode"})
@@ -367,7 +367,7 @@ def _place(objects: tuple[Object, ...], effect: Effect) -> tuple[Object, ...]:
     placed = {path: Object(ObjectKind.ANCESTOR, path, 0o755) for path in _ancestors(effect.parent)}
     placed[effect.parent] = Object(ObjectKind.DIRECTORY, effect.parent, 0o755)
     for item in objects:
-        path = effect.path if item.path == TARGET else item.path
+        path = item.path.replace(TARGET, effect.path, 1)
         if path.startswith(NEAR):
             path = near(effect, path.removeprefix(NEAR))
         placed[path] = replace(item, path=path)

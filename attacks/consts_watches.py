@@ -1,0 +1,32 @@
+"""Constants of the calls that watch files: inotify, fanotify, dnotify and leases."""
+
+from __future__ import annotations
+
+from attacks.consts import Named
+
+IN_OPEN = Named(0x20, "IN_OPEN")
+IN_CREATE = Named(0x100, "IN_CREATE")
+IN_NONBLOCK = Named(0o4000, "IN_NONBLOCK")
+
+FAN_REPORT_FID = Named(0x200, "FAN_REPORT_FID")
+FAN_REPORT_DFID_NAME = Named(0xC00, "FAN_REPORT_DFID_NAME")
+FAN_REPORT_DFID_NAME_TARGET = Named(0x1E00, "FAN_REPORT_DFID_NAME_TARGET")
+FAN_MARK_ADD = Named(0x1, "FAN_MARK_ADD")
+FAN_MARK_ONLYDIR = Named(0x8, "FAN_MARK_ONLYDIR")
+FAN_MARK_MOUNT = Named(0x10, "FAN_MARK_MOUNT")
+FAN_MARK_FILESYSTEM = Named(0x100, "FAN_MARK_FILESYSTEM")
+FAN_OPEN = Named(0x20, "FAN_OPEN")
+FAN_CREATE = Named(0x100, "FAN_CREATE")
+FAN_EVENT_ON_CHILD = Named(0x08000000, "FAN_EVENT_ON_CHILD")
+
+F_SETFL = Named(4, "F_SETFL")
+F_SETOWN = Named(8, "F_SETOWN")
+F_SETSIG = Named(10, "F_SETSIG")
+F_SETLEASE = Named(1024, "F_SETLEASE")
+F_NOTIFY = Named(1026, "F_NOTIFY")
+F_RDLCK = Named(0, "F_RDLCK")
+F_WRLCK = Named(1, "F_WRLCK")
+DN_CREATE = Named(0x4, "DN_CREATE")
+DN_MULTISHOT = Named(0x80000000, "DN_MULTISHOT")
+O_ASYNC = Named(0o20000, "O_ASYNC")
+SIGUSR1 = Named(10, "SIGUSR1")
