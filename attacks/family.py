@@ -61,6 +61,7 @@ class Need(StrEnum):
     CAP_SYS_CHROOT = "CAP_SYS_CHROOT"
     CAP_SYS_PTRACE = "CAP_SYS_PTRACE"
     CAP_MKNOD = "CAP_MKNOD"
+    CAP_NET_ADMIN = "CAP_NET_ADMIN"
 
 
 class Fresh(StrEnum):
