@@ -61,6 +61,8 @@ class Need(StrEnum):
     CAP_SYS_CHROOT = "CAP_SYS_CHROOT"
     CAP_SYS_PTRACE = "CAP_SYS_PTRACE"
     CAP_MKNOD = "CAP_MKNOD"
+    CAP_SETUID = "CAP_SETUID"
+    CAP_SETGID = "CAP_SETGID"
 
 
 class Fresh(StrEnum):
