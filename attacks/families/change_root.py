@@ -16,6 +16,7 @@ from attacks.consts import (
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
+from attacks.recorder import Buffer
 
 FAMILY = Family(
     "change-root",
@@ -33,8 +34,7 @@ MOUNTS = (Fresh.MOUNT,)
 
 @FAMILY.witness
 def another_root(w: Kernel) -> None:
-    root = w.proc_pid(witness.subject(w), "/root")
-    before, now = namespaces.inode(w.setup, root), namespaces.inode(w, root)
+    before, now = _root(w.setup), _root(w)
     w.expect(w.compare(before, now, 16), 1, 0)
 
 
@@ -130,3 +130,7 @@ def _own_mount(k: Kernel) -> None:
     k.unshare(CLONE_NEWNS)
     k.mount(k.parent(), k.parent(), NULL, MS_BIND | MS_REC, NULL)
     k.chdir(k.parent())
+
+
+def _root(w: Kernel) -> Buffer:
+    return namespaces.inode(w, w.proc_pid(witness.subject(w), "/root"))
