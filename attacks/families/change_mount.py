@@ -80,7 +80,7 @@ def remount(k: Kernel) -> None:
     Technique.SIBLING_SYSCALL, assumption=Assumption.TRUSTED_SETUP, needs=ADMIN, fresh=MOUNTS
 )
 def remount_bind(k: Kernel) -> None:
-    """Another flag changes this mount only; a rule that compares the flags for equality misses it."""
+    """Another flag changes this mount only; rules that compare the flags for equality miss it."""
     _restricted_mount(k)
     k.mount(NULL, k.parent(), NULL, MS_REMOUNT | MS_BIND, NULL).decisive()
 
