@@ -63,6 +63,7 @@ class Need(StrEnum):
     CAP_MKNOD = "CAP_MKNOD"
     CAP_SETUID = "CAP_SETUID"
     CAP_SETGID = "CAP_SETGID"
+    CAP_NET_RAW = "CAP_NET_RAW"
 
 
 class Fresh(StrEnum):

@@ -7,6 +7,8 @@ subject works in and that is mounted nowhere is equivalent.
 from attacks import deputy, namespaces, witness
 from attacks.consts import (
     AT_FDCWD,
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
     FSCONFIG_CMD_CREATE,
     MOVE_MOUNT_F_EMPTY_PATH,
     MS_BIND,
@@ -191,6 +193,30 @@ def move_mount_inherited_file_system(k: Kernel) -> None:
 def fsmount_inherited_context(k: Kernel) -> None:
     """A file system that was configured before the filter: what it is, no call says any more."""
     _attach(k, k.fsmount(_configured(k.setup), 0, 0))
+
+
+# In a user namespace, which anybody may have
+
+
+@FAMILY.variant(Technique.NAMESPACE, fresh=MOUNTS)
+def mount_in_new_user_namespace(k: Kernel) -> None:
+    """In user and mount namespaces of one's own no capability is needed from outside."""
+    k.unshare(CLONE_NEWUSER | CLONE_NEWNS)
+    k.mount(k.text("tmpfs"), k.parent(), k.text("tmpfs"), 0, NULL).decisive()
+
+
+@FAMILY.variant(Technique.NAMESPACE, fresh=MOUNTS)
+def fsmount_in_new_user_namespace(k: Kernel) -> None:
+    """The newer calls in namespaces of one's own: neither a capability nor mount is needed."""
+    k.unshare(CLONE_NEWUSER | CLONE_NEWNS)
+    _attach(k, k.fsmount(_configured(k), 0, 0))
+
+
+@FAMILY.variant(Technique.NAMESPACE, fresh=MOUNTS)
+def open_tree_in_new_user_namespace(k: Kernel) -> None:
+    """A bind mount by the newer calls, with the capabilities of a namespace of one's own."""
+    k.unshare(CLONE_NEWUSER | CLONE_NEWNS)
+    _attach(k, k.open_tree(AT_FDCWD, k.relative("src"), OPEN_TREE_CLONE))
 
 
 # Somebody else
