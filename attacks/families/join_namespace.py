@@ -10,6 +10,7 @@ from attacks.consts import (
     O_RDONLY,
     SIGCHLD,
     SOCK_DGRAM,
+    Named,
 )
 from attacks.consts_namespaces import (
     CLONE_NEWCGROUP,
@@ -188,13 +189,13 @@ def setns_own(k: Kernel) -> None:
     k.setns(k.open(k.proc(f"self/{_link(k)}"), O_RDONLY), 0).decisive().may_fail()
 
 
-def _type(k: Kernel) -> int:
+def _type(k: Kernel) -> Named:
     wanted = k.param("type")
     return next(flag for flag in _KINDS if flag == wanted)
 
 
 def _link(k: Kernel) -> str:
-    return _KINDS[k.param("type")][0]
+    return _KINDS[_type(k)][0]
 
 
 def _opened(k: Kernel, opened_by: Kernel | None = None) -> Result:

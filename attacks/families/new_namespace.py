@@ -11,6 +11,7 @@ from attacks.consts import (
     CLONE_NEWPID,
     CLONE_NEWUSER,
     SIGCHLD,
+    Named,
 )
 from attacks.consts_namespaces import (
     CLONE_NEWCGROUP,
@@ -146,7 +147,7 @@ def clone_time_bit(k: Kernel) -> None:
     namespaces.lives_on(k, created)
 
 
-def _type(k: Kernel) -> int:
+def _type(k: Kernel) -> Named:
     wanted = k.param("type")
     return next(flag for flag in _LINKS if flag == wanted)
 
