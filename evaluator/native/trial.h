@@ -294,7 +294,11 @@ static int start_direct(struct trial *t, int loader_stays)
 	if (e < 0)
 		return fail(X_SEIZE, e);
 	control->seized = 1;
-	return wait_gate((int)pid, deadline) || wait_loader((int)pid, deadline) ? -1 : 0;
+	if (!wait_gate((int)pid, deadline) && !wait_loader((int)pid, deadline))
+		return 0;
+	if (SYS2(kill, pid, 0) == -ESRCH)	// its setup failed: it ended, and was reaped
+		t->subject = 0;
+	return -1;
 }
 
 // A second attempt runs the setup section again; what the victim did stays.
