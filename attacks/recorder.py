@@ -188,6 +188,8 @@ def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
         return Slot(numbers[value.index])
 
     op = node.op
+    if not node.body and not any(isinstance(value, Slot) for value in operands(op)):
+        return op
     match op:
         case Syscall():
             body = tuple(_resolve(inner, numbers) for inner in node.body)

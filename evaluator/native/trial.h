@@ -54,7 +54,7 @@ static void watch(struct trial *t)
 	for (int k = 0; k < extra.n && k < 32; k++) {
 		int pid = extra.pid[k];
 
-		if (!pid)
+		if (!pid || pid == common.pid || pid == t->own_witness.pid)
 			continue;
 		if (pid != t->subject)
 			r->saw_process = 1;

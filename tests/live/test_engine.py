@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from attacks import library
 from attacks.program import (
     Abi,
     Addr,
@@ -27,6 +28,7 @@ from attacks.program import (
 from evaluator.errors import HarnessError
 from evaluator.pool import Arm, Pool
 from evaluator.sandbox import Sandbox, read_back, runner_path
+from evaluator.trial import program_spec
 from evaluator.wire import Mode, ProgramFlag, ProgramSpec, RecordState, Result
 
 from engine import (
@@ -388,3 +390,16 @@ def test_without_its_init_a_runner_is_replaced() -> None:
     lost = [one for one in results if isinstance(one, str)]
     assert len(lost) <= 2
     assert all(made_directory(one) for one in results if not isinstance(one, str))
+
+
+def test_a_witness_is_no_process_of_the_subject() -> None:
+    """Once there is a witness, it is there for all later trials of a runner."""
+    unshare = library.find_variant("new-user-namespace/unshare")
+    thread = library.find_variant("create-process/thread-negative")
+    with Pool(1) as pool:
+        arms = [Arm(program_spec(one), config(), config(), 500_000) for one in (unshare, thread)]
+        seen, after = pool.run(arms)
+    assert isinstance(seen, Result)
+    assert isinstance(after, Result)
+    assert seen.witness_after
+    assert not after.saw_process
