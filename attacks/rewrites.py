@@ -321,6 +321,8 @@ def i386(k: Kernel, call: Made) -> Result | None:
     """The 32-bit table has other numbers; a filter without that architecture may let it pass."""
     if call.name in _OTHER_LAYOUT or call.name not in KINDS or call.name.startswith("io_uring"):
         return None
+    if call.name == "accept":
+        return k.i386.raw("accept4", *call.args, 0)
     if call.name == "mmap" and call.constant(5) != 0:
         return None
     return k.i386.raw(_I386_NAMES.get(call.name, call.name), *call.args)

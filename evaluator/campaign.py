@@ -307,12 +307,15 @@ class _Campaign:
     def _run_control(self, stance: Posture, variants: Sequence[Variant]) -> list[Result | str]:
         config = enforcement.control_of(self._pool, stance)
         quick_us = min(self._timeout_us, _QUICK_US)
-        return self._pool.run(
-            [
-                self._arm(v, config, config, quick_us if _may_not_work(v) else self._timeout_us)
-                for v in variants
-            ]
-        )
+        needs = self._needs_of(stance)
+        arms: list[Arm] = []
+        for variant in variants:
+            wait = quick_us if _may_not_work(variant) else self._timeout_us
+            arm = self._arm(variant, config, config, wait)
+            if needs.unmet(variant):  # it will not work, and nobody waits for that
+                arm = replace(arm, flags=arm.flags | RunFlag.GLANCE)
+            arms.append(arm)
+        return self._pool.run(arms)
 
     def check_controls(self) -> None:
         """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
@@ -340,7 +343,8 @@ class _Campaign:
     ) -> Arm:
         if variant.id not in self._specs:
             self._specs[variant.id] = program_spec(variant)
-        return arm_of(variant, self._specs[variant.id], config, victim, timeout_us, self._flags)
+        flags = self._flags | (RunFlag.GLANCE if variant.negative else RunFlag.NONE)
+        return arm_of(variant, self._specs[variant.id], config, victim, timeout_us, flags)
 
     # ------------------------------------------------------------------ beside the trials
 

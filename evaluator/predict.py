@@ -57,6 +57,12 @@ def decide(
     return decide_stack(filters, x86_64.AUDIT_ARCH_X86_64, nr, padded, ip)
 
 
+def is_known(program: Program) -> bool:
+    """Whether every call of a program has a number in its table."""
+    calls = (op for _, op in program.flatten() if isinstance(op, Syscall))
+    return all(x86_64.number(op.abi.value, op.name) is not None for op in calls)
+
+
 def attack_ops(program: Program) -> list[tuple[int, Operation]]:
     """The attack's operations with their slots."""
     return [

@@ -113,9 +113,9 @@ def families(
 
 def _with_derived(instance: FamilyInstance) -> FamilyInstance:
     # Half a second of rewriting that only this needs.
-    from attacks.rewrites import derived
+    from evaluator.sampling import rewritten
 
-    return replace(instance, variants=(*instance.variants, *derived(instance.variants)))
+    return replace(instance, variants=(*instance.variants, *rewritten(instance)))
 
 
 def _only(instance: FamilyInstance, frozen: Collection[str]) -> FamilyInstance:

@@ -10,6 +10,12 @@ from __future__ import annotations
 from attacks.family import FamilyInstance, Variant
 from attacks.rewrites import derived
 from evaluator.outcome import Terms, route
+from evaluator.predict import is_known
+
+
+def rewritten(instance: FamilyInstance) -> list[Variant]:
+    """What rewrites make of a family's variants, less what calls something a table lacks."""
+    return [one for one in derived(instance.variants) if is_known(one.program)]
 
 
 class Sampler:
@@ -34,9 +40,10 @@ class Sampler:
 
     def _of(self, instance: FamilyInstance) -> tuple[Variant, ...]:
         if instance.label not in self._derived:
-            found = derived(instance.variants)
             name = instance.family.name
             self._derived[instance.label] = tuple(
-                one for one in found if self._held is None or f"{name}/{one.name}" in self._held
+                one
+                for one in rewritten(instance)
+                if self._held is None or f"{name}/{one.name}" in self._held
             )
         return self._derived[instance.label]

@@ -131,6 +131,8 @@ class RunFlag(IntFlag):
     SLOW = 1
     DIAGNOSE = 2
     """The filters answer every denial with a trap: note the call, and give the real answer."""
+    GLANCE = 4
+    """Nothing is expected: the witness does not wait long for it."""
 
 
 class Mode(IntEnum):

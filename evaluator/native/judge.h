@@ -5,7 +5,7 @@ enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO, O_ANCESTOR };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
        P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512, P_STAY = 1024, P_WATCH_CODE = 2048, P_SECRET = 4096 };
 #define WATCHED (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED | P_WATCH_CODE)
-enum { R_SLOW = 1, R_DIAGNOSE = 2 };
+enum { R_SLOW = 1, R_DIAGNOSE = 2, R_GLANCE = 4 };
 
 struct object {
 	u32 kind, mode, content, content_length;

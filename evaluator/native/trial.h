@@ -613,6 +613,8 @@ static int may_come(const struct trial *t)
 {
 	const struct op *op = ops_of(t->p);
 
+	if ((t->reply->wait_status & 0x7f) == SIGSYS)
+		return 0;
 	for (u32 i = 0; i < t->p->n_ops; i++) {
 		const volatile struct record *r = &trace->record[i];
 
@@ -649,7 +651,8 @@ static int begin_witness(struct trial *t)
 // Looks until the effect is there, or cannot come any more, or is late.
 static int end_looking(struct trial *t)
 {
-	u64 bound = t->q->timeout_us < 1000000 ? t->q->timeout_us : 1000000, deadline = now_us() + bound;
+	u64 bound = t->q->flags & R_GLANCE ? 2000 : t->q->timeout_us < 1000000 ? t->q->timeout_us : 1000000;
+	u64 deadline = now_us() + bound;
 	int seen;
 
 	while (!(seen = ask_witness(witness_of(t), 'c')) && may_come(t) && now_us() < deadline)
