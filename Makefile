@@ -46,6 +46,7 @@ layers: dev
 	$(BIN)/lint-imports
 
 docs: dev
+	$(BIN)/python docs/attack_library.py --write
 	$(BIN)/python docs/data.py --write
 	$(BIN)/python docs/claims.py --write
 	$(BIN)/python docs/readme.py

@@ -343,7 +343,8 @@ class _Campaign:
     ) -> Arm:
         if variant.id not in self._specs:
             self._specs[variant.id] = program_spec(variant)
-        flags = self._flags | (RunFlag.GLANCE if variant.negative else RunFlag.NONE)
+        glance = variant.negative or variant.id.endswith(_RESCUE)
+        flags = self._flags | (RunFlag.GLANCE if glance else RunFlag.NONE)
         return arm_of(variant, self._specs[variant.id], config, victim, timeout_us, flags)
 
     # ------------------------------------------------------------------ beside the trials

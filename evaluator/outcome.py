@@ -49,8 +49,11 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     variant = pair.variant
     if isinstance(pair.control, str) and unmet:
         return _record(pair, terms, Outcome.UNSUPPORTED, reason=unmet)
-    if isinstance(pair.control, str) and variant.parent and pair.control.startswith("setup "):
-        broken = f"rewrite: its setup does not work ({pair.control})"
+    premise = isinstance(pair.control, str) and pair.control.startswith(
+        ("setup ", "witness EINVAL")
+    )
+    if premise and variant.parent:
+        broken = f"rewrite: what comes before the attack does not work ({pair.control})"
         return _record(pair, terms, Outcome.UNSUPPORTED, reason=broken)
     if isinstance(pair.control, str):
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {pair.control}")

@@ -36,6 +36,7 @@ def _effect(parameters: Parameters) -> Effect:
 FAMILY = Family(
     "change-mode",
     title="Change the mode of a file",
+    group="file system",
     effect=_effect,
     objects=(Object(ObjectKind.FILE, TARGET, START, b"private\n"),),
     parameters={"bits": 0o044},

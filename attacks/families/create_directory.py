@@ -32,6 +32,7 @@ from attacks.recorder import Result
 FAMILY = Family(
     "create-directory",
     title="Create a directory",
+    group="file system",
     effect=lambda _: Effect(EffectKind.DIRECTORY),
     attack_technique="T1074",
 )

@@ -35,6 +35,7 @@ from attacks.recorder import Buffer
 FAMILY = Family(
     "create-file",
     title="Create a regular file",
+    group="file system",
     effect=lambda _: Effect(EffectKind.FILE),
 )
 SOURCE = (

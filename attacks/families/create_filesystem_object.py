@@ -42,6 +42,7 @@ from attacks.recorder import Buffer, near
 FAMILY = Family(
     "create-filesystem-object",
     title="Create any file system object",
+    group="file system",
     effect=lambda _: Effect(EffectKind.OBJECT),
     unrecorded={
         "open of a ptmx": (

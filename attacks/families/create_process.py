@@ -25,6 +25,7 @@ _ALIVE_US = 200_000
 FAMILY = Family(
     "create-process",
     title="Create a process",
+    group="processes",
     effect=lambda _: Effect(EffectKind.PROCESS),
     has_target=False,
 )

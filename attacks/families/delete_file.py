@@ -28,6 +28,7 @@ from attacks.kernel import Kernel
 FAMILY = Family(
     "delete-file",
     title="Delete a file",
+    group="file system",
     effect=lambda _: Effect(EffectKind.DELETED),
     objects=(Object(ObjectKind.FILE, TARGET, 0o644, b"keep me\n"),),
     attack_technique="T1070.004",

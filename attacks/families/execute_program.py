@@ -43,6 +43,7 @@ _HANDLE_BYTES = 128
 FAMILY = Family(
     "execute-program",
     title="Execute a program",
+    group="execution and memory",
     effect=lambda _: Effect(EffectKind.EXECUTED, "d", "prog"),
     objects=(Object(ObjectKind.PROBE, "d/prog", 0o755),),
     attack_technique="T1106",

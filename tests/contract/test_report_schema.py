@@ -62,11 +62,13 @@ def test_what_may_be_missing_may_be_missing_on_both_sides(
     assert optional(written) <= optional(read)
 
 
-def test_the_page_on_data_is_current() -> None:
+@pytest.mark.parametrize(("script", "page"), [("data", "data"), ("attack_library", "attacks")])
+def test_a_generated_page_is_current(script: str, page: str) -> None:
     root = Path(__file__).parents[2]
-    spec = importlib.util.spec_from_file_location("docs_data", root / "docs" / "data.py")
+    spec = importlib.util.spec_from_file_location(script, root / "docs" / f"{script}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.page() == (root / "docs" / "data.md").read_text(), "run docs/data.py --write"
+    written = (root / "docs" / f"{page}.md").read_text()
+    assert module.page() == written, f"run docs/{script}.py --write"
