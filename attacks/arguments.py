@@ -9,6 +9,8 @@ garbage).  From the man pages of section 2 and the kernel's SYSCALL_DEFINE lines
 from __future__ import annotations
 
 _TABLE = """
+futex ptr int int ptr ptr int; ioprio_get int int; quotactl_fd fd int int ptr;
+sched_setparam int ptr; syncfs fd;
 accept fd ptr ptr; accept4 fd ptr ptr int; access path int; acct path;
 add_key ptr ptr ptr long int; adjtimex ptr; arch_prctl int long; bind fd ptr int;
 bpf int ptr long; brk ptr; capget ptr ptr; capset ptr ptr; chdir path; chmod path mode;

@@ -113,7 +113,7 @@ def families(
 
 def _with_derived(instance: FamilyInstance) -> FamilyInstance:
     # Half a second of rewriting that only this needs.
-    from evaluator.sampling import rewritten
+    from evaluator.derived import rewritten
 
     return replace(instance, variants=(*instance.variants, *rewritten(instance)))
 

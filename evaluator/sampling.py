@@ -8,14 +8,8 @@ has, one for each rule is run, as a sample.
 from __future__ import annotations
 
 from attacks.family import FamilyInstance, Variant
-from attacks.rewrites import derived
+from evaluator.derived import rewritten
 from evaluator.outcome import Terms, route
-from evaluator.predict import is_known
-
-
-def rewritten(instance: FamilyInstance) -> list[Variant]:
-    """What rewrites make of a family's variants, less what calls something a table lacks."""
-    return [one for one in derived(instance.variants) if is_known(one.program)]
 
 
 class Sampler:
