@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from attacks.arguments import KINDS
 from attacks.family import Variant
-from attacks.program import Abi, Const, Store, Syscall, is_decisive
+from attacks.program import Abi, Const, Syscall
+from evaluator import predict
 from evaluator.predict import attack_ops
 from evaluator.wire import call_number
 from mitigations import x86_64
@@ -30,6 +31,7 @@ from mitigations.classic import (
 _ARCH, _NR, _ARGS = 4, 0, 16
 _ADDRESSES = frozenset({"path", "ptr"})
 _LOW = (1 << 32) - 1
+_ENDS = frozenset({(Abi.X86_64, 60), (Abi.X86_64, 231)})  # exit, exit_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Mechanism:
     """The calls of an attack as (ABI, number), and the constants of the decisive one by place."""
 
     calls: frozenset[tuple[Abi, int]]
+    needed: frozenset[tuple[Abi, int]]
+    """Those up to the decisive operation: without one of them there is no effect."""
     decisive: tuple[Abi, int] | None
     """None where memory or code does it, or where the same call is made for something else too."""
     opcodes: str
@@ -50,13 +54,17 @@ def mechanism(variant: Variant) -> Mechanism:
     entries = [(op.abi, call_number(op, x86_64.number)) for op in made]
     decisive = next((op for op in made if op.decisive), None)
     opcodes = " ".join(op.opcode for op in made if op.opcode)
-    stored = any(isinstance(op, Store) and is_decisive(op) for _, op in attack_ops(variant.program))
-    if decisive is None or stored:
-        return Mechanism(frozenset(entries), None, opcodes, ())
+    until = predict.until_decisive(variant.program)
+    needed = frozenset(
+        (op.abi, call_number(op, x86_64.number)) for op in until if isinstance(op, Syscall)
+    )
+    calls = frozenset(entries)
+    if decisive is None:
+        return Mechanism(calls, needed, None, opcodes, ())
     entry = entries[made.index(decisive)]
     if entries.count(entry) > 1:
-        return Mechanism(frozenset(entries), None, opcodes, ())
-    return Mechanism(frozenset(entries), entry, opcodes, _constants(decisive))
+        return Mechanism(calls, needed, None, opcodes, ())
+    return Mechanism(calls, needed, entry, opcodes, _constants(decisive))
 
 
 def _constants(op: Syscall) -> tuple[tuple[int, int], ...]:
@@ -80,6 +88,8 @@ def letting_through(wanted: Mechanism) -> bytes:
     for arch in (x86_64.AUDIT_ARCH_X86_64, x86_64.AUDIT_ARCH_I386):
         compat = arch == x86_64.AUDIT_ARCH_I386
         calls = [one for one in wanted.calls if (one[0] is Abi.I386) == compat]
+        # Who cannot end a thread stays multi-threaded, and unshare(2) refuses that.
+        calls += [] if compat else sorted(_ENDS - wanted.calls)
         block = [Instruction(LOAD_WORD, 0, 0, _NR)]
         for entry in sorted(calls):
             allowed = _allowed(wanted, entry, deny, compat=compat)

@@ -70,6 +70,16 @@ def attack_ops(program: Program) -> list[tuple[int, Operation]]:
     ]
 
 
+def until_decisive(program: Program) -> list[Operation]:
+    """The attack's operations up to the decisive one, which comes last."""
+    found: list[Operation] = []
+    for _, op in attack_ops(program):
+        found.append(op)
+        if is_decisive(op):
+            break
+    return found
+
+
 def judged(program: Program, result: Result, filters: Sequence[Filter], insn: int) -> list[Judged]:
     """Every call that the subject says it made, decided on the arguments that it says it used."""
     return [

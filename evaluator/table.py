@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from evaluator.workloads import Workload
 
 _NAME_WIDTH = 30
+_FEW = 12
+"""So many families are shown in any case."""
+_EXPECTED = (Verdict.OPEN, Verdict.UNTESTED)
+"""What a family that is not targeted is, mostly."""
 
 # The word carries the meaning; mark and colour only repeat it.
 _STYLES = {
@@ -100,13 +104,14 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
         console.print(_indented(_dim(line)))
     console.print(_indented(_starts_line(candidate)))
     console.print(_indented(_scores_line(candidate)))
-    console.print(_families_table(console, candidate))
+    if _telling(candidate):
+        console.print(_families_table(console, candidate))
     for workload in candidate["workloads"]:
         if workload["works_in_control"] and not workload["works"]:
             reason = f": {workload['reason']}" if workload["reason"] else ""
             line = Text(f"breaks {printable(workload['workload'])}{printable(reason)}", "red")
             console.print(_indented(line))
-    for line in (_beside_line(candidate), _warnings_line(candidate)):
+    for line in (_silent(candidate), _beside_line(candidate), _warnings_line(candidate)):
         if line:
             console.print(_indented(line))
 
@@ -215,7 +220,7 @@ def _families_table(console: Console, candidate: Mapping[str, Any]) -> Table:
     table.add_column("verdict", no_wrap=True)
     table.add_column("blocked", no_wrap=True, justify="right")
     table.add_column("shortest way through", overflow="fold")
-    for family in sorted(candidate["families"], key=_family_order):
+    for family in sorted(_telling(candidate), key=_family_order):
         routes = family["routes"]
         table.add_row(
             Text(printable(family["family"])),
@@ -225,6 +230,24 @@ def _families_table(console: Console, candidate: Mapping[str, Any]) -> Table:
             style="" if family["targeted"] else "dim",
         )
     return table
+
+
+def _telling(candidate: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The families that a reader must see; a few more are no burden, dozens are."""
+    families: list[Mapping[str, Any]] = candidate["families"]
+    if len(families) <= _FEW:
+        return families
+    return [one for one in families if one["targeted"] or one["verdict"] not in _EXPECTED]
+
+
+def _silent(candidate: Mapping[str, Any]) -> str:
+    """How many families the table leaves out, by verdict; empty if none."""
+    shown = {one["family"] for one in _telling(candidate)}
+    left = [one["verdict"] for one in candidate["families"] if one["family"] not in shown]
+    counts = ", ".join(
+        f"{left.count(verdict)} {verdict.value}" for verdict in Verdict if verdict in left
+    )
+    return f"not targeted: {counts}" if left else ""
 
 
 def _family_order(family: Mapping[str, Any]) -> tuple[bool, int, str]:

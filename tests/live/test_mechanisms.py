@@ -1,6 +1,7 @@
 """For each mechanism a filter that lets it through, and stops what works in another way."""
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -43,6 +44,10 @@ def distinct(variants: Iterable[Variant]) -> dict[Mechanism, Variant]:
     return found
 
 
+def reached(variant: Variant, result: Result | str) -> bool:
+    return isinstance(result, Result) and grade(variant, result) is not None
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_filter_tells_each_mechanism_from_the_others(name: str) -> None:
     ways = distinct(FAMILIES[name].default.variants)
@@ -54,7 +59,7 @@ def test_a_filter_tells_each_mechanism_from_the_others(name: str) -> None:
         works = {
             way: one
             for (way, one), result in zip(ways.items(), plain, strict=True)
-            if isinstance(result, Result) and grade(one, result) is not None
+            if reached(one, result)
         }
         arms = [
             arm_of(
@@ -65,12 +70,15 @@ def test_a_filter_tells_each_mechanism_from_the_others(name: str) -> None:
             )
             for way, one in works.items()
         ]
-        for one, result in zip(works.values(), pool.run(arms), strict=True):
-            assert isinstance(result, Result), f"{one.id}: {result}"
-            assert grade(one, result) is not None, one.id
+        open_ = dict(zip(works.values(), arms, strict=True))
+        for pause_s in (0.0, 0.2, 1.0):  # the kernel frees what queues cost in its own time
+            time.sleep(pause_s if open_ else 0)
+            results = zip(list(open_), pool.run(list(open_.values())), strict=True)
+            open_ = {one: open_[one] for one, result in results if not reached(one, result)}
+        assert [one.id for one in open_] == []
     for way, one in works.items():
         stopped = [bpf.Filter.decode(letting_through(way))]
         for other, sibling in works.items():
-            if not other.calls <= way.calls:
+            if not other.needed <= way.calls:
                 said = predicted(sibling.program, stopped, None, 0)
                 assert said != "BYPASSED", f"{sibling.id} passes a filter for {one.id}"
