@@ -1,15 +1,16 @@
 """Which rewritten variants a candidate is tried with, unless all of them are asked for.
 
-A rewrite matters where somebody meant to stop the effect, and where these filters can tell what it
-made from what was recorded: that is always run.  Of what falls on a route that a recorded variant
-has, one for each rule is run, as a sample.
+A rewrite matters where somebody meant to stop the effect.  There, what these filters may let
+through on a route that no recorded variant has is always run.  Of the rest, one for each technique
+is run, as a sample.
 """
 
 from __future__ import annotations
 
-from attacks.family import FamilyInstance, Variant
+from attacks.family import FamilyInstance, Technique, Variant
 from evaluator.derived import rewritten
 from evaluator.outcome import Terms, route
+from evaluator.predict import predicted
 
 
 class Sampler:
@@ -23,12 +24,13 @@ class Sampler:
     def choose(self, instance: FamilyInstance, terms: Terms) -> list[Variant]:
         """The rewritten variants of one family to run under these filters."""
         known = {route(one.program, None, terms) for one in instance.variants}
-        sampled: set[str] = set()
+        sampled: set[Technique] = set()
         chosen: list[Variant] = []
         for variant in self._of(instance):
-            rule = variant.id.rpartition("~")[2]
-            if rule not in sampled or route(variant.program, None, terms) not in known:
-                sampled.add(rule)
+            said = predicted(variant.program, terms.filters, None, terms.syscall_insn)
+            new = said != "BLOCKED" and route(variant.program, None, terms) not in known
+            if new or variant.technique not in sampled:
+                sampled.add(variant.technique)
                 chosen.append(variant)
         return chosen
 

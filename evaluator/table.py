@@ -111,7 +111,8 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
             reason = f": {workload['reason']}" if workload["reason"] else ""
             line = Text(f"breaks {printable(workload['workload'])}{printable(reason)}", "red")
             console.print(_indented(line))
-    for line in (_silent(candidate), _beside_line(candidate), _warnings_line(candidate)):
+    silent = Text(_silent(candidate))
+    for line in (silent, _beside_line(candidate), _warnings_line(candidate)):
         if line:
             console.print(_indented(line))
 
