@@ -25,7 +25,7 @@ FAMILY = Family(
     group="identity",
     attack_technique="T1548",
     unrecorded={
-        "setresuid back to 0": "the witness cannot prepare once the subject has changed its user",
+        "setresuid back to 0": "tried: with the user changed in setup the witness could not prepare; the cause is not known",
     },
 )
 _SET, _LINK = 16, 256

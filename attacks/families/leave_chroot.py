@@ -30,8 +30,8 @@ FAMILY = Family(
     group="namespaces and mounts",
     attack_technique="T1611",
     unrecorded={
-        "open_by_handle_at with a handle made before": "not yet: needs CAP_DAC_READ_SEARCH here",
-        "mount of procfs in the jail, and another process's cwd": "not yet",
+        "open_by_handle_at with a handle made before": "not recorded yet; open-by-handle has the call",
+        "mount of procfs in the jail, and another process's cwd": "not recorded yet",
     },
 )
 CHROOT = (Need.CAP_SYS_CHROOT,)
