@@ -25,7 +25,7 @@ FAMILY = Family(
     group="identity",
     attack_technique="T1548",
     unrecorded={
-        "setresuid back to 0": "tried: with the user changed in setup the witness could not prepare; the cause is not known",
+        "setresuid back to 0": "tried: the witness could not prepare, for a reason not yet known",
     },
 )
 _SET, _LINK = 16, 256

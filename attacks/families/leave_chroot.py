@@ -30,7 +30,7 @@ FAMILY = Family(
     group="namespaces and mounts",
     attack_technique="T1611",
     unrecorded={
-        "open_by_handle_at with a handle made before": "not recorded yet; open-by-handle has the call",
+        "open_by_handle_at with a handle made before": "not recorded yet; see open-by-handle",
         "mount of procfs in the jail, and another process's cwd": "not recorded yet",
     },
 )
