@@ -90,6 +90,22 @@ for _ in range(int(sys.argv[1])):
 """
 
 
+_SEVEN = [
+    word
+    for name in (
+        "change-mode",
+        "create-directory",
+        "create-file",
+        "create-filesystem-object",
+        "create-process",
+        "delete-file",
+        "execute-program",
+    )
+    for word in ("--family", name)
+]
+"""The families that the first bounds were set for."""
+
+
 def on_cores(cores: set[int], measure: Callable[[], float]) -> float:
     """The measure with all of our own threads on these cores; the runners have theirs already."""
     usual = os.sched_getaffinity(0)
@@ -117,7 +133,10 @@ def command_us(*options: str) -> float:
     profile = ROOT / "mitigations" / "library" / "block-mkdir.json"
     command = [str(Path(sys.executable).with_name("sidestep")), "evaluate", str(profile), *options]
     begin = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    done = subprocess.run(command, check=False, capture_output=True, cwd=ROOT)
+    assert done.returncode in (0, 1), (
+        done.stderr
+    )  # a named family that is not held is a failed gate
     return (time.perf_counter() - begin) * 1e6
 
 
@@ -170,8 +189,9 @@ def main() -> None:
                 "fresh mount namespace": lambda: trials_us(one, mount, config(small), n // 4),
                 "fresh network namespace": lambda: trials_us(one, net, config(small), n // 12),
                 "Python child": lambda: python_child_us(8),
-                "evaluate (under 2 s)": command_us,
-                "evaluate --json (under 1.2 s)": lambda: command_us("--json"),
+                "seven families (under 2 s)": lambda: command_us(*_SEVEN),
+                "seven, --json (under 1.2 s)": lambda: command_us("--json", *_SEVEN),
+                "all families, --json (4 s)": lambda: command_us("--json"),
             },
             options.rounds,
         )
