@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, assert_never
+from typing import Any
 
 MAX_OPERATIONS = 512
 ARENA_SIZE = 256 * 1024
@@ -287,33 +287,35 @@ class Program:
         )
 
 
+_OPERANDS: dict[type[Operation], tuple[str, ...]] = {
+    Load: ("address",),
+    Store: ("address", "value"),
+    Add: ("a", "b"),
+    Copy: ("address", "source", "size"),
+    Compare: ("a", "b", "size"),
+    Find: ("address", "size", "wanted", "wanted_size"),
+    Print: ("address", "value", "suffix"),
+    Wait: ("address", "value"),
+    Call: ("address",),
+    Expect: ("value",),
+    Fault: (),
+}
+"""The fields that hold values; a system call has its arguments instead."""
+
+
 def operands(op: Operation) -> tuple[Value, ...]:
     """The values that an operation reads, in order."""
-    match op:
-        case Syscall():
-            return op.args
-        case Load() | Call():
-            return (op.address,)
-        case Store():
-            return (op.address, op.value)
-        case Add():
-            return (op.a, op.b)
-        case Copy():
-            return (op.address, op.source, op.size)
-        case Compare():
-            return (op.a, op.b, op.size)
-        case Find():
-            return (op.address, op.size, op.wanted, op.wanted_size)
-        case Print():
-            return (op.address, op.value, op.suffix)
-        case Wait():
-            return (op.address, op.value)
-        case Expect():
-            return (op.value,)
-        case Fault():
-            return ()
-        case _:
-            assert_never(op)
+    if isinstance(op, Syscall):
+        return op.args
+    return tuple(getattr(op, name) for name in _OPERANDS[type(op)])
+
+
+def with_operands(op: Operation, values: Iterable[Value]) -> Operation:
+    """The same operation on other values, in the order of ``operands``."""
+    if isinstance(op, Syscall):
+        return replace(op, args=tuple(values))
+    changed: dict[str, Any] = dict(zip(_OPERANDS[type(op)], values, strict=True))
+    return replace(op, **changed)
 
 
 def is_decisive(op: Operation) -> bool:

@@ -8,7 +8,7 @@ is an earlier result holds that number in a ``Slot``.  When recording ends the n
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -46,6 +46,7 @@ from attacks.program import (
     Wait,
     is_decisive,
     operands,
+    with_operands,
 )
 
 WORK = "/work"
@@ -187,41 +188,13 @@ def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
             raise AttackError(f"{type(node.op).__name__} uses a result that is not there yet")
         return Slot(numbers[value.index])
 
+    values = operands(node.op)
     op = node.op
-    if not node.body and not any(isinstance(value, Slot) for value in operands(op)):
-        return op
-    match op:
-        case Syscall():
-            body = tuple(_resolve(inner, numbers) for inner in node.body)
-            return replace(op, args=tuple(slot(arg) for arg in op.args), body=body)
-        case Load() | Call():
-            return replace(op, address=slot(op.address))
-        case Store() | Wait():
-            return replace(op, address=slot(op.address), value=slot(op.value))
-        case Add():
-            return replace(op, a=slot(op.a), b=slot(op.b))
-        case Copy():
-            return replace(op, address=slot(op.address), source=slot(op.source), size=slot(op.size))
-        case Compare():
-            return replace(op, a=slot(op.a), b=slot(op.b), size=slot(op.size))
-        case Find():
-            return replace(
-                op,
-                address=slot(op.address),
-                size=slot(op.size),
-                wanted=slot(op.wanted),
-                wanted_size=slot(op.wanted_size),
-            )
-        case Print():
-            return replace(
-                op, address=slot(op.address), value=slot(op.value), suffix=slot(op.suffix)
-            )
-        case Expect():
-            return replace(op, value=slot(op.value))
-        case Fault():
-            return op
-        case _:
-            assert_never(op)
+    if any(isinstance(value, Slot) for value in values):
+        op = with_operands(op, map(slot, values))
+    if isinstance(op, Syscall) and node.body:
+        op = replace(op, body=tuple(_resolve(inner, numbers) for inner in node.body))
+    return op
 
 
 def _check(program: Program, *, decisive: list[str]) -> None:
@@ -269,6 +242,12 @@ class Recorder:
         with self.recording.body(self._section, created):
             yield
 
+    def again(self, op: Operation, values: Iterable[Arg]) -> Result:
+        """An operation of another program, on values of this one; its body is recorded apart."""
+        if isinstance(op, Syscall):
+            op = replace(op, body=())
+        return self._emit(with_operands(op, map(_value, values)))
+
     # Plain operations
 
     def load(self, address: Arg, offset: int = 0, width: int = 8) -> Result:
@@ -289,11 +268,7 @@ class Recorder:
     def find(self, address: Arg, size: Arg, wanted: bytes) -> Result:
         """Where the bytes ``wanted`` first are, or -1."""
         needle = self.data(wanted, align=1, name="wanted")
-        return self.find_at(address, size, needle, len(wanted))
-
-    def find_at(self, address: Arg, size: Arg, wanted: Arg, wanted_size: Arg) -> Result:
-        """The same for bytes that are somewhere in memory."""
-        return self._emit(Find(_value(address), _value(size), _value(wanted), _value(wanted_size)))
+        return self._emit(Find(_value(address), _value(size), needle.at(0), Const(len(wanted))))
 
     def print_number(self, address: Arg, value: Arg, suffix: Arg = 0) -> Result:
         return self._emit(Print(_value(address), _value(value), _value(suffix)))

@@ -11,26 +11,16 @@ from attacks.effects import Effect
 from attacks.kernel import Kernel
 from attacks.program import (
     Abi,
-    Add,
     Addr,
-    Call,
-    Compare,
     Const,
-    Copy,
     Entry,
     Env,
-    Expect,
-    Fault,
-    Find,
-    Load,
     Operation,
-    Print,
     Program,
     Slot,
-    Store,
     Syscall,
     Value,
-    Wait,
+    operands,
 )
 from attacks.recorder import Arg, Recording, Result, Section
 
@@ -114,45 +104,13 @@ class _Replay:
                     self.record(k, op.body, attack)
 
     def _one(self, k: Kernel, op: Operation, attack: bool) -> Result:
-        match op:
-            case Syscall():
-                return self._syscall(k, op, attack)
-            case Load(address, offset, width):
-                return k.load(self._arg(address), offset, width)
-            case Store(address, offset, width, value):
-                return _marked(k.store(self._arg(address), offset, width, self._arg(value)), op)
-            case Add(a, b):
-                return k.add(self._arg(a), self._arg(b))
-            case Copy(address, source, size):
-                copied = k.copy(self._arg(address), self._arg(source), self._arg(size))
-                return _marked(copied, op)
-            case Compare(a, b, size):
-                return k.compare(self._arg(a), self._arg(b), self._arg(size))
-            case Find(address, size, wanted, wanted_size):
-                where = (self._arg(address), self._arg(size))
-                return k.find_at(*where, self._arg(wanted), self._arg(wanted_size))
-            case Print(address, value, suffix):
-                return k.print_number(self._arg(address), self._arg(value), self._arg(suffix))
-            case Wait(address, offset, value, bound_us):
-                return k.wait(self._arg(address), offset, self._arg(value), bound_us)
-            case Call(address):
-                return _marked(k.call(self._arg(address)), op)
-            case Expect(value, mask, equals):
-                return k.expect(self._arg(value), mask, equals)
-            case Fault():
-                return _marked(k.fault(), op)
-            case _:
-                assert_never(op)
-
-    def _syscall(self, k: Kernel, op: Syscall, attack: bool) -> Result:
-        args = tuple(self._arg(value) for value in op.args)
-        if attack and op.abi is Abi.X86_64 and op.entry is Entry.SYSCALL:
-            made = Made(op.name, args, op.decisive, self._program)
-            result = self._rule(k, made)
+        args = tuple(self._arg(value) for value in operands(op))
+        if attack and isinstance(op, Syscall) and _is_native(op):
+            result = self._rule(k, Made(op.name, args, op.decisive, self._program))
             if result is not None:
                 self.changed = True
                 return _marked(result, op)
-        return _marked(k.through(op.abi, op.entry).raw(op.name, *args, opcode=op.opcode), op)
+        return k.again(op, args)
 
     def _arg(self, value: Value) -> Arg:
         match value:
@@ -164,9 +122,13 @@ class _Replay:
                 assert_never(value)
 
 
-def _marked(result: Result, op: Syscall | Store | Copy | Call | Fault) -> Result:
+def _is_native(op: Syscall) -> bool:
+    return op.abi is Abi.X86_64 and op.entry is Entry.SYSCALL
+
+
+def _marked(result: Result, op: Syscall) -> Result:
     if op.decisive:
         result.decisive()
-    if isinstance(op, Syscall) and op.may_fail:
+    if op.may_fail:
         result.may_fail()
     return result
