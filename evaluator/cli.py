@@ -18,7 +18,14 @@ import click
 
 from evaluator.cli_attacks import attacks
 from evaluator.errors import HarnessError, InputError, SidestepError, border
-from evaluator.options import Invocation, debug_option, format_option, split
+from evaluator.options import (
+    Invocation,
+    debug_option,
+    format_option,
+    jobs_option,
+    posture_option,
+    split,
+)
 from evaluator.terminal import (
     complain,
     discard_stdout,
@@ -40,7 +47,6 @@ INTERRUPTED = 130
 TERMINATED = 143
 HUNG_UP = 129
 HARNESS_FAILED = 4
-POSTURES = ("container", "restricted", "root")
 RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 FAIL_ON = ("leaky", "undecided", "reachable-elsewhere", "broken-workload")
 FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet")
@@ -170,13 +176,7 @@ def cli() -> None:
     show_default=True,
     help="Whose filter to load: what this runtime makes of the profile.",
 )
-@click.option(
-    "--posture",
-    type=click.Choice(POSTURES),
-    default=POSTURES[0],
-    show_default=True,
-    help="What the subject may do before the candidate.",
-)
+@posture_option
 @click.option(
     "--family",
     "families",
@@ -204,7 +204,7 @@ def cli() -> None:
     callback=split,
     help=f"Exit with 1 on any of: {', '.join(FAIL_ON)}; repeatable.",
 )
-@click.option("--jobs", type=click.IntRange(1, 256), help="Workers; as many as processors.")
+@jobs_option
 @click.option(
     "--repeats",
     type=click.IntRange(1, 1000),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evaluator.errors import InputError, border
-from evaluator.options import debug_option, format_option
+from evaluator.options import debug_option, format_option, jobs_option, posture_option
 from evaluator.terminal import page, progress_bar, say
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mitigations.candidate import Candidate
 
 
-_POSTURES = ("container", "restricted", "root")
 _family_option = click.option(
     "--family", "families", metavar="FAMILY", multiple=True, help="Only this family; repeatable."
 )
@@ -145,7 +144,7 @@ def attacks_show(variant: str, form: str, as_json: bool) -> None:
 @attacks.command("check")
 @_family_option
 @_derived_option
-@click.option("--jobs", type=click.IntRange(1, 256), help="Workers; as many as processors.")
+@jobs_option
 @format_option
 @debug_option
 def attacks_check(
@@ -185,7 +184,7 @@ def _fail_on_faults(found: Sequence[FamilyCheck]) -> None:
 @click.option(
     "--under", metavar="CANDIDATE", required=True, help="The profile that it is tried under."
 )
-@click.option("--posture", type=click.Choice(_POSTURES), default="container", show_default=True)
+@posture_option
 @format_option
 @debug_option
 def attacks_run(file: str, family: str, under: str, posture: str, form: str, as_json: bool) -> None:

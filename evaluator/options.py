@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+POSTURES = ("container", "restricted", "root")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -53,6 +54,22 @@ def format_option(command: _F) -> _F:
         help="What to print.",
     )
     return option(json_option(command))
+
+
+def posture_option(command: _F) -> _F:
+    return click.option(
+        "--posture",
+        type=click.Choice(POSTURES),
+        default=POSTURES[0],
+        show_default=True,
+        help="What the subject may do before the candidate.",
+    )(command)
+
+
+def jobs_option(command: _F) -> _F:
+    return click.option(
+        "--jobs", type=click.IntRange(1, 256), help="Workers; as many as processors."
+    )(command)
 
 
 def split(_: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:

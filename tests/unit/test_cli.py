@@ -15,7 +15,7 @@ import pytest
 
 from attacks.family import Assumption, Technique
 from attacks.library import current_suite
-from evaluator import cli
+from evaluator import cli, options
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.plan import Plan, Progress
 from evaluator.records import (
@@ -186,7 +186,7 @@ def test_what_is_said_twice_here_is_said_alike_elsewhere() -> None:
     from mitigations.runtimes import MODELS
 
     assert list(FailOn) == list(cli.FAIL_ON)
-    assert tuple(POSTURES) == cli.POSTURES
+    assert tuple(POSTURES) == options.POSTURES
     assert tuple(MODELS) == cli.RUNTIME_MODELS
     shown = next(one for one in cli.evaluate.params if one.name == "assume")
     assert all(one in shown.help for one in Assumption if one is not Assumption.NONE)
