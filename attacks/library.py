@@ -117,6 +117,11 @@ def suite(name: str = SUITE) -> Suite:
     if not path.is_file():
         known = sorted(file.stem for file in SUITES.glob("*.json"))
         raise AttackError(f"unknown suite {name!r} (known: {', '.join(known) or 'none'})")
+    return _read_suite(path)
+
+
+@cache
+def _read_suite(path: Path) -> Suite:
     document = json.loads(path.read_text(encoding="utf-8"))
     return Suite(document["name"], document["variants"])
 

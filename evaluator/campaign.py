@@ -203,7 +203,7 @@ class _Campaign:
         ]
         self._by_id.update({one.id: one for one in chosen})
         self._total += len(chosen) * self._plan.repeats
-        controls = self._control(applied.stance, chosen, rounds=1)
+        controls = self._control(applied.stance, chosen)
         return self._trials(candidate, applied, controls, terms, chosen)
 
     def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
@@ -295,18 +295,24 @@ class _Campaign:
         """The control arm of each variant in a posture; what fails without a cause is retried."""
         known = self._controls.setdefault(stance.name, {})
         needs = self._needs_of(stance)
-        for _ in range(rounds):
-            open_ = [
-                v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)
-            ]
+        open_ = [v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)]
+        for attempt in range(rounds):
             if not open_:
                 break
-            known.update(zip((v.id for v in open_), self._run_control(stance, open_), strict=True))
+            results = self._run_control(stance, open_, patient=attempt > 0)
+            known.update(zip((v.id for v in open_), results, strict=True))
+            open_ = [
+                v
+                for v in open_
+                if _unexplained(v, known[v.id], needs) or _maybe_late(v, known[v.id])
+            ]
         return known
 
-    def _run_control(self, stance: Posture, variants: Sequence[Variant]) -> list[Result | str]:
+    def _run_control(
+        self, stance: Posture, variants: Sequence[Variant], *, patient: bool = True
+    ) -> list[Result | str]:
         config = enforcement.control_of(self._pool, stance)
-        quick_us = min(self._timeout_us, _QUICK_US)
+        quick_us = self._timeout_us if patient else min(self._timeout_us, _QUICK_US)
         needs = self._needs_of(stance)
         arms: list[Arm] = []
         for variant in variants:
@@ -399,10 +405,17 @@ def _worked(variant: Variant, result: Result | str) -> bool:
 def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
     if isinstance(result, str):
         return needs.unmet(variant) is None
-    known = variant.negative or _may_not_work(variant)
-    if known or _effect(variant, result) is not None:
+    no_news = variant.negative or _may_not_work(variant)
+    if no_news or _effect(variant, result) is not None:
         return False
     return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
+
+
+def _maybe_late(variant: Variant, result: Result | str) -> bool:
+    """Whether what may not work was only waited for too shortly."""
+    if isinstance(result, str) or not result.timed_out:
+        return False
+    return _may_not_work(variant) and _effect(variant, result) is None
 
 
 def _may_not_work(variant: Variant) -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from attacks.family import Assumption, Technique
-from attacks.library import current_suite
 from evaluator import cli, options
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.plan import Plan, Progress
@@ -105,7 +104,7 @@ def environment(probes: list[Probe]) -> Environment:
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     fake = Kernel()
     campaign, doctor = ModuleType("evaluator.campaign"), ModuleType("evaluator.doctor")
     campaign.evaluate = fake.evaluate  # type: ignore[attr-defined]
@@ -113,10 +112,6 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     doctor.probe = lambda: [Probe("x32", "no", "not testable", ok=False)]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "evaluator.campaign", campaign)
     monkeypatch.setitem(sys.modules, "evaluator.doctor", doctor)
-    suites = tmp_path / "suites"
-    suites.mkdir()
-    (suites / "2026.11.json").write_text(current_suite().to_json())
-    monkeypatch.setattr("attacks.library.SUITES", suites)
     return fake
 
 
