@@ -136,6 +136,26 @@ static const struct op *ops_of(const struct program *p)
 	return (const struct op *)(arena_of(p) + ((p->arena_length + 7) & ~7U));
 }
 
+// A program where a subject looks for it, or in a copy of those pages that lies so far behind them.
+static void lay_out(const struct program *p, u64 behind)
+{
+	u8 *arena = (u8 *)(ARENA + behind);
+	struct trace *its_trace = (struct trace *)(A(trace) + behind);
+	struct program_page *its = (struct program_page *)(A(page) + behind);
+	// Zeros up to one page beyond: a buffer at the end of the arena must not show an older trial.
+	u64 rest = ARENA_SIZE - p->arena_length;
+
+	memcpy(arena, arena_of(p), p->arena_length);
+	memset(arena + p->arena_length, 0, rest > 4096 ? 4096 : rest);
+	memset((void *)its_trace->record, 0, p->n_ops * sizeof(struct record));
+	its->setup_end = p->setup_end;
+	its->victim_end = p->victim_end;
+	its->attack_end = p->attack_end;
+	its->env[ENV_SYSCALL_INSN] = A(syscall_instruction);
+	its->env[ENV_SECRET] = A(own_page);
+	memcpy(its->op, ops_of(p), p->n_ops * sizeof(struct op));
+}
+
 // Inode numbers of one tmpfs only grow: what is above the watermark was made later.  Right after
 // the fixture that is the last object's; later, or elsewhere, a nameless file tells.
 static u64 watermark(const struct program *p, const char *parent, int right_after)

@@ -154,27 +154,14 @@ static void await_subject(struct trial *t)
 
 static void copy_program(const struct program *p)
 {
-	u32 n = p->n_ops;
-
-	memset((void *)trace->record, 0, n * sizeof(struct record));
+	lay_out(p, 0);
 	trace->victim_ready = 0;
-	memcpy((void *)ARENA, arena_of(p), p->arena_length);
-	// Zeros up to one page beyond: a buffer at the end of the arena must not show an older trial.
-	u64 rest = ARENA_SIZE - p->arena_length;
-
-	memset((void *)(ARENA + p->arena_length), 0, rest > 4096 ? 4096 : rest);
-	page->setup_end = p->setup_end;
-	page->victim_end = p->victim_end;
-	page->attack_end = p->attack_end;
 	page->stay = p->flags & P_STAY;
 	page->env[ENV_VICTIM_PID] = page->env[ENV_SUBJECT_PID] = 0;
 	page->env[ENV_VICTIM_HOOK] = A(victim_hook);
-	page->env[ENV_SYSCALL_INSN] = A(syscall_instruction);
 	page->env[ENV_HANDLER] = A(handler);
 	page->env[ENV_RESTORER] = A(restore_rt);
 	page->env[ENV_CAUGHT] = A(&caught);
-	page->env[ENV_SECRET] = A(own_page);
-	memcpy(page->op, ops_of(p), n * sizeof(struct op));
 }
 
 static void open_view(struct trial *t)
@@ -639,7 +626,7 @@ static int begin_witness(struct trial *t)
 
 	if (!w->pid && start_witness(w, t->p->fresh ? t->subject : 0))
 		return -1;
-	fill_box(t->looker, arena_of(t->looker), ops_of(t->looker), inner_pid(), t->victim_inner);
+	fill_box(t->looker, inner_pid(), t->victim_inner);
 	prepared = ask_witness(w, 'p');
 	if (prepared <= 0)
 		return prepared ? -1 : fail(X_WITNESS, -EINVAL);

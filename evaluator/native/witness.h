@@ -145,23 +145,13 @@ static int inner_pid(void)
 }
 
 // The program into the box, with the secret in place.
-static void fill_box(const struct program *p, const u8 *arena, const struct op *ops, int subject, int victim)
+static void fill_box(const struct program *p, int subject, int victim)
 {
 	struct program_page *its = IN_BOX(page);
-	struct trace *its_trace = IN_BOX(trace);
-	u64 rest = ARENA_SIZE - p->arena_length;
 
-	memcpy(box, arena, p->arena_length);
+	lay_out(p, A(box) - ARENA);
 	put_secret(box, p->arena_length);
-	memset(box + p->arena_length, 0, rest > 4096 ? 4096 : rest);
-	memset(its_trace->record, 0, p->n_ops * sizeof(struct record));
-	its->setup_end = p->setup_end;
-	its->victim_end = p->victim_end;
-	its->attack_end = p->attack_end;
 	its->stay = 0;
 	its->env[ENV_SUBJECT_PID] = (u64)subject;
 	its->env[ENV_VICTIM_PID] = (u64)victim;
-	its->env[ENV_SYSCALL_INSN] = A(syscall_instruction);
-	its->env[ENV_SECRET] = A(own_page);
-	memcpy(its->op, ops, p->n_ops * sizeof(struct op));
 }
