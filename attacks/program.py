@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
+from functools import cache, cached_property
 from typing import Any
 
 MAX_OPERATIONS = 512
@@ -237,7 +238,7 @@ class Blob:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Program:
     """What a variant does; see the module's text for the sections."""
 
@@ -246,10 +247,14 @@ class Program:
     victim: tuple[Operation, ...] = ()
     attack: tuple[Operation, ...] = field(default=())
 
-    def flatten(self) -> list[tuple[str, Operation]]:
+    def flatten(self) -> Sequence[tuple[str, Operation]]:
         """All operations as (section, operation), in slot order; a body follows its call."""
+        return self._flat
+
+    @cached_property
+    def _flat(self) -> tuple[tuple[str, Operation], ...]:
         sections = (("setup", self.setup), ("victim", self.victim), ("attack", self.attack))
-        return [(name, op) for name, ops in sections for op in _preorder(ops)]
+        return tuple((name, op) for name, ops in sections for op in _preorder(ops))
 
     def layout(self) -> list[int]:
         """The arena offset of each blob."""
@@ -341,12 +346,15 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, tuple):
         return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any
-    if hasattr(value, "__slots__") and not isinstance(value, str):
-        # Const.text, Blob.name and opcode are for readers; they do not change what runs.
-        fields = [
-            n
-            for n in value.__dataclass_fields__
-            if n not in ("text", "opcode") and (n != "name" or not isinstance(value, Blob))
-        ]
-        return [type(value).__name__, *(_plain(getattr(value, n)) for n in fields)]
+    kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType] - any
+    if is_dataclass(kind):
+        return [kind.__name__, *(_plain(getattr(value, name)) for name in _digested(kind))]
     return value
+
+
+@cache
+@cache
+def _digested(kind: type[Any]) -> tuple[str, ...]:
+    # Const.text, Blob.name and opcode are for readers; they do not change what runs.
+    silent = ("text", "opcode", "name") if kind is Blob else ("text", "opcode")
+    return tuple(one.name for one in fields(kind) if one.name not in silent)

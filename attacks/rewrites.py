@@ -37,6 +37,7 @@ from attacks.consts import (
     WALL,
     Named,
 )
+from attacks.effects import EffectKind
 from attacks.errors import AttackError
 from attacks.family import Assumption, Technique, Variant, needs_of
 from attacks.kernel import Kernel
@@ -608,6 +609,8 @@ def thread(variant: Variant) -> Program | None:
 
 
 def _inside(variant: Variant, around: Around) -> Program | None:
+    if variant.effect.kind is EffectKind.PROCESS:
+        return None  # what is put around it would be the effect
     if variant.effect.stays or any(section == "setup" for section, _ in variant.program.flatten()):
         return None
     return replay(variant.program, variant.effect, untouched, around)

@@ -47,8 +47,10 @@ class Terms:
 def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     """The record of one variant; ``unmet`` is the probed need that is lacking here."""
     variant = pair.variant
-    if isinstance(pair.control, str) and unmet:
-        return _record(pair, terms, Outcome.UNSUPPORTED, reason=unmet)
+    # A sentinel answers before the kernel would say that it has no such call.
+    if unmet and (variant.guarded or isinstance(pair.control, str)):
+        nothing = Pair(variant, unmet, ())
+        return _record(nothing, terms, Outcome.UNSUPPORTED, reason=unmet)
     premise = isinstance(pair.control, str) and pair.control.startswith(
         ("setup ", "witness EINVAL")
     )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from evaluator.errors import HarnessError
 from evaluator.sandbox import Sandbox, runner_path
@@ -21,6 +22,7 @@ from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
 _CHUNK = 48
 # A thread that decodes must not keep the others from asking their runners for more.
 _HAND_OVER_S = 0.0005
+# What a runner has room for; far more than the arms that it is asked for at one time.
 _PROGRAMS = 8192
 _CONFIGS = 256
 
@@ -37,13 +39,37 @@ class Arm:
 
 
 @dataclass(slots=True)
+class _Told:
+    """What a runner has been told, by the number it knows it under; the longest unused gives way.
+
+    What it was just asked for was used a moment ago: a number never changes its meaning under a
+    request that is still waiting.
+    """
+
+    room: int
+    _numbers: dict[object, tuple[int, object]] = field(default_factory=dict[object, Any])
+
+    def number(self, key: object, spec: object) -> tuple[int, bool]:
+        """The number, and whether the runner must be told what it means; keeps ``spec`` alive."""
+        known = self._numbers.pop(key, None)
+        number = known[0] if known else self._free()
+        self._numbers[key] = (number, spec)
+        return number, known is None
+
+    def _free(self) -> int:
+        if len(self._numbers) < self.room:
+            return len(self._numbers)
+        return self._numbers.pop(next(iter(self._numbers)))[0]
+
+
+@dataclass(slots=True)
 class _Worker:
     """One runner and what it has been told."""
 
     sandbox: Sandbox
     core: int
-    programs: dict[int, ProgramSpec] = field(default_factory=dict[int, ProgramSpec])
-    configs: dict[int, ConfigSpec] = field(default_factory=dict[int, ConfigSpec])
+    programs: _Told = field(default_factory=lambda: _Told(_PROGRAMS))
+    configs: _Told = field(default_factory=lambda: _Told(_CONFIGS))
 
 
 class Pool:
@@ -51,11 +77,6 @@ class Pool:
 
     def __init__(self, jobs: int) -> None:
         self._path = runner_path()
-        self._numbers: dict[int, int] = {}
-        self._lengths: dict[int, int] = {}
-        self._kept: list[ProgramSpec] = []
-        self._configs: dict[ConfigSpec, int] = {}
-        self._config_numbers: dict[int, tuple[int, ConfigSpec]] = {}
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
         self._executor = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="runner")
@@ -93,9 +114,9 @@ class Pool:
         """A new first runner, after it was lost between trials."""
         self._replace(self._workers[0])
 
-    def config_number(self, spec: ConfigSpec, sandbox_index: int = 0) -> int:
-        """The number under which a runner knows a configuration, told to it now if need be."""
-        return self._tell_config(self._workers[sandbox_index], spec)
+    def config_number(self, spec: ConfigSpec) -> int:
+        """The number under which the first runner knows a configuration; it is told if need be."""
+        return self._tell_config(self._workers[0], spec)
 
     def run(
         self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None
@@ -145,7 +166,7 @@ class Pool:
 
     def _next(self, worker: _Worker, index: int, arm: Arm) -> Result:
         result = worker.sandbox.next_result(arm.timeout_us)
-        complete = len(result.records) == self._lengths[id(arm.program)] or not result.ok
+        complete = len(result.records) == len(arm.program.program.flatten()) or not result.ok
         if result.tag != index or not complete:
             raise HarnessError("the runner answered something that it was not asked")
         return result
@@ -162,8 +183,8 @@ class Pool:
     def _replace(self, worker: _Worker) -> None:
         worker.sandbox.close()
         worker.sandbox = Sandbox(self._path, worker.core)
-        worker.programs.clear()
-        worker.configs.clear()
+        worker.programs = _Told(_PROGRAMS)
+        worker.configs = _Told(_CONFIGS)
 
     def _request(self, worker: _Worker, tag: int, arm: Arm) -> Request:
         return Request(
@@ -177,26 +198,14 @@ class Pool:
 
     def _tell_program(self, worker: _Worker, spec: ProgramSpec) -> int:
         witness = self._tell_program(worker, spec.witness) if spec.witness else None
-        number = self._numbers.get(id(spec))
-        if number is None:
-            with self._lock:
-                self._lengths[id(spec)] = len(spec.program.flatten())
-                number = self._numbers.setdefault(id(spec), len(self._kept) % _PROGRAMS)
-                self._kept.append(spec)  # alive, so that its id stays its own
-        if worker.programs.get(number) is not spec:
+        number, new = worker.programs.number((id(spec), witness), spec)
+        if new:
             worker.sandbox.define_program(number, spec, witness)
-            worker.programs[number] = spec
         return number
 
     def _tell_config(self, worker: _Worker, spec: ConfigSpec) -> int:
-        known = self._config_numbers.get(id(spec))
-        if known is None:
-            with self._lock:
-                # Equal configurations are one, so that a gate serves them all.
-                number = self._configs.setdefault(spec, len(self._configs)) % _CONFIGS
-                known = self._config_numbers[id(spec)] = (number, spec)
-        number = known[0]
-        if worker.configs.get(number) is not spec and worker.configs.get(number) != spec:
+        # Equal configurations are one, so that a gate serves them all.
+        number, new = worker.configs.number(spec, spec)
+        if new:
             worker.sandbox.define_config(number, spec)
-            worker.configs[number] = spec
         return number

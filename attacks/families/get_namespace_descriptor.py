@@ -58,8 +58,9 @@ def open_thread_ns(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.PROC_INTERFACE)
 def open_proc_fd(k: Kernel) -> None:
-    """A descriptor without rights is opened anew through its own link in procfs."""
-    k.open(k.proc_fd(k.open(k.proc("self/ns/net"), O_PATH)), O_RDONLY).decisive()
+    """A descriptor's link in procfs leads to the directory under a name that no list has."""
+    here = k.open(k.proc("self/ns"), O_PATH)
+    k.open(k.proc_fd(here, "/net"), O_RDONLY).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL)

@@ -238,13 +238,14 @@ def socket_peer_pidfd(k: Kernel) -> None:
     k.pidfd_send_signal(pidfd, SIGKILL, NULL, 0).decisive()
 
 
-# The kernel sends the signal: a descriptor's owner is told that something happened
+# The kernel sends the signal: a descriptor's owner is told that something happened.  Datagrams
+# where data is what happens: the end of a stream would be a signal too.
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def fcntl_owner(k: Kernel) -> None:
     """The victim is made the owner of a socket, and SIGIO, when data arrives, ends it."""
-    ours, other = _socketpair(k)
+    ours, other = _socketpair(k, SOCK_DGRAM)
     k.fcntl(ours, F_SETOWN, neighbour.pid(k))
     k.fcntl(ours, F_SETFL, O_ASYNC | O_NONBLOCK)
     k.write(other, k.text("x"), 1).decisive()
@@ -253,7 +254,7 @@ def fcntl_owner(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def fcntl_owner_sigkill(k: Kernel) -> None:
     """F_SETSIG chooses the signal, so the kernel sends SIGKILL for the attacker."""
-    ours, other = _socketpair(k)
+    ours, other = _socketpair(k, SOCK_DGRAM)
     k.fcntl(ours, F_SETOWN, neighbour.pid(k))
     k.fcntl(ours, F_SETSIG, SIGKILL)
     k.fcntl(ours, F_SETFL, O_ASYNC)
@@ -263,7 +264,7 @@ def fcntl_owner_sigkill(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def fcntl_owner_group(k: Kernel) -> None:
     """A negative owner is a group: the victim's pid is no argument of the call."""
-    ours, other = _socketpair(k)
+    ours, other = _socketpair(k, SOCK_DGRAM)
     k.fcntl(ours, F_SETOWN, neighbour.own_group(k))
     k.fcntl(ours, F_SETFL, O_ASYNC)
     k.write(other, k.text("x"), 1).decisive()
@@ -272,7 +273,7 @@ def fcntl_owner_group(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def fcntl_owner_ex(k: Kernel) -> None:
     """F_SETOWN_EX names the owner in memory, where no filter can look."""
-    ours, other = _socketpair(k)
+    ours, other = _socketpair(k, SOCK_DGRAM)
     k.fcntl(ours, F_SETOWN_EX, k.struct("II", F_OWNER_TID, neighbour.pid(k), name="f_owner_ex"))
     k.fcntl(ours, F_SETFL, O_ASYNC)
     k.write(other, k.text("x"), 1).decisive()
@@ -280,19 +281,18 @@ def fcntl_owner_ex(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def fcntl_owner_pipe(k: Kernel) -> None:
-    """A pipe has an owner too, so forbidding sockets does not help."""
+    """A pipe has an owner too; its writer's end is an event, and so nothing need be written."""
     ends = k.buffer(8, name="pipe")
     k.pipe2(ends, 0)
     reader = k.load(ends, 0, 4)
     k.fcntl(reader, F_SETOWN, neighbour.pid(k))
-    k.fcntl(reader, F_SETFL, O_ASYNC)
-    k.write(k.load(ends, 4, 4), k.text("x"), 1).decisive()
+    k.fcntl(reader, F_SETFL, O_ASYNC).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def fcntl64_owner_i386(k: Kernel) -> None:
     """The 32-bit table has two calls for fcntl, of which lists know one."""
-    ours, other = _socketpair(k)
+    ours, other = _socketpair(k, SOCK_DGRAM)
     k.i386.raw("fcntl64", ours, F_SETOWN, neighbour.pid(k))
     k.i386.raw("fcntl64", ours, F_SETFL, O_ASYNC)
     k.i386.write(other, k.text("x"), 1).decisive()
@@ -301,7 +301,7 @@ def fcntl64_owner_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def ioctl_owner(k: Kernel) -> None:
     """FIOSETOWN and FIOASYNC do by ioctl, with the pid in memory, what fcntl does."""
-    ours, other = _socketpair(k)
+    ours, other = _socketpair(k, SOCK_DGRAM)
     k.ioctl(ours, FIOSETOWN, k.struct("I", neighbour.pid(k), name="owner"))
     k.ioctl(ours, FIOASYNC, k.struct("I", 1, name="on"))
     k.write(other, k.text("x"), 1).decisive()
@@ -310,7 +310,7 @@ def ioctl_owner(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def ioctl_socket_owner(k: Kernel) -> None:
     """SIOCSPGRP is a second number for the same request."""
-    ours, other = _socketpair(k)
+    ours, other = _socketpair(k, SOCK_DGRAM)
     k.ioctl(ours, SIOCSPGRP, k.struct("I", neighbour.pid(k), name="owner"))
     k.ioctl(ours, FIOASYNC, k.struct("I", 1, name="on"))
     k.write(other, k.text("x"), 1).decisive()
@@ -319,7 +319,7 @@ def ioctl_socket_owner(k: Kernel) -> None:
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_write_owner(k: Kernel) -> None:
     """The write that makes the kernel send the signal comes from a ring."""
-    ours, other = _socketpair(k)
+    ours, other = _socketpair(k, SOCK_DGRAM)
     k.fcntl(ours, F_SETOWN, neighbour.pid(k))
     k.fcntl(ours, F_SETFL, O_ASYNC)
     k.ring().submit("WRITE", fd=other, addr=k.text("x"), length=1).decisive()
@@ -328,7 +328,7 @@ def io_uring_write_owner(k: Kernel) -> None:
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
 def inherited_owned_socket(k: Kernel) -> None:
     """Owner and signal were set before the filter: one byte written is the whole attack."""
-    ours, other = _socketpair(k.setup, SOCK_DGRAM)  # the end of a stream would be a signal too
+    ours, other = _socketpair(k.setup, SOCK_DGRAM)
     with neighbour.before_the_filter(k) as before:
         before.fcntl(ours, F_SETOWN, neighbour.pid(k))
     k.setup.fcntl(ours, F_SETSIG, SIGKILL)
@@ -337,13 +337,12 @@ def inherited_owned_socket(k: Kernel) -> None:
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
-def out_of_band(k: Kernel) -> None:
-    """Urgent data is another cause for the kernel to send the chosen signal."""
-    ours, other = _socketpair(k)
+def end_of_stream(k: Kernel) -> None:
+    """A stream that ends with its process is an event like data: no call sends anything."""
+    ours, _ = _socketpair(k)
     k.fcntl(ours, F_SETOWN, neighbour.pid(k))
     k.fcntl(ours, F_SETSIG, SIGKILL)
-    k.fcntl(ours, F_SETFL, O_ASYNC)
-    k.sendto(other, k.text("x"), 1, MSG_OOB, NULL, 0).decisive()
+    k.fcntl(ours, F_SETFL, O_ASYNC).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(WATCHED,))

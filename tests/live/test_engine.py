@@ -403,3 +403,19 @@ def test_a_witness_is_no_process_of_the_subject() -> None:
     assert isinstance(after, Result)
     assert seen.witness_after
     assert not after.saw_process
+
+
+@pytest.mark.parametrize("order", ["in turn", "again and again"])
+def test_more_filters_than_a_runner_has_room_for(order: str) -> None:
+    """A runner knows 256 configurations; each arm gets its own, and so does the victim."""
+    spec = ProgramSpec(MKDIR, (PARENT,), flags=ProgramFlag.SWEEP)
+    wanted = [1 + i for i in range(300)]
+    wanted = wanted * 2 if order == "in turn" else [one for one in wanted for _ in range(2)]
+    arms = [
+        Arm(spec, config(answers([MKDIR_NR], FAKED + number)), config(), 500_000)
+        for number in wanted
+    ]
+    with Pool(1) as pool:
+        results = pool.run(arms)
+    assert all(isinstance(one, Result) for one in results)
+    assert [one.records[0].error for one in results if isinstance(one, Result)] == wanted

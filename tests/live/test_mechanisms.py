@@ -9,15 +9,19 @@ import pytest
 
 from attacks import library
 from attacks.family import Assumption, Need, Variant
+from attacks.program import Abi, Syscall
 from evaluator.campaign import arm_of
+from evaluator.derived import rewritten
 from evaluator.enforcement import control_of
 from evaluator.mechanisms import Mechanism, letting_through, mechanism
 from evaluator.pool import Pool
 from evaluator.posture import posture
-from evaluator.predict import predicted
+from evaluator.predict import attack_ops, predicted
 from evaluator.trial import grade, program_spec
-from evaluator.wire import Filter, Result
-from mitigations import bpf
+from evaluator.wire import Filter, Result, call_number
+from mitigations import bpf, x86_64
+
+from engine import ALLOW, EPERM, instructions
 
 FOREIGN = {Need.SHELL, Need.LOADER}
 """Whose calls are not in the program."""
@@ -46,6 +50,45 @@ def distinct(variants: Iterable[Variant]) -> dict[Mechanism, Variant]:
 
 def reached(variant: Variant, result: Result | str) -> bool:
     return isinstance(result, Result) and grade(variant, result) is not None
+
+
+def _denying(calls: Iterable[tuple[Abi, int]]) -> tuple[Filter, ...]:
+    """Answers EPERM to each of these calls, and allows all others."""
+    found: list[Filter] = []
+    for abi, number in calls:
+        i386 = abi is Abi.I386
+        arch = x86_64.AUDIT_ARCH_I386 if i386 else x86_64.AUDIT_ARCH_X86_64
+        denied = ((0x20, 0, 0, 4), (0x15, 0, 3, arch), (0x20, 0, 0, 0), (0x15, 0, 1, number))
+        found.append(Filter(instructions(*denied, (6, 0, 0, EPERM), (6, 0, 0, ALLOW))))
+    return tuple(found)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_without_its_decisive_call_nothing_gets_there(name: str) -> None:
+    """Nor does what a rewrite puts around it, so that a filter is judged by the right call."""
+    instance = FAMILIES[name].default
+    decisive = {
+        variant: frozenset(
+            (op.abi, call_number(op, x86_64.number))
+            for _, op in attack_ops(variant.program)
+            if isinstance(op, Syscall) and op.decisive
+        )
+        for variant in (*instance.variants, *rewritten(instance))
+        if own_way(variant)
+    }
+    with Pool(JOBS) as pool:
+        control = control_of(pool, posture("root"))
+        arms = [
+            arm_of(
+                one, program_spec(one), replace(control, filters=_denying(calls)), control, 300_000
+            )
+            for one, calls in decisive.items()
+            if calls
+        ]
+        results = pool.run(arms)
+    tried = [one for one, calls in decisive.items() if calls]
+    got_there = [one.id for one, r in zip(tried, results, strict=True) if reached(one, r)]
+    assert got_there == []
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -297,6 +297,15 @@ def test_a_need_that_is_lacking_does_not_hide_an_effect() -> None:
     assert found.outcome is Outcome.BYPASSED
 
 
+def test_a_sentinel_that_answers_for_a_call_that_the_kernel_lacks_is_no_effect() -> None:
+    what = variant(guarded=True)
+    found = classify(
+        arm(returned(0), filters=1, after=MADE), what=what, unmet="kernel: no such thing"
+    )
+    assert (found.outcome, found.reason) == (Outcome.UNSUPPORTED, "kernel: no such thing")
+    assert (found.control_effect, found.mitigated_effect) == (None, None)
+
+
 def test_a_negative_control_is_never_evidence() -> None:
     what = variant(negative=True)
     found = classify("not run", control=arm(returned(0)), what=what)
