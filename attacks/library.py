@@ -96,7 +96,7 @@ class Suite:
 
     def differences(self) -> list[str]:
         """How the library of today differs from this suite, a line for each variant."""
-        today = current_suite(self.name).variants
+        today = current_suite().variants
         gone = [f"{identity}: gone" for identity in self.variants if identity not in today]
         new = [f"{identity}: new" for identity in today if identity not in self.variants]
         changed = [
@@ -126,14 +126,15 @@ def _read_suite(path: Path) -> Suite:
     return Suite(document["name"], document["variants"])
 
 
-def current_suite(name: str = SUITE) -> Suite:
-    """What a suite of that name would hold, frozen now: the default instance of every family.
+@cache
+def current_suite() -> Suite:
+    """What the suite would hold, frozen now: the default instance of every family.
 
     What rewrites make of it is part of it.
     """
     recorded = [found.default.variants for found in load_families().values()]
     variants = [one for family in recorded for one in (*family, *derived(family))]
-    return Suite(name, {variant.id: variant.program.digest() for variant in variants})
+    return Suite(SUITE, {variant.id: variant.program.digest() for variant in variants})
 
 
 def _parse_parameters(reference: str, text: str) -> dict[str, int]:

@@ -16,8 +16,6 @@ from typing import Any
 
 import pytest
 
-from attacks.library import load_families
-
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "mitigations" / "library"
 BLOCK_MKDIR = str(LIBRARY / "block-mkdir.json")
@@ -323,16 +321,15 @@ def test_a_killed_command_leaves_no_runner(long_run: Running) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_lost_runner_costs_its_trial_and_not_the_run(number: int) -> None:
-    running = Running("evaluate", BLOCK_MKDIR, "--json", "--repeats", "15", "--jobs", "2")
+    running = Running("evaluate", BLOCK_MKDIR, "--json", *FAMILY, "--repeats", "100", "--jobs", "2")
     os.kill(running.workers()[-1], number)
     done = running.done()
     assert running.nothing_left()
-    assert done.code in (0, 4), done.err
+    assert done.code in (1, 4), done.err
     (candidate,) = done.document["candidates"]
     lost = [one for one in candidate["trials"] if one["outcome"] == "HARNESS_ERROR"]
     assert len(lost) <= 1
-    assert len(candidate["families"]) == len(load_families())
-    assert candidate["families"][0]["verdict"] in ("open", "undecided")
+    assert [one["verdict"] for one in candidate["families"]] in (["open"], ["undecided"])
 
 
 # ------------------------------------------------------------------ as an ordinary user
