@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any
@@ -306,6 +306,7 @@ _OPERANDS: dict[type[Operation], tuple[str, ...]] = {
     Fault: (),
 }
 """The fields that hold values; a system call has its arguments instead."""
+_MAY_DECIDE = (Syscall, Store, Copy, Call, Fault)
 
 
 def operands(op: Operation) -> tuple[Value, ...]:
@@ -317,15 +318,18 @@ def operands(op: Operation) -> tuple[Value, ...]:
 
 def with_operands(op: Operation, values: Iterable[Value]) -> Operation:
     """The same operation on other values, in the order of ``operands``."""
+    others = tuple(values)
+    if others == operands(op):
+        return op
     if isinstance(op, Syscall):
-        return replace(op, args=tuple(values))
-    changed: dict[str, Any] = dict(zip(_OPERANDS[type(op)], values, strict=True))
+        return replace(op, args=others)
+    changed: dict[str, Any] = dict(zip(_OPERANDS[type(op)], others, strict=True))
     return replace(op, **changed)
 
 
 def is_decisive(op: Operation) -> bool:
     """Whether this operation is the one that causes the effect."""
-    return isinstance(op, Syscall | Store | Copy | Call | Fault) and op.decisive
+    return isinstance(op, _MAY_DECIDE) and op.decisive
 
 
 def size_of(op: Operation) -> int:
@@ -346,15 +350,14 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, tuple):
         return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any
-    kind: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType] - any
-    if is_dataclass(kind):
-        return [kind.__name__, *(_plain(getattr(value, name)) for name in _digested(kind))]
-    return value
+    kind: Any = type(value)  # pyright: ignore[reportUnknownVariableType] - any
+    names = _digested(kind)
+    return [kind.__name__, *(_plain(getattr(value, name)) for name in names)] if names else value
 
 
-@cache
 @cache
 def _digested(kind: type[Any]) -> tuple[str, ...]:
-    # Const.text, Blob.name and opcode are for readers; they do not change what runs.
+    """The fields of a dataclass that change what runs: not what is for readers."""
     silent = ("text", "opcode", "name") if kind is Blob else ("text", "opcode")
-    return tuple(one.name for one in fields(kind) if one.name not in silent)
+    named = getattr(kind, "__dataclass_fields__", ())
+    return tuple(name for name in named if name not in silent)

@@ -244,7 +244,7 @@ class Recorder:
 
     def again(self, op: Operation, values: Iterable[Arg]) -> Result:
         """An operation of another program, on values of this one; its body is recorded apart."""
-        if isinstance(op, Syscall):
+        if isinstance(op, Syscall) and op.body:
             op = replace(op, body=())
         return self._emit(with_operands(op, map(_value, values)))
 

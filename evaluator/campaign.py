@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from attacks.effects import Grade
-from attacks.family import Assumption, Variant
+from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import Syscall
 from evaluator import diagnosis, enforcement, outcome, starts
 from evaluator.enforcement import Applied
@@ -47,6 +48,8 @@ _LATENCIES = 50
 _PATIENCE = 8
 _RESCUE = "~rescue"
 _QUICK_US = 300_000
+_GLANCE_US = 20_000
+_PART = 400
 _DONE_BEFORE = "with the earlier steps done before the filter"
 
 
@@ -139,9 +142,8 @@ class _Campaign:
         applied = enforcement.apply(self._pool, candidate, stance)
         if not self._plan.fast_path:
             self._controls.pop(stance.name, None)
-        controls = self._control(stance, self._variants)
         terms = applied.terms(self._pool.first.hello.syscall_insn)
-        trials = self._trials(candidate, applied, controls, terms, self._variants)
+        trials = self._trials(candidate, applied, terms, self._variants)
         trials += self._rewritten(candidate, applied, trials, terms)
         trials = self._rescues(trials, applied, terms)
         started, works = starts.honest_programs(
@@ -162,13 +164,20 @@ class _Campaign:
         self,
         candidate: Candidate,
         applied: Applied,
-        controls: dict[str, Result | str],
         terms: Terms,
         variants: Sequence[Variant],
     ) -> tuple[TrialRecord, ...]:
         needs = self._needs_of(applied.stance)
-        pairs = self._pairs(candidate, applied, controls, terms, variants)
-        records = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in pairs]
+        pairs: list[Pair] = []
+        records: list[TrialRecord] = []
+        for part in self._pool.ahead(
+            partial(self._pairs, candidate, applied, terms, variants[at : at + _PART])
+            for at in range(0, len(variants), _PART)
+        ):
+            pairs += part
+            fresh = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in part]
+            records += fresh
+            self._foresee(fresh, terms)
         # A harness fault is tried once more; an effect that did not come may only have been late.
         again = [
             i
@@ -177,7 +186,7 @@ class _Campaign:
         ]
         if again:
             retried = self._pairs(
-                candidate, applied, controls, terms, [pairs[i].variant for i in again], patient=True
+                candidate, applied, terms, [pairs[i].variant for i in again], patient=True
             )
             for i, pair in zip(again, retried, strict=True):
                 second = outcome.classify(pair, terms, needs.unmet(pair.variant))
@@ -193,18 +202,31 @@ class _Campaign:
         terms: Terms,
     ) -> tuple[TrialRecord, ...]:
         """What rewrites make of the variants of the families that somebody meant to stop."""
-        if not self._plan.rewrites or terms.layers_missing or not terms.filters:
-            return ()
         chosen = [
             variant
-            for instance in self._plan.families
-            if judged(instance, recorded, self._plan, seccomp_only=True).targeted
+            for instance in self._targeted(self._plan.families, recorded, terms)
             for variant in self._sampler.choose(instance, terms)
         ]
         self._by_id.update({one.id: one for one in chosen})
         self._total += len(chosen) * self._plan.repeats
-        controls = self._control(applied.stance, chosen)
-        return self._trials(candidate, applied, controls, terms, chosen)
+        return self._trials(candidate, applied, terms, chosen)
+
+    def _foresee(self, fresh: Sequence[TrialRecord], terms: Terms) -> None:
+        """While other trials run: rewrites what will be wanted, by what is known of it so far."""
+        labels = {one.family for one in fresh if not one.derived_from}
+        begun = [one for one in self._plan.families if one.label in labels]
+        for instance in self._targeted(begun, fresh, terms):
+            self._sampler.rewrite(instance)
+
+    def _targeted(
+        self, families: Sequence[FamilyInstance], trials: Sequence[TrialRecord], terms: Terms
+    ) -> list[FamilyInstance]:
+        """The families that somebody meant to stop, if they are to be rewritten at all."""
+        if not self._plan.rewrites or terms.layers_missing or not terms.filters:
+            return []
+        return [
+            one for one in families if judged(one, trials, self._plan, seccomp_only=True).targeted
+        ]
 
     def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
         """An effect that did not come for calls that are not in our trace: whose they are."""
@@ -243,13 +265,13 @@ class _Campaign:
         self,
         candidate: Candidate,
         applied: Applied,
-        controls: dict[str, Result | str],
         terms: Terms,
         variants: Sequence[Variant],
         *,
         patient: bool = False,
     ) -> list[Pair]:
         """Runs the mitigated arm wherever the control says that there is something to compare."""
+        controls = self._control(applied.stance, variants)
         wanted = [] if terms.layers_missing else [v for v in variants if _worked(v, controls[v.id])]
         arms = [
             self._arm(
@@ -319,7 +341,7 @@ class _Campaign:
             wait = quick_us if _may_not_work(variant) else self._timeout_us
             arm = self._arm(variant, config, config, wait)
             if needs.unmet(variant):  # it will not work, and nobody waits for that
-                arm = replace(arm, flags=arm.flags | RunFlag.GLANCE)
+                arm = replace(arm, flags=arm.flags | RunFlag.GLANCE, timeout_us=_GLANCE_US)
             arms.append(arm)
         return self._pool.run(arms)
 

@@ -9,11 +9,11 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from evaluator.errors import HarnessError
 from evaluator.sandbox import Sandbox, runner_path
@@ -22,6 +22,7 @@ from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
 _CHUNK = 48
 # A thread that decodes must not keep the others from asking their runners for more.
 _HAND_OVER_S = 0.0005
+T = TypeVar("T")
 # What a runner has room for; far more than the arms that it is asked for at one time.
 _PROGRAMS = 8192
 _CONFIGS = 256
@@ -78,6 +79,7 @@ class Pool:
     def __init__(self, jobs: int) -> None:
         self._path = runner_path()
         self._lock = threading.Lock()
+        self._closed = False
         self._workers: list[_Worker] = []
         self._executor = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="runner")
         try:
@@ -102,6 +104,7 @@ class Pool:
 
     def close(self) -> None:
         """Ends every runner, and with it all that it started."""
+        self._closed = True
         for worker in self._workers:
             worker.sandbox.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
@@ -122,10 +125,14 @@ class Pool:
         self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None
     ) -> list[Result | str]:
         """All arms, in order; a message stands where the runner was lost on that very arm."""
+        if self._closed:
+            raise HarnessError("the runners are closed")
         results: list[Result | str] = ["not run"] * len(arms)
         queue = deque(range(len(arms)))
+        # Few at a time where there are few: nobody should be left with a heap at the end.
+        chunk = min(_CHUNK, 1 + len(arms) // (8 * len(self._workers)))
         futures = [
-            self._executor.submit(self._work, worker, arms, queue, results, done)
+            self._executor.submit(self._work, worker, arms, queue, chunk, results, done)
             for worker in self._workers
         ]
         usual = sys.getswitchinterval()
@@ -137,20 +144,35 @@ class Pool:
             sys.setswitchinterval(usual)
         return results
 
+    def ahead(self, work: Iterable[Callable[[], T]]) -> Iterator[T]:
+        """What each of these returns; the next ones run while the caller looks at it."""
+        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+            futures = deque(thread.submit(each) for each in work)
+            try:
+                while futures:
+                    yield futures.popleft().result()
+            except KeyboardInterrupt:
+                self.close()  # nobody waits for what is running
+                raise
+            finally:
+                for future in futures:
+                    future.cancel()
+
     def _work(
         self,
         worker: _Worker,
         arms: Sequence[Arm],
         queue: deque[int],
+        chunk: int,
         results: list[Result | str],
         done: Callable[[int], None],
     ) -> None:
         """Keeps one chunk with the runner while the one before is decoded."""
         asked: deque[int] = deque()
-        while True:
+        while not self._closed:
             try:
-                if len(asked) <= _CHUNK:
-                    self._ask(worker, arms, queue, asked)
+                if len(asked) <= chunk:
+                    self._ask(worker, arms, queue, chunk, asked)
                 if not asked:
                     return
                 result = self._next(worker, asked[0], arms[asked[0]])
@@ -162,7 +184,8 @@ class Pool:
                 with self._lock:
                     queue.extend(asked)
                 asked.clear()
-                self._replace(worker)
+                if not self._closed:
+                    self._replace(worker)
 
     def _next(self, worker: _Worker, index: int, arm: Arm) -> Result:
         result = worker.sandbox.next_result(arm.timeout_us)
@@ -172,13 +195,18 @@ class Pool:
         return result
 
     def _ask(
-        self, worker: _Worker, arms: Sequence[Arm], queue: deque[int], asked: deque[int]
+        self,
+        worker: _Worker,
+        arms: Sequence[Arm],
+        queue: deque[int],
+        chunk: int,
+        asked: deque[int],
     ) -> None:
         with self._lock:
-            chunk = [queue.popleft() for _ in range(min(_CHUNK, len(queue)))]
-        asked.extend(chunk)  # first, so that none is lost if the runner is
-        if chunk:
-            worker.sandbox.ask([self._request(worker, i, arms[i]) for i in chunk])
+            taken = [queue.popleft() for _ in range(min(chunk, len(queue)))]
+        asked.extend(taken)  # first, so that none is lost if the runner is
+        if taken:
+            worker.sandbox.ask([self._request(worker, i, arms[i]) for i in taken])
 
     def _replace(self, worker: _Worker) -> None:
         worker.sandbox.close()

@@ -351,12 +351,15 @@ def document(run: Run) -> dict[str, Any]:
     return {"schema": SCHEMA, **plain(run)}
 
 
+_PLAIN = (str, int, bool, type(None))
+
+
 def plain(value: Any) -> Any:
     """A record in JSON's own types."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Enum):
         return value.value
-    if value is None or isinstance(value, str | bool | int):
-        return value
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, Mapping):

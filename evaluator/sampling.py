@@ -26,7 +26,7 @@ class Sampler:
         known = {route(one.program, None, terms) for one in instance.variants}
         sampled: set[Technique] = set()
         chosen: list[Variant] = []
-        for variant in self._of(instance):
+        for variant in self.rewrite(instance):
             said = predicted(variant.program, terms.filters, None, terms.syscall_insn)
             new = said != "BLOCKED" and route(variant.program, None, terms) not in known
             if new or variant.technique not in sampled:
@@ -34,7 +34,8 @@ class Sampler:
                 chosen.append(variant)
         return chosen
 
-    def _of(self, instance: FamilyInstance) -> tuple[Variant, ...]:
+    def rewrite(self, instance: FamilyInstance) -> tuple[Variant, ...]:
+        """All that rewrites make of a family; done once."""
         if instance.label not in self._derived:
             name = instance.family.name
             self._derived[instance.label] = tuple(
