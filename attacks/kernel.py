@@ -22,7 +22,7 @@ from attacks.consts import (
 )
 from attacks.program import Abi, Entry
 from attacks.recorder import Result, Section
-from attacks.ring import HURRIED, Ring
+from attacks.ring import Ring
 
 
 class Kernel(Files, Processes, Network, Memory, System):
@@ -72,9 +72,9 @@ class Kernel(Files, Processes, Network, Memory, System):
         native = self.through(Abi.X86_64, Entry.SYSCALL)
         return Ring.make(native, self, sqpoll=sqpoll, mapped=mapped)
 
-    def hurried_rings(self) -> list[Ring]:
-        """Rings whose one entry is there before their kernel threads look; see ``Ring.hurried``."""
-        return [Ring.hurried(self) for _ in range(HURRIED)]
+    def woken_ring(self) -> Ring:
+        """A ring whose kernel thread another ring wakes; see ``Ring.woken``."""
+        return Ring.woken(self)
 
     def through(self, abi: Abi, entry: Entry) -> Kernel:
         """The same section through another table or entry."""

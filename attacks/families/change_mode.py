@@ -200,11 +200,8 @@ def io_uring_fsetxattr_acl(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP), when=_fits_acl)
 def io_uring_setup_only_setxattr_acl(k: Kernel) -> None:
-    """A new ring's thread looks before it first sleeps: what is there needs no io_uring_enter."""
-    rings = k.hurried_rings()
-    results = [ring.setxattr(k.path(), k.text(ACL_NAME), _acl(k), ACL_SIZE, 0) for ring in rings]
-    results[-1].decisive()
-    rings[-1].linger()
+    """A second ring that attaches to the first wakes its thread: io_uring_enter is never called."""
+    k.woken_ring().setxattr(k.path(), k.text(ACL_NAME), _acl(k), ACL_SIZE, 0).decisive()
 
 
 @FAMILY.variant(

@@ -248,11 +248,9 @@ def io_uring_sqpoll_connect(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))
 def io_uring_setup_only_connect(k: Kernel) -> None:
-    """A new ring's thread looks before it first sleeps: what is there needs no io_uring_enter."""
-    rings, to = k.hurried_rings(), loopback.inet(k)
-    results = [ring.submit("CONNECT", fd=_tcp(k), addr=to, off=to.size) for ring in rings]
-    results[-1].decisive()
-    rings[-1].linger()
+    """A second ring that attaches to the first wakes its thread: io_uring_enter is never called."""
+    to = loopback.inet(k)
+    k.woken_ring().submit("CONNECT", fd=_tcp(k), addr=to, off=to.size).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)

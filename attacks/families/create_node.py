@@ -204,11 +204,8 @@ def io_uring_linkat(k: Kernel) -> None:
     when=_is_pipe,
 )
 def io_uring_setup_only_linkat(k: Kernel) -> None:
-    """A new ring's thread looks before it first sleeps: what is there needs no io_uring_enter."""
-    rings = k.hurried_rings()
-    results = [ring.linkat(AT_FDCWD, k.source(), AT_FDCWD, k.path(), 0) for ring in rings]
-    results[-1].decisive()
-    rings[-1].linger()
+    """A second ring that attaches to the first wakes its thread: io_uring_enter is never called."""
+    k.woken_ring().linkat(AT_FDCWD, k.source(), AT_FDCWD, k.path(), 0).decisive()
 
 
 @FAMILY.variant(

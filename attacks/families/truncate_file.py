@@ -139,11 +139,8 @@ def io_uring_ftruncate(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))
 def io_uring_setup_only_openat_truncate(k: Kernel) -> None:
-    """A new ring's thread looks before it first sleeps: what is there needs no io_uring_enter."""
-    rings = k.hurried_rings()
-    results = [ring.openat(AT_FDCWD, k.path(), O_RDONLY | O_TRUNC, 0) for ring in rings]
-    results[-1].decisive()
-    rings[-1].linger()
+    """A second ring that attaches to the first wakes its thread: io_uring_enter is never called."""
+    k.woken_ring().openat(AT_FDCWD, k.path(), O_RDONLY | O_TRUNC, 0).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))

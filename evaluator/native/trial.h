@@ -154,6 +154,12 @@ static void await_subject(struct trial *t)
 
 static void copy_program(const struct program *p)
 {
+	static int pinned;
+
+	// A ring in these pages writes to them for a while after its process is gone: then others must come.
+	if (pinned)
+		SYS3(madvise, ARENA, ARENA_SIZE, MADV_REMOVE);
+	pinned = p->arena_length > 4096;
 	lay_out(p, 0);
 	trace->victim_ready = 0;
 	page->stay = p->flags & P_STAY;

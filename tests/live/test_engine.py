@@ -419,3 +419,11 @@ def test_more_filters_than_a_runner_has_room_for(order: str) -> None:
         results = pool.run(arms)
     assert all(isinstance(one, Result) for one in results)
     assert [one.records[0].error for one in results if isinstance(one, Result)] == wanted
+
+
+def test_a_ring_that_is_taken_down_leaves_the_next_trial_alone() -> None:
+    """The kernel writes to a ring in the program's own memory after the program is gone."""
+    spec = program_spec(library.find_variant("create-directory/io-uring-setup-only-mkdirat"))
+    with Pool(2) as pool:
+        results = pool.run([Arm(spec, config(), config(), 2_000_000)] * 400)
+    assert all(isinstance(one, Result) and made_directory(one) for one in results)
