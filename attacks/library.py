@@ -23,26 +23,34 @@ _CLOSE_ENOUGH = 0.5
 _LONGEST_TARGET = 48
 
 
-@cache
 def load_families() -> dict[str, Family]:
     """Every family of ``attacks.families``, by name, sorted."""
-    found: dict[str, Family] = {}
-    for module in pkgutil.iter_modules(attacks.families.__path__):
-        family = getattr(import_module(f"attacks.families.{module.name}"), "FAMILY", None)
-        if not isinstance(family, Family):
-            raise AttackError(f"attacks/families/{module.name}.py defines no FAMILY")
-        if family.name in found:
-            raise AttackError(f"family {family.name} is there twice")
-        found[family.name] = family
-    return dict(sorted(found.items()))
+    return {name: _load(name) for name in _names()}
 
 
 def family(name: str) -> Family:
     """The family of that name, or an error that names the nearest one."""
-    families = load_families()
-    if name not in families:
-        raise AttackError(f"unknown family {name!r}{_suggestion(name, families)}")
-    return families[name]
+    if name not in _names():
+        raise AttackError(f"unknown family {name!r}{_suggestion(name, _names())}")
+    return _load(name)
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    modules = pkgutil.iter_modules(attacks.families.__path__)
+    return tuple(sorted(module.name.replace("_", "-") for module in modules))
+
+
+@cache
+def _load(name: str) -> Family:
+    """A family by its name, which is that of its file."""
+    path = f"attacks/families/{name.replace('-', '_')}.py"
+    found = getattr(import_module(path.removesuffix(".py").replace("/", ".")), "FAMILY", None)
+    if not isinstance(found, Family):
+        raise AttackError(f"{path} defines no FAMILY")
+    if found.name != name:
+        raise AttackError(f"{path} defines family {found.name}, whose file is another")
+    return found
 
 
 def parse_reference(reference: str) -> FamilyInstance:

@@ -49,7 +49,9 @@ _PATIENCE = 8
 _RESCUE = "~rescue"
 _QUICK_US = 300_000
 _GLANCE_US = 20_000
-_PART = 400
+# A part of the trials runs while the one before is looked at.
+_PARTS = 5
+_LEAST_PART = 64
 _DONE_BEFORE = "with the earlier steps done before the filter"
 
 
@@ -170,9 +172,10 @@ class _Campaign:
         needs = self._needs_of(applied.stance)
         pairs: list[Pair] = []
         records: list[TrialRecord] = []
+        size = max(_LEAST_PART, 1 + len(variants) // _PARTS)
         for part in self._pool.ahead(
-            partial(self._pairs, candidate, applied, terms, variants[at : at + _PART])
-            for at in range(0, len(variants), _PART)
+            partial(self._pairs, candidate, applied, terms, variants[at : at + size])
+            for at in range(0, len(variants), size)
         ):
             pairs += part
             fresh = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in part]
