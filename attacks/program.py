@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
 from typing import Any
@@ -72,7 +72,7 @@ class Const:
     """A 64-bit constant; ``text`` is how a person writes it (``O_CREAT|O_WRONLY``)."""
 
     value: int
-    text: str = ""
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Syscall:
     decisive: bool = False
     may_fail: bool = False
     body: tuple[Operation, ...] = ()
-    opcode: str = ""
+    opcode: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ class Blob:
     data: bytes
     size: int
     align: int = 8
-    name: str = ""
+    name: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -358,6 +358,4 @@ def _plain(value: Any) -> Any:
 @cache
 def _digested(kind: type[Any]) -> tuple[str, ...]:
     """The fields of a dataclass that change what runs: not what is for readers."""
-    silent = ("text", "opcode", "name") if kind is Blob else ("text", "opcode")
-    named = getattr(kind, "__dataclass_fields__", ())
-    return tuple(name for name in named if name not in silent)
+    return tuple(one.name for one in fields(kind) if one.compare) if is_dataclass(kind) else ()

@@ -131,15 +131,12 @@ def derive(variant: Variant, rewrite: Rewrite) -> Variant | None:
 
 def derived(variants: tuple[Variant, ...]) -> Iterator[Variant]:
     """What one application of each rule makes of each variant, less what is there already."""
-    known = {variant.program.digest() for variant in variants}
+    known = {variant.program for variant in variants}
     for variant in variants:
         for rewrite in REWRITES.values():
             other = derive(variant, rewrite)
-            if other is None:
-                continue
-            digest = other.program.digest()
-            if digest not in known:
-                known.add(digest)
+            if other is not None and other.program not in known:
+                known.add(other.program)
                 yield other
 
 

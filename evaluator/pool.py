@@ -6,7 +6,6 @@ A runner that dies or hangs costs the arm it was busy with; it is replaced, and 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,8 +19,6 @@ from evaluator.sandbox import Sandbox, runner_path
 from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
 
 _CHUNK = 48
-# A thread that decodes must not keep the others from asking their runners for more.
-_HAND_OVER_S = 0.0005
 T = TypeVar("T")
 # What a runner has room for; far more than the arms that it is asked for at one time.
 _PROGRAMS = 8192
@@ -135,13 +132,8 @@ class Pool:
             self._executor.submit(self._work, worker, arms, queue, chunk, results, done)
             for worker in self._workers
         ]
-        usual = sys.getswitchinterval()
-        sys.setswitchinterval(_HAND_OVER_S)
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            sys.setswitchinterval(usual)
+        for future in futures:
+            future.result()
         return results
 
     def ahead(self, work: Iterable[Callable[[], T]]) -> Iterator[T]:
