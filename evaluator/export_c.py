@@ -46,6 +46,7 @@ from attacks.program import (
 )
 from attacks.text import program_text
 from evaluator.errors import InputError
+from evaluator.sentinel import SENTINEL_ERRNO, sentinel
 
 Numbers = Callable[[str, str], int | None]
 
@@ -61,6 +62,9 @@ _EFFECTS_IN_C = frozenset(
         EffectKind.MODE,
         EffectKind.EXECUTED,
         EffectKind.PROCESS,
+        EffectKind.WITNESSED,
+        EffectKind.CODE,
+        EffectKind.REACHED,
     }
 )
 _LINE_BYTES = 48
@@ -113,7 +117,7 @@ def export_c(variant: Variant, filters: Sequence[bytes], numbers: Numbers) -> st
             before,
             "\n".join(_config(variant, filters)) + "\n",
             between,
-            "\n".join(_Writer(variant.program, numbers).program()) + "\n",
+            "\n".join(_programs(variant, numbers)) + "\n",
             after,
         )
     )
@@ -126,7 +130,16 @@ def _check(variant: Variant) -> None:
     if variant.program.victim or wanted & _NOT_IN_C:
         raise ExportError(f"{variant.id} acts on a victim process and cannot be exported to C")
     if variant.effect.kind not in _EFFECTS_IN_C:
-        raise ExportError(f"{variant.id} needs a witness of ours and cannot be exported to C")
+        raise ExportError(f"{variant.id} is about a secret of the judge, which C does not have")
+
+
+def _programs(variant: Variant, numbers: Numbers) -> list[str]:
+    attack = _Writer(variant.program, numbers, "").program()
+    return attack + _Writer(_witness_of(variant), numbers, "witness_").program()
+
+
+def _witness_of(variant: Variant) -> Program:
+    return variant.effect.witness or Program()
 
 
 def _heading(variant: Variant) -> str:
@@ -148,10 +161,13 @@ def _heading(variant: Variant) -> str:
 
 
 def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
-    program, effect = variant.program, variant.effect
+    program, effect, witness = variant.program, variant.effect, _witness_of(variant)
+    slots = max(len(program.flatten()), len(witness.flatten()))
     rooted = _is_absolute(program, effect, variant.objects)
     namespaces = {_NAMESPACES[name] for name in variant.fresh}
-    if rooted or any(need.value.startswith("CAP_") for need in variant.needs):
+    # What is not about files could reach the whole machine if it ran as its root.
+    beyond_files = effect.kind in (EffectKind.WITNESSED, EffectKind.CODE, EffectKind.REACHED)
+    if rooted or beyond_files or any(need.value.startswith("CAP_") for need in variant.needs):
         namespaces.add("CLONE_NEWNS")
     return [
         f"#define VARIANT {_literal(variant.id.encode())}",
@@ -166,11 +182,15 @@ def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
         f"#define CORE_LIMIT {1 << 20 if variant.core_file else 0}",
         f"#define ARENA_SIZE {ARENA_SIZE}",
         f"#define PROBE_MAGIC {_literal(PROBE_MAGIC)}",
-        f"enum {{ OPERATIONS = {len(program.flatten())} }};",
+        f"#define STAYS {int(effect.stays)}",
+        f"#define SENTINEL_ERRNO {SENTINEL_ERRNO}",
+        f"enum {{ OPERATIONS = {len(program.flatten())}, SLOTS = {slots} }};",
         "",
-        *_pieces(program),
+        *_pieces("pieces", program),
+        *_pieces("witness_pieces", witness),
         *_objects(variant.objects),
-        *_filters(filters),
+        *_filters("sentinels", [sentinel().program] if variant.guarded else []),
+        *_filters("filters", filters),
         *_lines(program),
         *_errors(),
     ]
@@ -186,7 +206,7 @@ def _is_absolute(program: Program, effect: Effect, objects: Iterable[Object]) ->
     )
 
 
-def _pieces(program: Program) -> list[str]:
+def _pieces(name: str, program: Program) -> list[str]:
     """The initial contents of the arena; the rest of it is zero."""
     places = zip(program.blobs, program.layout(), strict=True)
     rows = [
@@ -194,7 +214,7 @@ def _pieces(program: Program) -> list[str]:
         for blob, offset in places
         if blob.data.strip(b"\0")
     ]
-    return _table("struct piece", "pieces", "PIECES", rows)
+    return _table("struct piece", name, name.upper(), rows)
 
 
 def _objects(objects: Sequence[Object]) -> list[str]:
@@ -214,15 +234,15 @@ def _objects(objects: Sequence[Object]) -> list[str]:
     return _table("struct object", "objects", "OBJECTS", rows)
 
 
-def _filters(filters: Sequence[bytes]) -> list[str]:
+def _filters(name: str, filters: Sequence[bytes]) -> list[str]:
     lines: list[str] = []
     for number, code in enumerate(filters):
         cells = [f"{{ {c:#x}, {jt}, {jf}, {k:#x} }}" for c, jt, jf, k in _LAYOUT.iter_unpack(code)]
-        lines.append(f"static const struct instruction filter_{number}[] = {{")
+        lines.append(f"static const struct instruction {name}_{number}[] = {{")
         lines += [f"\t{', '.join(cells[at : at + 4])}," for at in range(0, len(cells), 4)]
         lines.append("};")
-    rows = [f"\t{{ {len(code) // 8}, filter_{n} }}," for n, code in enumerate(filters)]
-    return lines + _table("struct filter", "filters", "FILTERS", rows)
+    rows = [f"\t{{ {len(code) // 8}, {name}_{n} }}," for n, code in enumerate(filters)]
+    return lines + _table("struct filter", name, name.upper(), rows)
 
 
 def _lines(program: Program) -> list[str]:
@@ -273,7 +293,9 @@ def _plain(text: str) -> str:
 class _Writer:
     """Writes the operations as C, one function for each section and each body."""
 
-    def __init__(self, program: Program, numbers: Numbers) -> None:
+    def __init__(self, program: Program, numbers: Numbers, prefix: str) -> None:
+        """``prefix`` keeps the names of two programs in one file apart."""
+        self.prefix = prefix
         self.blobs = program.layout()
         self.sections = program
         self.numbers = numbers
@@ -283,11 +305,17 @@ class _Writer:
     def program(self) -> list[str]:
         slot = 0
         for name, ops in (("setup", self.sections.setup), ("attack", self.sections.attack)):
-            slot = self.function(f"static void {name}(void)", ops, slot, frozenset())
+            heading = f"static void {self.prefix}{name}(void)"
+            slot = self.function(heading, ops, slot, frozenset(), at_end=["\tcomplete = 1;"])
         return self.functions
 
     def function(
-        self, heading: str, ops: tuple[Operation, ...], slot: int, inside: frozenset[int]
+        self,
+        heading: str,
+        ops: tuple[Operation, ...],
+        slot: int,
+        inside: frozenset[int],
+        at_end: Sequence[str] = (),
     ) -> int:
         """Appends a function that runs ``ops`` from ``slot`` on, after those it needs."""
         lines = [heading, "{"]
@@ -295,18 +323,19 @@ class _Writer:
             lines += [f"\t/* {slot}: {_plain(self.texts[slot])} */", f"\tstarted({slot});"]
             lines += [f"\t{line}" for line in self.operation(op, slot, inside)]
             if isinstance(op, Syscall) and op.body:
-                body = f"static void steps_{slot}(void)"
+                steps = f"{self.prefix}steps_{slot}"
+                body = f"static void {steps}(void)"
                 self.function(body, op.body, slot + 1, inside | {slot})
                 self.functions += [
-                    f"static void body_{slot}(void)",
+                    f"static void {self.prefix}body_{slot}(void)",
                     "{",
-                    f"\tsteps_{slot}();",
+                    f"\t{steps}();",
                     "\tleave(SYS_exit);",
                     "}",
                     "",
                 ]
             slot += size_of(op)
-        self.functions += [*lines, "}", ""]
+        self.functions += [*lines, *at_end, "}", ""]
         return slot
 
     def operation(self, op: Operation, slot: int, inside: frozenset[int]) -> list[str]:
@@ -367,7 +396,7 @@ class _Writer:
             raise ExportError(f"a child made through {op.entry} cannot be exported to C")
         values = [self.value(item, inside) for item in op.args]
         arguments = ", ".join([*values, *["0"] * (6 - len(values))])
-        body = f"body_{slot}" if op.body else "0"
+        body = f"{self.prefix}body_{slot}" if op.body else "0"
         call = f"{_CALLS[op.entry]}({body}, {number:#x}L, {arguments})"
         if op.abi is Abi.I386:
             call = f"from32({call})"

@@ -25,7 +25,10 @@
 
 enum grade { NOTHING, EQUIVALENT, EXACT };
 enum kind { DIRECTORY, REGULAR, SYMLINK, FIFO, ANCESTOR };
-enum effect { E_DIRECTORY, E_FILE, E_OBJECT, E_DELETED, E_MODE, E_EXECUTED, E_PROCESS };
+enum effect {
+	E_DIRECTORY, E_FILE, E_OBJECT, E_DELETED, E_MODE, E_EXECUTED, E_PROCESS, E_WITNESSED, E_CODE,
+	E_REACHED
+};
 enum state { NOT_REACHED, STARTED, DONE };
 
 struct object {
@@ -63,9 +66,10 @@ struct filter {
 
 /* The subject's own story: shown, never believed. */
 struct arm {
-	volatile long result[OPERATIONS];
-	volatile unsigned char state[OPERATIONS];
+	volatile long result[SLOTS];
+	volatile unsigned char state[SLOTS];
 	volatile long loaded;
+	volatile int parked, go, finished;
 };
 
 /* What the process that watches the subject saw; the subject has no mapping of it. */
@@ -81,6 +85,8 @@ static unsigned char *arena;
 static unsigned char *low_page;
 static uint64_t ticks_per_us;
 static long subject_pid;
+/* Whether the section that ran last came to its end. */
+static volatile int complete;
 
 /* A child runs on a stack of its own: it may share its memory with its parent. */
 #define BODY_STACK 65536
@@ -235,7 +241,7 @@ static uint64_t ticks(void)
 	return (uint64_t)high << 32 | low;
 }
 
-static inline long find(long in, long size, long wanted, long wanted_size)
+static inline long __attribute__((unused)) find(long in, long size, long wanted, long wanted_size)
 {
 	const char *at = memmem((void *)in, (size_t)size, (void *)wanted, (size_t)wanted_size);
 
@@ -278,6 +284,8 @@ static void __attribute__((noreturn)) harness_error(const char *what)
 	printf("cannot run here: %s: %s\n", what, strerror(errno));
 	fflush(stdout);
 	verdict->harness_error = 1;
+	if (subject_pid > 0)
+		kill((pid_t)subject_pid, SIGKILL);
 	_exit(3);
 }
 
@@ -552,6 +560,100 @@ static enum grade look_at_session(int kill_all)
 	return grade;
 }
 
+/* ---- the witness: another process, without any filter, that looks for the effect */
+
+struct questions {
+	volatile int asked, answered, prepare, seen;
+};
+
+static struct questions *questions;
+static pid_t witness_pid;
+
+static void __attribute__((noreturn)) witness(void)
+{
+	const struct timespec moment = { 0, 100 * 1000 };
+	int first_own = 3;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	arm = calloc(1, sizeof(*arm));
+	arena = mmap(0, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	if (!arm || arena == MAP_FAILED)
+		_exit(3);
+	for (int i = 0; i < WITNESS_PIECES; i++)
+		memcpy(arena + witness_pieces[i].offset, witness_pieces[i].data, witness_pieces[i].length);
+	for (;;) {
+		while (questions->answered == questions->asked)
+			nanosleep(&moment, 0);
+		complete = 0;
+		if (questions->prepare) {
+			witness_setup();
+			close(first_own = dup(0));
+		} else {
+			witness_attack();
+			syscall(SYS_close_range, first_own, ~0U, 0);
+		}
+		questions->seen = complete;
+		questions->answered++;
+	}
+}
+
+/* Whether the witness came to the end of what it is to do; -1 if it does not answer. */
+static int ask(int prepare)
+{
+	const struct timespec moment = { 0, 100 * 1000 };
+
+	questions->prepare = prepare;
+	questions->asked++;
+	for (int patience = 30000; questions->answered != questions->asked; patience--) {
+		if (!patience || waitpid(witness_pid, 0, WNOHANG) > 0)
+			return -1;
+		nanosleep(&moment, 0);
+	}
+	return questions->seen;
+}
+
+/* With the subject held before its attack. */
+static void begin_witness(void)
+{
+	const struct timespec moment = { 0, 100 * 1000 };
+
+	for (int patience = 30000; !arm->parked; patience--) {
+		if (!patience || waitpid((pid_t)subject_pid, 0, WNOHANG) > 0) {
+			errno = ESRCH;
+			harness_error("what comes before the attack");
+		}
+		nanosleep(&moment, 0);
+	}
+	questions = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (questions == MAP_FAILED)
+		harness_error("memory for the witness");
+	witness_pid = fork();
+	if (witness_pid == 0)
+		witness();
+	errno = EAGAIN;
+	if (ask(1) <= 0)
+		harness_error("preparing to look for the effect");
+	errno = EEXIST;
+	if (ask(0))
+		harness_error("the effect is there before the attack");
+	arm->go = 1;
+}
+
+static enum grade look_reached(void)
+{
+	for (int i = 0; i < OPERATIONS; i++)
+		if (lines[i].decisive && arm->state[i] == DONE && arm->result[i] == -SENTINEL_ERRNO)
+			return EXACT;
+	return NOTHING;
+}
+
+static enum grade look_code(void)
+{
+	int status = verdict->status;
+
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGTRAP ? EXACT : NOTHING;
+}
+
 static enum grade look(void)
 {
 	switch ((enum effect)EFFECT) {
@@ -568,19 +670,32 @@ static enum grade look(void)
 	case E_EXECUTED:
 	case E_PROCESS:
 		return look_at_session(0);
+	case E_WITNESSED:
+		switch (ask(0)) {
+		case 0:
+			return NOTHING;
+		case 1:
+			return EXACT;
+		}
+		errno = ETIMEDOUT;
+		harness_error("the witness");
+	case E_CODE:
+		return look_code();
+	case E_REACHED:
+		return look_reached();
 	}
 	return NOTHING;
 }
 
 /* ---- one arm */
 
-static void load_filters(void)
+static void load_filters(const struct filter *chosen, int count)
 {
-	for (int i = 0; i < FILTERS; i++) {
+	for (int i = 0; i < count; i++) {
 		struct {
 			unsigned short length;
 			const struct instruction *code;
-		} prog = { filters[i].length, filters[i].code };
+		} prog = { chosen[i].length, chosen[i].code };
 
 		if (syscall(SYS_seccomp, 1, 0, &prog)) {
 			arm->loaded = -errno;
@@ -593,7 +708,12 @@ static void load_filters(void)
 static void __attribute__((noreturn)) subject(int filtered)
 {
 	struct rlimit core = { CORE_LIMIT, CORE_LIMIT };
+	int null = open("/dev/null", O_RDWR);
 
+	/* Nothing of ours but three null devices. */
+	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 ||
+	    syscall(SYS_close_range, 3, ~0U, 0))
+		_exit(3);
 	setsid();
 	setrlimit(RLIMIT_CORE, &core);
 	subject_pid = getpid();
@@ -601,16 +721,24 @@ static void __attribute__((noreturn)) subject(int filtered)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		_exit(3);
 	setup();
+	/* Answers for what must not happen for real, in both arms. */
+	load_filters(sentinels, SENTINELS);
 	if (filtered)
-		load_filters();
+		load_filters(filters, FILTERS);
+	arm->parked = 1;
+	while (EFFECT == E_WITNESSED && !arm->go)
+		__asm__ volatile("pause");
 	attack();
+	arm->finished = 1;
+	while (STAYS)
+		__asm__ volatile("pause");
 	leave(SYS_exit_group);
 }
 
 static void watch(void)
 {
 	const struct timespec moment = { 0, 2 * 1000 * 1000 };
-	const int lives = EFFECT == E_EXECUTED || EFFECT == E_PROCESS;
+	const int lives = EFFECT == E_EXECUTED || EFFECT == E_PROCESS || STAYS;
 	int ended = 0, patience = 1500;
 
 	while (patience-- > 0) {
@@ -625,6 +753,8 @@ static void watch(void)
 			/* What the kernel still does for a dead subject comes within this time. */
 			patience = 100;
 		}
+		if (STAYS && arm->finished && patience > 100)
+			patience = 100;
 		nanosleep(&moment, 0);
 	}
 	/* What is there when nothing moves any more is what counts. */
@@ -673,7 +803,11 @@ static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
 	subject_pid = fork();
 	if (subject_pid == 0)
 		subject(filtered);
+	if (EFFECT == E_WITNESSED)
+		begin_witness();
 	watch();
+	if (witness_pid)
+		kill(witness_pid, SIGKILL);
 	_exit(0);
 }
 
