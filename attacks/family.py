@@ -195,6 +195,8 @@ class Family:
     """MITRE ATT&CK id, where one fits."""
     has_target: bool = True
     """Whether the effect happens in a directory that ``@/path`` can choose."""
+    needs: Callable[[Parameters], Iterable[Need]] = lambda _: ()
+    """What every variant needs for these parameters."""
     stays: bool = False
     """The subject is kept, stopped at the end of its program, until the witness has looked."""
     reachability: bool = False
@@ -343,7 +345,7 @@ class Family:
             effect=effect,
             objects=_place((*self.objects, *own), effect),
             why=recorded.why,
-            needs=recorded.needs | needs_of(program),
+            needs=recorded.needs | needs_of(program) | frozenset(self.needs(values)),
             fresh=recorded.fresh,
             references=recorded.references,
             negative=recorded.negative,

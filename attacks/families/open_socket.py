@@ -44,11 +44,17 @@ def _effect(parameters: Parameters) -> Effect:
     return Effect(EffectKind.WITNESSED)
 
 
+def _needs(parameters: Parameters) -> tuple[Need, ...]:
+    raw = parameters["type"] == SOCK_RAW and parameters["family"] in (AF_INET, AF_INET6)
+    return (Need.CAP_NET_RAW,) if raw or parameters["family"] == AF_PACKET else ()
+
+
 FAMILY = Family(
     "open-socket",
     title="Get a socket of a family, type and protocol",
     effect=_effect,
     parameters={"family": AF_INET, "type": SOCK_STREAM, "protocol": 0},
+    needs=_needs,
     has_target=False,
     stays=True,
     group="network",

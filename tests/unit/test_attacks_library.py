@@ -8,7 +8,7 @@ import pytest
 
 from attacks.effects import Grade
 from attacks.errors import AttackError
-from attacks.family import Assumption, Family, Technique
+from attacks.family import Assumption, Family, Need, Technique
 from attacks.library import (
     SUITE,
     Suite,
@@ -243,3 +243,17 @@ def test_the_library_loads_fast():
         subprocess.run([sys.executable, "-c", code], check=True)
         times.append(time.perf_counter() - start)
     assert min(times) < 2.0  # 0.7 s where nothing else runs
+
+
+@pytest.mark.parametrize(
+    ("reference", "needed"),
+    [
+        ("open-socket", False),
+        ("open-socket[family=17,type=3]", True),
+        ("open-socket[type=3,protocol=1]", True),
+        ("open-socket[family=16,type=3]", False),
+    ],
+)
+def test_what_is_needed_can_depend_on_parameters(reference, needed):
+    for variant in parse_reference(reference).variants:
+        assert (Need.CAP_NET_RAW in variant.needs) is needed
