@@ -226,10 +226,29 @@ def loads(
     if len(text) > MAX_DOCUMENT:
         raise ProgramError(f"longer than {MAX_DOCUMENT} bytes", "")
     try:
-        content = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise ProgramError(f"not JSON: {error}", "") from None
+        content = json.loads(
+            text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates
+        )
+    except RecursionError:
+        raise ProgramError("nested too deep", "$") from None
+    except UnicodeDecodeError as error:
+        raise ProgramError(f"not UTF-8 at byte {error.start}", "$") from None
+    except json.JSONDecodeError as error:
+        raise ProgramError(f"not JSON: {error}", "$") from None
+    except ValueError as error:
+        # The interpreter's own limit on the digits of a number, in its own words.
+        said = "a number of too many digits" if "digits" in str(error) else str(error)
+        raise ProgramError(f"not JSON: {said}", "$") from None
     return parse(content, known_calls=known_calls, confined=confined)
+
+
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} is there twice in one object")
+    return found
 
 
 def parse(

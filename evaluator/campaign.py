@@ -15,7 +15,7 @@ from functools import partial
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import Syscall
-from evaluator import diagnosis, enforcement, outcome, starts
+from evaluator import diagnosis, enforcement, outcome, predict, starts
 from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
 from evaluator.needs import Needs
@@ -23,7 +23,6 @@ from evaluator.outcome import Pair, Terms
 from evaluator.plan import Plan, Progress
 from evaluator.pool import Arm, Pool
 from evaluator.posture import Posture, posture
-from evaluator.predict import EXECS
 from evaluator.records import (
     CandidateResult,
     CandidateRun,
@@ -44,6 +43,7 @@ from mitigations.candidate import Candidate, FailedCandidate
 
 _CONTROL_ROUNDS = 3
 _LEAST_WAIT_US = 250_000
+_HOPELESS_US = 30_000
 _LATENCIES = 50
 _PATIENCE = 8
 _RESCUE = "~rescue"
@@ -234,13 +234,19 @@ class _Campaign:
     def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
         """An effect that did not come for calls that are not in our trace: whose they are."""
         config = diagnosis.trapping(applied.config)
-        open_ = [
-            i
-            for i, one in enumerate(records)
-            if one.outcome is Outcome.INEFFECTIVE and _execs(self._by_id[one.variant])
-        ]
-        if config is None or not open_:
-            return
+        for _ in range(_CONTROL_ROUNDS):
+            open_ = [
+                i
+                for i, one in enumerate(records)
+                if one.outcome is Outcome.INEFFECTIVE and _execs(self._by_id[one.variant])
+            ]
+            if config is None or not open_:
+                return
+            self._diagnose_these(open_, records, applied, config)
+
+    def _diagnose_these(
+        self, open_: Sequence[int], records: list[TrialRecord], applied: Applied, config: ConfigSpec
+    ) -> None:
         arms = [
             replace(
                 self._arm(
@@ -281,7 +287,7 @@ class _Campaign:
                 v,
                 applied.config,
                 applied.control,
-                self._bound(controls[v.id], patient=patient),
+                self._bound(v, controls[v.id], terms, patient=patient),
             )
             for v in wanted
             for _ in range(self._plan.repeats)
@@ -297,9 +303,17 @@ class _Campaign:
             Pair(v, controls[v.id], tuple(found.get(v.id, []) or ["not run"])) for v in variants
         ]
 
-    def _bound(self, control: Result | str, *, patient: bool) -> int:
-        """How long to wait for the effect: far longer than the control took."""
+    def _bound(
+        self, variant: Variant, control: Result | str, terms: Terms, *, patient: bool
+    ) -> int:
+        """How long to wait for the effect: far longer than the control took.
+
+        Less where the filters deny what it takes: then only a surprise could still come.
+        """
         assert isinstance(control, Result)
+        said = predict.predicted(variant.program, terms.filters, control, terms.syscall_insn)
+        if said == "BLOCKED":
+            return min(self._timeout_us, max(_HOPELESS_US, _PATIENCE * control.latency_us))
         wait = max(_LEAST_WAIT_US, _LATENCIES * control.latency_us)
         return min(self._timeout_us, wait * (_PATIENCE if patient else 1))
 
@@ -413,7 +427,7 @@ class _Campaign:
 def _execs(variant: Variant) -> bool:
     """Whether the attack hands over to a program whose calls are not recorded."""
     return any(
-        isinstance(op, Syscall) and op.name in EXECS
+        isinstance(op, Syscall) and op.name in predict.EXECS
         for section, op in variant.program.flatten()
         if section == "attack"
     )

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ def attacks_list(
     with border():
         named = families_named(families, exhaustive=exhaustive)
     _check_words(technique, need)
+    _check_call(call)
     found = [
         replace(one, variants=kept)
         for one in named
@@ -65,6 +67,9 @@ def attacks_list(
     ]
     if as_json or form == "json":
         say(json.dumps({"families": [_family_json(one) for one in found]}))
+        return
+    if not found:
+        click.echo("sidestep: no variant is like that", err=True)
         return
     with page() as console:
         show_attacks(console, found)
@@ -77,6 +82,17 @@ def _check_words(technique: str | None, need: str | None) -> None:
     for kind, given, known in (("technique", technique, Technique), ("need", need, Need)):
         if given is not None and given not in list(known):
             raise InputError(unknown(kind, given, list(known)))
+
+
+def _check_call(given: str | None) -> None:
+    from attacks.ring import OPCODES
+    from mitigations import x86_64
+
+    known = {*OPCODES, *(name for table in x86_64.NUMBERS.values() for name in table)}
+    if given is not None and given not in known:
+        near = get_close_matches(given, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"unknown call or io_uring operation {given!r}{hint}")
 
 
 def _is_wanted(variant: Variant, technique: str | None, call: str | None, need: str | None) -> bool:

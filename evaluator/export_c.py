@@ -151,7 +151,7 @@ def _heading(variant: Variant) -> str:
         "",
         "    cc this-file.c -o try && ./try",
         "",
-        "Exit status: 0 the filter does not stop it, 1 the filter stops it,",
+        "Exit status: 0 the filter does not stop it (or there is none), 1 the filter stops it,",
         "2 it does not work here even without the filter, 3 this machine cannot run it.",
     ]
     return "/*\n" + "".join(f" * {line}".rstrip() + "\n" for line in lines) + " */\n"

@@ -11,6 +11,7 @@ from attacks.family import Assumption, FamilyInstance, Technique, Variant, needs
 from attacks.program import Abi
 from evaluator.errors import InputError
 from mitigations import x86_64
+from mitigations.candidate import ProfileError
 from mitigations.strict_json import read_limited
 
 
@@ -21,8 +22,9 @@ def instance(path: Path, family: FamilyInstance) -> FamilyInstance:
     with the JSON path of the first mistake.
     """
     try:
-        program = jsonform.loads(read_limited(path), known_calls=_is_known)
-    except jsonform.ProgramError as error:
+        content = read_limited(path, jsonform.MAX_DOCUMENT)
+        program = jsonform.loads(content, known_calls=_is_known)
+    except (jsonform.ProgramError, ProfileError) as error:
         raise InputError(f"{path}: {error}") from None
     variant = Variant(
         id=f"{family.label}/{path.stem}",

@@ -7,7 +7,7 @@ the kernel agree; which call was stopped.  Whatever is left is not a block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from attacks.effects import Grade
@@ -114,18 +114,27 @@ def _one(
     if not_ready:
         return Outcome.HARNESS_ERROR, not_ready, None
     reached = grade(variant, arm)
+    calls = predict.judged(variant.program, arm, terms.filters, terms.syscall_insn)
+    outranked = _outranked(calls) if variant.guarded else None
+    if outranked:
+        return Outcome.BLOCKED, "the sentinel hides this answer: it is the simulator's", outranked
     if reached is Grade.EXACT or reached is achieved:
         return Outcome.BYPASSED, None, None
-    calls = predict.judged(variant.program, arm, terms.filters, terms.syscall_insn)
     inside = predict.bodies(variant.program)
     for one in calls:
         found = predict.contradiction(one, arm.records[one.slot], arm, in_body=one.slot in inside)
         if found:
             return Outcome.DISAGREEMENT, found, None
+    decisive = {(one.op.abi, one.op.name) for one in calls if one.op.decisive}
+    passed = False
     for one in calls:
         said = predict.stopped(one, arm.records[one.slot], arm)
+        if said is not None and passed:
+            why = f"the decisive call passed; {one.op.name}, which comes after it, did not ({said})"
+            return Outcome.INEFFECTIVE, why, None
         if said is not None:
-            return Outcome.BLOCKED, None, _stopped(one, said)
+            return Outcome.BLOCKED, None, _stopped(one, said, decisive)
+        passed = passed or _passed(one, arm)
     if arm.timed_out:
         return (
             Outcome.INEFFECTIVE,
@@ -149,8 +158,25 @@ def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
     return None
 
 
-def _stopped(one: predict.Judged, said: str) -> StoppedAt:
-    return StoppedAt(one.op.name, one.op.abi.value, said, one.op.decisive)
+def _stopped(
+    one: predict.Judged, said: str, decisive: Collection[tuple[Abi, str]] = ()
+) -> StoppedAt:
+    """The denied call; one of the name of the decisive one is no mere step towards it."""
+    same = one.op.decisive or (one.op.abi, one.op.name) in decisive
+    return StoppedAt(one.op.name, one.op.abi.value, said, same)
+
+
+def _outranked(calls: Sequence[predict.Judged]) -> StoppedAt | None:
+    """The decisive call, if the filters deny it by an answer that the sentinel's hides."""
+    for one in calls:
+        if one.op.decisive and not one.decision.depends and not one.decision.allows:
+            return _stopped(one, predict.answer(one.decision))
+    return None
+
+
+def _passed(one: predict.Judged, arm: Result) -> bool:
+    record = arm.records[one.slot]
+    return one.op.decisive and record.state is RecordState.DONE and not record.error
 
 
 def lacking(variant: Variant, control: Result) -> str | None:

@@ -130,6 +130,8 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
     decision = one.decision
     if decision.depends:
         return None
+    if decision.action is Action.TRAP and record.state is RecordState.DONE and _undone(one, record):
+        return None
     if decision.action in _KILLS:
         # With other threads alive the process may live on: what counts is that it did not return.
         returned = record.state is not RecordState.STARTED
@@ -150,6 +152,14 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
         answered = errno_name(got) if got else record.result
         return f"{one.op.name}: simulated {decision.text}, but the kernel answered {answered}"
     return None
+
+
+def _undone(one: Judged, record: Record) -> bool:
+    """Whether a trapped call came back as it went: its SIGSYS was taken by a tracer or a handler.
+
+    The kernel rolls the call back, so that its number is in the place of a result.
+    """
+    return record.result == call_number(one.op, x86_64.number)
 
 
 def bodies(program: Program) -> frozenset[int]:

@@ -75,9 +75,7 @@ def _read_stream(descriptor: int, limit: int) -> bytes:
 
 
 def _too_large(size: int, limit: int) -> ProfileError:
-    return ProfileError(
-        f"{size:,} bytes are too large for a profile (limit {limit:,})", code="too-large"
-    )
+    return ProfileError(f"{size:,} bytes are too many (limit {limit:,})", code="too-large")
 
 
 def parse(content: bytes) -> Any:

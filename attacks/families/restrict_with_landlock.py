@@ -1,12 +1,13 @@
 """Get into a Landlock domain of one's own.
 
-No file of procfs tells of a domain.  What shows is what it does: after the restriction, which
-handles the making of directories and nothing else, the subject makes a file and tries to make a
-directory.  An onlooker who sees the file and no directory sees the domain at work.
+No file of procfs tells of a domain.  What shows is what it does: the subject makes a directory,
+comes under the restriction, which handles the making of directories and nothing else, tries to
+make another one by the same call, and makes a file.  An onlooker who sees the first directory and
+the file, and not the second directory, sees the domain at work: no filter on calls does that.
 """
 
 from attacks import witness
-from attacks.consts import AT_FDCWD, ENOENT, O_CREAT, O_WRONLY, PR_SET_NO_NEW_PRIVS, Named
+from attacks.consts import AT_FDCWD, EINVAL, ENOENT, O_CREAT, O_WRONLY, PR_SET_NO_NEW_PRIVS, Named
 from attacks.effects import Effect, EffectKind
 from attacks.family import Assumption, Family, Technique
 from attacks.kernel import Kernel
@@ -24,16 +25,17 @@ LANDLOCK_ACCESS_FS_MAKE_DIR = Named(1 << 7, "LANDLOCK_ACCESS_FS_MAKE_DIR")
 LANDLOCK_ACCESS_NET_BIND_TCP = Named(1, "LANDLOCK_ACCESS_NET_BIND_TCP")
 LANDLOCK_SCOPE_SIGNAL = Named(2, "LANDLOCK_SCOPE_SIGNAL")
 LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF = Named(1, "LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF")
-DIRECTORY, FILE = "d/t", "d/u"
+FIRST, SECOND, FILE = "d/s", "d/t", "d/u"
 FIRST_SIZE = 8
 WORD = (1 << 64) - 1
 
 
 @FAMILY.witness
-def a_file_and_no_directory(w: Kernel) -> None:
+def a_file_and_one_directory(w: Kernel) -> None:
     witness.content(w, w.relative(FILE))
-    found = w.readlinkat(AT_FDCWD, w.relative(DIRECTORY), w.buffer(8), 8).may_fail()
-    w.expect(found, WORD, -ENOENT & WORD)
+    for name, said in ((FIRST, EINVAL), (SECOND, ENOENT)):
+        found = w.readlinkat(AT_FDCWD, w.relative(name), w.buffer(8), 8).may_fail()
+        w.expect(found, WORD, -said & WORD)
 
 
 @FAMILY.variant(Technique.BASELINE)
@@ -80,7 +82,8 @@ def landlock_create_ruleset(k: Kernel) -> None:
 
 
 def _allow(k: Kernel) -> None:
-    """Without it, a domain takes CAP_SYS_ADMIN."""
+    """Without no_new_privs a domain takes CAP_SYS_ADMIN; and the directory that may be made."""
+    k.mkdirat(AT_FDCWD, k.relative(FIRST), 0o755)
     k.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
@@ -91,5 +94,5 @@ def _ruleset(k: Kernel) -> Result:
 
 def _show(k: Kernel) -> None:
     """The directory first, so that nobody sees a file and a directory that is still to come."""
-    k.mkdirat(AT_FDCWD, k.relative(DIRECTORY), 0o755).may_fail()
+    k.mkdirat(AT_FDCWD, k.relative(SECOND), 0o755).may_fail()
     k.openat(AT_FDCWD, k.relative(FILE), O_CREAT | O_WRONLY, 0o644)

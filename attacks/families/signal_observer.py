@@ -81,8 +81,11 @@ class _View:
     used: int = 0
 
     def slot(self) -> Buffer:
-        buffer = self.w.buffer(SLOT, name="seen")
-        self.w.copy(buffer, self.w.buffer(SLOT, name="zeros"), SLOT)
+        return self.blank(SLOT)
+
+    def blank(self, size: int) -> Buffer:
+        buffer = self.w.buffer(size, name="seen")
+        self.w.copy(buffer, self.w.buffer(size, name="zeros"), size)
         return buffer
 
     def keep(self, source: Arg) -> None:
@@ -92,6 +95,12 @@ class _View:
     def keep_value(self, value: Arg) -> None:
         self.w.store(self.slots, self.used, SLOT, value)
         self.used += SLOT
+
+    def keep_found(self, text: Buffer, wanted: bytes) -> None:
+        """Whether the text is there; of a process that is gone nothing is."""
+        where = self.slot()
+        self.w.store(where, 0, SLOT, self.w.find(text, text.size, wanted))
+        self.keep_value(self.w.load(where, SLOT - 1, 1))
 
 
 @FAMILY.witness
@@ -125,10 +134,10 @@ def _look(w: Kernel, fifo: Result, lock: Result) -> Buffer:
         (victim, "status", f"ShdPnd:\t{1 << SIGUSR2 - 1:016x}".encode()),
     ):
         _shows(view, w.proc_pid(pid, f"/{file}"), text)
-    for link in ("cwd", f"fd/{MARK_FD}"):
-        target = view.slot()
-        w.readlinkat(AT_FDCWD, w.proc_pid(subject, f"/{link}"), target, SLOT).may_fail()
-        view.keep(target)
+    for link, wanted in (("cwd", b"/d\0"), (f"fd/{MARK_FD}", b"/dev/null\0")):
+        target = view.blank(64)
+        w.readlinkat(AT_FDCWD, w.proc_pid(subject, f"/{link}"), target, target.size).may_fail()
+        view.keep_found(target, wanted)
     return view.slots
 
 
@@ -141,15 +150,11 @@ def _waiting(view: _View, fd: Result) -> None:
 
 def _shows(view: _View, path: Buffer, wanted: bytes) -> None:
     """Whether a file has the text; not where."""
-    w = view.w
-    text = w.buffer(2048, name="text")
-    w.copy(text, w.buffer(text.size, name="zeros"), text.size)
+    w, text = view.w, view.blank(2048)
     file = w.openat(AT_FDCWD, path, O_RDONLY).may_fail()
     w.read(file, text, text.size).may_fail()
     w.close(file).may_fail()
-    where = view.slot()
-    w.store(where, 0, SLOT, w.find(text, text.size, wanted))
-    view.keep_value(w.load(where, SLOT - 1, 1))
+    view.keep_found(text, wanted)
 
 
 # Pipes
