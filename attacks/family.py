@@ -55,6 +55,7 @@ class Need(StrEnum):
     SQPOLL = "io_uring-sqpoll"
     NO_MMAP = "io_uring-no-mmap"
     CORE_FILES = "core-files"
+    TIOCSTI = "dev.tty.legacy_tiocsti"
     SHELL = "/bin/sh"
     LOADER = "/lib64/ld-linux-x86-64.so.2"
     CAP_SYS_ADMIN = "CAP_SYS_ADMIN"
