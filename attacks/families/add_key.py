@@ -1,22 +1,22 @@
 """Add a key to the kernel's keyrings, where it may outlive whoever made it.
 
-The key's name is sixteen letters that nobody can guess, read before the filter from a file.  The
-witness looks for it in /proc/keys, which shows to each user what the user's own keys are.
+The key's name is sixteen letters that nobody can guess, which the victim notes for the attack.  The
+witness looks for them in /proc/keys, which shows to each user what the user's own keys are.
 """
 
 from attacks import deputy, witness
 from attacks.consts import AT_FDCWD, NULL, O_RDONLY, Named
 from attacks.consts_namespaces import STATX_BASIC_STATS
-from attacks.effects import SECRET, Effect, EffectKind, Object, ObjectKind
+from attacks.effects import SECRET, Effect, EffectKind
 from attacks.family import Assumption, Family, Technique
 from attacks.kernel import Kernel
+from attacks.program import Environment
 from attacks.recorder import Buffer
 
 FAMILY = Family(
     "add-key",
     title="Add a key to a keyring",
     effect=lambda _: Effect(EffectKind.WITNESSED),
-    objects=(Object(ObjectKind.FILE, "key-name", 0o644, SECRET),),
     has_target=False,
     stays=True,
     group="kernel surface",
@@ -90,7 +90,7 @@ def add_key_session(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def add_key_user(k: Kernel) -> None:
     """The user's keyring is shared with all processes of the user, and outlives this one."""
-    k.setup.keyctl(KEYCTL_CLEAR, KEY_SPEC_USER_KEYRING)
+    k.victim.keyctl(KEYCTL_CLEAR, KEY_SPEC_USER_KEYRING)
     _add(k, "user", KEY_SPEC_USER_KEYRING)
 
 
@@ -160,11 +160,9 @@ def _add(k: Kernel, kind: str, keyring: Named, prefix: str = "") -> None:
 
 
 def _name(k: Kernel, prefix: str = "") -> Buffer:
-    """The letters, with a NUL behind them, read before the filter."""
+    """The letters, with a NUL behind them, noted by the victim."""
     name = k.data(prefix.encode() + bytes(_NAME_SIZE + 1), name="name")
-    file = k.setup.open(k.text("key-name"), O_RDONLY)
-    k.setup.read(file, name.at(len(prefix)), _NAME_SIZE)
-    k.setup.close(file)
+    k.victim.copy(name.at(len(prefix)), k.env(Environment.SECRET), _NAME_SIZE)
     return name
 
 

@@ -1,8 +1,8 @@
 """Put input into a terminal, as if somebody had typed it.
 
-The victim has a terminal of its own, on a file system of terminals in namespaces of its own.  What
-the attack needs of it is from before the filter: the terminal as the controlling one of its
-session, or the terminal's other side.  The witness reads what was typed.
+The victim has a terminal, on a file system of terminals in namespaces of its own.  The attack takes
+it for its own session, or has it from before the filter: as that of its session, or the other side
+of it.  The witness reads what was typed.
 """
 
 from attacks import deputy, neighbour, witness
@@ -59,11 +59,18 @@ def somebody_typed(w: Kernel) -> None:
     witness.becomes_readable(w, terminal, TYPED)
 
 
-@FAMILY.variant(
-    Technique.BASELINE, assumption=INHERITED, needs=LEGACY, references=("man 2 TIOCSTI",)
-)
+@FAMILY.variant(Technique.BASELINE, needs=LEGACY, references=("man 2 TIOCSTI",))
 def tiocsti(k: Kernel) -> None:
-    """The call that the author of the policy has in mind."""
+    """The call that the author of the policy has in mind, on a terminal without a session."""
+    _terminal(k)
+    k.setsid()
+    terminal = k.open(neighbour.path(k, f"fd/{SLAVE_FD}"), O_RDWR | O_NONBLOCK)
+    k.ioctl(terminal, TIOCSTI, _typed(k)).decisive()
+
+
+@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED, needs=LEGACY)
+def tiocsti_inherited(k: Kernel) -> None:
+    """The terminal of the session was there before the filter: only an ioctl is left to see."""
     k.ioctl(_controlling(k), TIOCSTI, _typed(k)).decisive()
 
 
