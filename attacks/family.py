@@ -56,6 +56,7 @@ class Need(StrEnum):
     NO_MMAP = "io_uring-no-mmap"
     CORE_FILES = "core-files"
     TIOCSTI = "dev.tty.legacy_tiocsti"
+    USER_0 = "user 0"
     SHELL = "/bin/sh"
     LOADER = "/lib64/ld-linux-x86-64.so.2"
     CAP_SYS_ADMIN = "CAP_SYS_ADMIN"

@@ -74,6 +74,8 @@ class Needs:
         for need in (Need.SHELL, Need.LOADER):
             if not Path(need.value).exists():
                 self.lacking[need] = f"system: there is no {need.value} here"
+        if control.uid != 0:
+            self.lacking[Need.USER_0] = "identity: this posture is not user 0 of its namespace"
         pattern = core_pattern()
         if pattern.startswith("|") or "/" in pattern:
             self.lacking[Need.CORE_FILES] = f"kernel: core files go to {pattern!r}"

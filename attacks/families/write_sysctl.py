@@ -105,7 +105,7 @@ def detached_procfs(k: Kernel) -> None:
     k.write(file, k.data(VALUE), len(VALUE)).decisive()
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, fresh=(Fresh.IPC,))
+@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=(Need.USER_0,), fresh=(Fresh.IPC,))
 def write_ipc_parameter(k: Kernel) -> None:
     """What user 0 of a namespace may write without a capability: dropping them does not help."""
     file = k.open(k.proc("sys/kernel/msgmax"), O_WRONLY)
