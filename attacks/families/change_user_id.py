@@ -100,6 +100,24 @@ def setfsuid32(k: Kernel) -> None:
 
 
 @FAMILY.variant(Technique.COMPAT_ABI, needs=SETUID)
+def setuid16(k: Kernel) -> None:
+    """The older of the two calls in the 32-bit table, with 16 bits; programs use the other."""
+    k.i386.setuid(UID).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, needs=SETUID)
+def setreuid16(k: Kernel) -> None:
+    """The 16-bit form of setreuid, under the number that new programs do not use."""
+    k.i386.setreuid(UID, UID).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, needs=SETUID)
+def setfsuid16(k: Kernel) -> None:
+    """The 16-bit form of setfsuid, under the number that new programs do not use."""
+    k.i386.setfsuid(UID).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, needs=SETUID)
 def setresuid16(k: Kernel) -> None:
     """In the 16-bit call another number says that an id is kept: rules on it do not carry over."""
     k.i386.setresuid(_KEEP16, UID, _KEEP16).decisive()
