@@ -21,6 +21,9 @@ FAMILY = Family(
     stays=True,
     group="kernel surface",
     unrecorded={
+        "add_key to the user's keyring": (
+            "before Linux 5.3 that is the user's own on the machine, and the key would stay there"
+        ),
         "request_key with a callout": "the kernel starts /sbin/request-key on the host",
         "add_key of a big_key, an asymmetric, an encrypted or a trusted key": (
             "the types are not in every kernel, and the call is the same"
@@ -41,10 +44,8 @@ FAMILY = Family(
 KEY_SPEC_THREAD_KEYRING = Named(-1, "KEY_SPEC_THREAD_KEYRING")
 KEY_SPEC_PROCESS_KEYRING = Named(-2, "KEY_SPEC_PROCESS_KEYRING")
 KEY_SPEC_SESSION_KEYRING = Named(-3, "KEY_SPEC_SESSION_KEYRING")
-KEY_SPEC_USER_KEYRING = Named(-4, "KEY_SPEC_USER_KEYRING")
 KEYCTL_GET_KEYRING_ID = Named(0, "KEYCTL_GET_KEYRING_ID")
 KEYCTL_JOIN_SESSION_KEYRING = Named(1, "KEYCTL_JOIN_SESSION_KEYRING")
-KEYCTL_CLEAR = Named(7, "KEYCTL_CLEAR")
 _PAYLOAD = b"p"
 _STATX_SIZE, _STATX_UID = 256, 20
 _PAGES, _PAGE = 8, 4096
@@ -85,13 +86,6 @@ def add_key_session(k: Kernel) -> None:
     """The session's keyring is handed on to every child and every program that is run."""
     _own_session(k)
     _add(k, "user", KEY_SPEC_SESSION_KEYRING)
-
-
-@FAMILY.variant(Technique.SIBLING_SYSCALL)
-def add_key_user(k: Kernel) -> None:
-    """The user's keyring is shared with all processes of the user, and outlives this one."""
-    k.victim.keyctl(KEYCTL_CLEAR, KEY_SPEC_USER_KEYRING)
-    _add(k, "user", KEY_SPEC_USER_KEYRING)
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT, assumption=Assumption.TRUSTED_SETUP)
