@@ -59,6 +59,7 @@ class Need(StrEnum):
     USER_0 = "user 0"
     SHELL = "/bin/sh"
     LOADER = "/lib64/ld-linux-x86-64.so.2"
+    TIME_NAMESPACE = "/proc/self/ns/time"
     CAP_SYS_ADMIN = "CAP_SYS_ADMIN"
     CAP_SYS_CHROOT = "CAP_SYS_CHROOT"
     CAP_SYS_PTRACE = "CAP_SYS_PTRACE"

@@ -71,7 +71,7 @@ class Needs:
         for need in Need:
             if need.value in CAPABILITY_NUMBERS and not _has(truth, need.value):
                 self.lacking[need] = f"capability: this posture does not have {need.value}"
-        for need in (Need.SHELL, Need.LOADER):
+        for need in (Need.SHELL, Need.LOADER, Need.TIME_NAMESPACE):
             if not Path(need.value).exists():
                 self.lacking[need] = f"system: there is no {need.value} here"
         if control.uid != 0:

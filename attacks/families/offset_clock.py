@@ -26,7 +26,8 @@ FAMILY = Family(
         ),
     },
 )
-ADMIN = (Need.CAP_SYS_ADMIN,)
+TIME = (Need.TIME_NAMESPACE,)
+ADMIN = (Need.TIME_NAMESPACE, Need.CAP_SYS_ADMIN)
 OFFSET = b"monotonic 86400 0\n"
 _SHOWN = b"86400"
 
@@ -43,7 +44,7 @@ def unshare(k: Kernel) -> None:
     k.write(_file(k), _offset(k), len(OFFSET)).decisive()
 
 
-@FAMILY.variant(Technique.NAMESPACE)
+@FAMILY.variant(Technique.NAMESPACE, needs=TIME)
 def unshare_user(k: Kernel) -> None:
     """In a user namespace of its own nobody needs a capability for it, and the flags differ."""
     k.unshare(CLONE_NEWUSER | CLONE_NEWTIME)
