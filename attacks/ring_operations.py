@@ -27,7 +27,10 @@ _P_PID, _WEXITED = Named(1, "P_PID"), Named(4, "WEXITED")
 _FUTEX2_SIZE_U32 = Named(2, "FUTEX2_SIZE_U32")
 _IORING_REGISTER_BUFFERS = Named(0, "IORING_REGISTER_BUFFERS")
 _IORING_REGISTER_FILES = Named(2, "IORING_REGISTER_FILES")
+_IORING_REGISTER_PBUF_RING = Named(22, "IORING_REGISTER_PBUF_RING")
+_PBUF_TAIL, _GROUP = 14, 3
 _IOSQE_FIXED_FILE = Named(1, "IOSQE_FIXED_FILE")
+_IOSQE_BUFFER_SELECT = Named(1 << 5, "IOSQE_BUFFER_SELECT")
 _SOCKET_URING_OP_GETSOCKOPT = Named(2, "SOCKET_URING_OP_GETSOCKOPT")
 _SOL_SOCKET, _SO_TYPE = 1, 3
 _MADV_WILLNEED, _STATX_BASIC = Named(3, "MADV_WILLNEED"), Named(0x7FF, "STATX_BASIC_STATS")
@@ -213,6 +216,19 @@ def _provide_buffers(k: Kernel, _ring: Ring) -> Fields:
     return {"fd": 1, "addr": _room(k, 64), "length": 64, "buf_index": 3}
 
 
+def _read_multishot(k: Kernel, ring: Ring) -> Fields:
+    """Of a pipe that nobody writes to any more: it is at its end with the first answer."""
+    buffers = k.buffer(4096, align=4096, name="buffers")
+    k.store(buffers, 0, 8, _room(k))
+    k.store(buffers, 8, 4, _AT_HAND)
+    k.store(buffers, _PBUF_TAIL, 2, 1)
+    known = k.struct("QIHHQQQ", buffers, 1, _GROUP, 0, 0, 0, 0, name="buf_reg")
+    k.raw("io_uring_register", ring.fd, _IORING_REGISTER_PBUF_RING, known, 1)
+    out, into = _pipe(k)
+    k.close(into)
+    return {"fd": out, "flags": _IOSQE_BUFFER_SELECT, "buf_index": _GROUP}
+
+
 def _shutdown(k: Kernel, _ring: Ring) -> Fields:
     return {"fd": _pair(k)[0], "length": 2}
 
@@ -347,6 +363,7 @@ _NAMED: dict[str, tuple[int, Prepare]] = {
     "GETXATTR": (44, _getxattr),
     "SOCKET": (45, _socket),
     "URING_CMD": (46, _uring_cmd),
+    "READ_MULTISHOT": (49, _read_multishot),
     "WAITID": (50, _waitid),
     "FUTEX_WAKE": (52, _futex_wake),
     "FIXED_FD_INSTALL": (54, _fixed_fd_install),
@@ -365,6 +382,7 @@ _WITH_TABLE = (
     "READ_FIXED",
     "WRITE_FIXED",
     "FILES_UPDATE",
+    "READ_MULTISHOT",
     "FIXED_FD_INSTALL",
     "READV_FIXED",
     "WRITEV_FIXED",

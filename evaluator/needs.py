@@ -71,12 +71,16 @@ class Needs:
         for need in Need:
             if need.value in CAPABILITY_NUMBERS and not _has(truth, need.value):
                 self.lacking[need] = f"capability: this posture does not have {need.value}"
-        for need in (Need.SHELL, Need.LOADER):
+        for need in (Need.SHELL, Need.LOADER, Need.TIME_NAMESPACE):
             if not Path(need.value).exists():
                 self.lacking[need] = f"system: there is no {need.value} here"
+        if control.uid != 0:
+            self.lacking[Need.USER_0] = "identity: this posture is not user 0 of its namespace"
         pattern = core_pattern()
         if pattern.startswith("|") or "/" in pattern:
             self.lacking[Need.CORE_FILES] = f"kernel: core files go to {pattern!r}"
+        if _setting("dev/tty/legacy_tiocsti", "1") == "0":
+            self.lacking[Need.TIOCSTI] = "kernel: dev.tty.legacy_tiocsti is 0"
 
     def unmet(self, variant: Variant) -> str | None:
         """Why a variant cannot work here, if a probe says so."""
@@ -85,10 +89,15 @@ class Needs:
 
 
 def core_pattern() -> str:
+    return _setting("kernel/core_pattern", "|")
+
+
+def _setting(name: str, otherwise: str) -> str:
+    """A kernel parameter, or what to take for it if there is none of that name."""
     try:
-        return Path("/proc/sys/kernel/core_pattern").read_text().strip()
+        return (Path("/proc/sys") / name).read_text().strip()
     except OSError:
-        return "|"
+        return otherwise
 
 
 def _answer(result: Result | str) -> str:

@@ -89,6 +89,24 @@ def setfsgid32(k: Kernel) -> None:
 
 
 @FAMILY.variant(Technique.COMPAT_ABI, needs=SETGID)
+def setgid16(k: Kernel) -> None:
+    """The older of the two calls in the 32-bit table, with 16 bits; programs use the other."""
+    k.i386.setgid(GID).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, needs=SETGID)
+def setregid16(k: Kernel) -> None:
+    """The 16-bit form of setregid, under the number that new programs do not use."""
+    k.i386.setregid(GID, GID).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, needs=SETGID)
+def setfsgid16(k: Kernel) -> None:
+    """The 16-bit form of setfsgid, under the number that new programs do not use."""
+    k.i386.setfsgid(GID).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, needs=SETGID)
 def setresgid16(k: Kernel) -> None:
     """In the 16-bit call another number says that an id is kept: rules on it do not carry over."""
     k.i386.setresgid(_KEEP16, GID, _KEEP16).decisive()

@@ -114,6 +114,15 @@ def mount_setattr(k: Kernel) -> None:
 
 
 @FAMILY.variant(
+    Technique.COMPAT_ABI, assumption=Assumption.TRUSTED_SETUP, needs=ADMIN, fresh=MOUNTS
+)
+def mount_setattr_i386(k: Kernel) -> None:
+    """The same number in the 32-bit table, and the same structure: rules on mount see neither."""
+    _restricted_mount(k)
+    k.i386.mount_setattr(AT_FDCWD, k.parent(), 0, _cleared(k), _ATTR_SIZE).decisive()
+
+
+@FAMILY.variant(
     Technique.DESCRIPTOR_REUSE,
     assumption=Assumption.INHERITED_DESCRIPTOR,
     needs=ADMIN,

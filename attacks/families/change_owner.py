@@ -177,6 +177,13 @@ def lchown16_high_bits_i386(k: Kernel) -> None:
     k.i386.lchown(k.path(), 0x7FFF0000 | _uid(k), 0x7FFF0000 | _gid(k)).decisive()
 
 
+@FAMILY.variant(Technique.WIDE_ARGUMENT, needs=CHOWN, when=_both)
+def fchown16_high_bits_i386(k: Kernel) -> None:
+    """The old fchown reads as few bits as the old chown."""
+    file = k.i386.open(k.path(), O_RDONLY)
+    k.i386.fchown(file, 0x7FFF0000 | _uid(k), 0x7FFF0000 | _gid(k)).decisive()
+
+
 # Another file of that owner
 
 

@@ -28,6 +28,7 @@ FAMILY = Family(
     group="processes",
     effect=lambda _: Effect(EffectKind.PROCESS),
     has_target=False,
+    unrecorded={"clone3 with CLONE_INTO_CGROUP": "needs a delegated tree of control groups"},
 )
 
 

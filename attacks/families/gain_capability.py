@@ -5,14 +5,14 @@ another than before, and the set is not empty.
 """
 
 from attacks import namespaces, witness
-from attacks.consts import CLONE_NEWUSER, SIGCHLD
+from attacks.consts import AT_FDCWD, CLONE_NEWUSER, SIGCHLD, Named
 from attacks.consts_namespaces import (
     CAP_NET_RAW,
     LINUX_CAPABILITY_VERSION_1,
     LINUX_CAPABILITY_VERSION_3,
 )
 from attacks.effects import Effect, EffectKind
-from attacks.family import Family, Need, Technique
+from attacks.family import Assumption, Family, Need, Technique
 from attacks.kernel import Kernel
 from attacks.recorder import Arg, Buffer, Result
 
@@ -25,22 +25,23 @@ FAMILY = Family(
     group="identity",
     attack_technique="T1548",
     unrecorded={
-        "setresuid back to 0": "tried: the witness could not prepare, for a reason not yet known",
+        "prctl(PR_SET_KEEPCAPS), and secure bits": "see keep-capability",
+        "capset of the inheritable set, and ambient capabilities": "see pass-on-capability",
+        "execve of a program with file capabilities": "user 0 gets them from any program",
     },
 )
 _SET, _LINK = 16, 256
 _NET_RAW = 1 << CAP_NET_RAW
+UID, _KEEP = 7, -1
+PR_SET_DUMPABLE = Named(4, "PR_SET_DUMPABLE")
 
 
 @FAMILY.witness
 def another_set(w: Kernel) -> None:
     old = namespaces.field(w.setup, namespaces.subject_status(w.setup), "CapEff", _SET)
     old_link = witness.link(w.setup, witness.subject(w), "ns/user")
-    status = namespaces.subject_status(w)
-    now, link = (
-        namespaces.field(w, status, "CapEff", _SET),
-        witness.link(w, witness.subject(w), "ns/user"),
-    )
+    now = namespaces.field(w, namespaces.subject_status(w), "CapEff", _SET)
+    link = _link(w, old_link)
     child = namespaces.field(w, namespaces.child_status(w), "CapEff", _SET)
     child_link = namespaces.child_link(w, "ns/user", old_link)
     signs = (
@@ -85,11 +86,31 @@ def capset_first_version(k: Kernel) -> None:
     k.capset(header, _sets(k, _NET_RAW, _NET_RAW)).decisive()
 
 
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT,
+    assumption=Assumption.TRUSTED_SETUP,
+    needs=(Need.CAP_SETUID,),
+)
+def setresuid_back(k: Kernel) -> None:
+    """Who gave up only the effective user id takes it back, and the capabilities with it."""
+    k.setup.setresuid(_KEEP, UID, _KEEP)
+    k.setup.prctl(PR_SET_DUMPABLE, 1)
+    k.setresuid(_KEEP, 0, _KEEP).decisive()
+
+
 @FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
 def capset_drop(k: Kernel) -> None:
     """Capabilities that are given up are not there afterwards."""
     header = k.struct("II", LINUX_CAPABILITY_VERSION_3, 0, name="header")
     k.capset(header, _sets(k, 0, 0)).decisive().may_fail()
+
+
+def _link(w: Kernel, otherwise: witness.Text) -> witness.Text:
+    """The subject's user namespace now; what it was if a change of user has hidden it."""
+    buffer = w.buffer(_LINK, name="text")
+    w.copy(buffer, otherwise.buffer, _LINK)
+    path = w.proc_pid(witness.subject(w), "/ns/user")
+    return witness.Text(buffer, w.readlinkat(AT_FDCWD, path, buffer, _LINK).may_fail())
 
 
 def _sets(k: Kernel, effective: int, permitted: int) -> Buffer:

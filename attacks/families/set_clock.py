@@ -1,7 +1,7 @@
 """Set the machine's clock, or how fast it runs.
 
 The call never runs: a sentinel stops what the candidate allows.  A clock that only the members of
-a time namespace see is another effect, which no family has yet.
+a time namespace see is another effect: see offset-clock.
 """
 
 from attacks.consts import NULL, Named

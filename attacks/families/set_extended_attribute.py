@@ -98,6 +98,13 @@ def setxattrat(k: Kernel) -> None:
     k.setxattrat(AT_FDCWD, k.path(), 0, k.text(NAME), args, args.size).decisive()
 
 
+@FAMILY.variant(Technique.COMPAT_ABI)
+def setxattrat_i386(k: Kernel) -> None:
+    """The newest form is in the 32-bit table too, with the same structure."""
+    args = _args(k)
+    k.i386.setxattrat(AT_FDCWD, k.path(), 0, k.text(NAME), args, args.size).decisive()
+
+
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def setxattrat_empty_path(k: Kernel) -> None:
     """With an empty path the newest form works by descriptor, as fsetxattr does."""

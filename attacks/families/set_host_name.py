@@ -24,6 +24,8 @@ FAMILY = Family(
         "sandbox has, in whatever namespace it is read",
         "write to the same file of a new procfs": "the same, mounted by a subject or not",
         "IORING_OP_WRITE to the same file": "the same, and refused when it is opened",
+        "sethostname in a UTS namespace of its own": "nobody else reads the name there: "
+        "see new-namespace",
         "_sysctl": "removed in Linux 5.5",
     },
 )

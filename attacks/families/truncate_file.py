@@ -187,6 +187,18 @@ def inherited_path_fd(k: Kernel) -> None:
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
+def truncate_i386(k: Kernel) -> None:
+    """The 32-bit table has two calls for it: this one takes a length of 32 bits."""
+    k.i386.truncate(k.path(), 0).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def ftruncate_i386(k: Kernel) -> None:
+    """The call by descriptor that takes a length of 32 bits."""
+    k.i386.ftruncate(k.i386.open(k.path(), O_WRONLY), 0).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
 def truncate64_i386(k: Kernel) -> None:
     """The length is split into two arguments, in a call that the 64-bit table lacks."""
     k.i386.raw("truncate64", k.path(), 0, 0).decisive()

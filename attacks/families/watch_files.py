@@ -30,6 +30,7 @@ FAMILY = Family(
     attack_technique="T1083",
     group="file system",
     unrecorded={
+        "poll of /proc/self/mounts": "tells of mounts, and not what happens to files",
         "fanotify_init(FAN_CLASS_CONTENT) for permission events": (
             "needs CAP_SYS_ADMIN in the initial user namespace"
         ),

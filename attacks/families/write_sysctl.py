@@ -1,14 +1,22 @@
-"""Write a kernel parameter of the network namespace: whether packets are passed on."""
+"""Write a kernel parameter of a namespace.
 
-from attacks import witness
-from attacks.consts import AT_FDCWD, O_DIRECTORY, O_PATH, O_RDONLY, O_WRONLY
-from attacks.effects import Effect, EffectKind
+Mostly that is whether the network namespace passes packets on; what the IPC namespace allows is
+written without any capability, by user 0 of the namespace.
+"""
+
+from attacks import ipc_objects, namespaces, witness
+from attacks.consts import AT_FDCWD, NULL, O_DIRECTORY, O_PATH, O_RDONLY, O_WRONLY
+from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
+from attacks.recorder import Result
 
 VALUE = b"1"
+LARGEST = b"8191"
 NEW = (Fresh.NET,)
 ADMIN = (Need.CAP_NET_ADMIN,)
+MOUNTER = (Need.CAP_NET_ADMIN, Need.CAP_SYS_ADMIN)
+_SIZE = 16
 
 FAMILY = Family(
     "write-sysctl",
@@ -19,6 +27,10 @@ FAMILY = Family(
     unrecorded={
         "write to /proc/sys/kernel/core_pattern, vm/overcommit_memory, vm/drop_caches": "the files "
         "belong to the machine's root, whom no sandbox has",
+        "write to /proc/sys/fs/mqueue/msg_max": "the same as to that of the other queues, msgmax",
+        "write to /proc/sys/user/max_mnt_namespaces": "is of the user namespace, which all trials "
+        "share",
+        "write to /proc/sys/kernel/ns_last_pid": "is of the pid namespace, which all trials share",
         "_sysctl": "removed in Linux 5.5",
     },
 )
@@ -26,7 +38,10 @@ FAMILY = Family(
 
 @FAMILY.witness
 def the_parameter_is_new(w: Kernel) -> None:
-    witness.has(w, witness.content(w, w.proc("sys/net/ipv4/ip_forward")), VALUE)
+    forwards = witness.content(w, w.proc("sys/net/ipv4/ip_forward"), _SIZE)
+    largest = witness.content(w, w.proc("sys/kernel/msgmax"), _SIZE)
+    signs = (_unlike(w, forwards, VALUE), _unlike(w, largest, LARGEST))
+    namespaces.one_is_zero(w, *signs)
 
 
 @FAMILY.variant(Technique.BASELINE, needs=ADMIN, fresh=NEW, references=("man 5 proc",))
@@ -68,8 +83,42 @@ def write_inherited(k: Kernel) -> None:
     k.write(file, k.data(VALUE), len(VALUE)).decisive()
 
 
+@FAMILY.variant(
+    Technique.NAMESPACE,
+    needs=MOUNTER,
+    fresh=(Fresh.NET, Fresh.MOUNT),
+    objects=(Object(ObjectKind.DIRECTORY, "p", 0o755),),
+)
+def new_procfs(k: Kernel) -> None:
+    """A second procfs has the parameters under another path, whatever is hidden in the first."""
+    kind = k.text("proc")
+    k.mount(kind, k.text("p"), kind, 0, NULL)
+    file = k.open(k.text("p/sys/net/ipv4/ip_forward"), O_WRONLY)
+    k.write(file, k.data(VALUE), len(VALUE)).decisive()
+
+
+@FAMILY.variant(Technique.NEWER_SYSCALL, needs=MOUNTER, fresh=(Fresh.NET, Fresh.MOUNT))
+def detached_procfs(k: Kernel) -> None:
+    """A procfs that is in no directory is made by the new mount calls: there is no path to it."""
+    procfs = ipc_objects.detached(k, "proc")
+    file = k.openat(procfs, k.text("sys/net/ipv4/ip_forward"), O_WRONLY)
+    k.write(file, k.data(VALUE), len(VALUE)).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=(Need.USER_0,), fresh=(Fresh.IPC,))
+def write_ipc_parameter(k: Kernel) -> None:
+    """What user 0 of a namespace may write without a capability: dropping them does not help."""
+    file = k.open(k.proc("sys/kernel/msgmax"), O_WRONLY)
+    k.write(file, k.data(LARGEST), len(LARGEST)).decisive()
+
+
 @FAMILY.variant(Technique.SIBLING_SYSCALL, needs=ADMIN, fresh=NEW, negative=True)
 def write_read_only(k: Kernel) -> None:
     """What was opened for reading cannot be written to."""
     file = k.open(k.proc("sys/net/ipv4/ip_forward"), O_RDONLY)
     k.write(file, k.data(VALUE), len(VALUE)).decisive().may_fail()
+
+
+def _unlike(w: Kernel, text: witness.Text, wanted: bytes) -> Result:
+    """Zero if the text begins so."""
+    return w.add(w.compare(text.buffer, w.data(wanted, name="wanted"), len(wanted)), -1)
