@@ -1,6 +1,11 @@
 """Freezes the default instance of every family into the current suite."""
 
-from attacks.library import SUITE, SUITES, current_suite
+import sys
+
+from attacks.library import SUITE, SUITES, current_suite, suite
 
 if __name__ == "__main__":
-    (SUITES / f"{SUITE}.json").write_text(current_suite().to_json(), encoding="utf-8")
+    different = suite().differences()
+    path = SUITES / f"{SUITE}.json"
+    path.write_text(current_suite().to_json(), encoding="utf-8")
+    sys.stdout.write(f"{path}: {len(different)} variants differ from what was frozen before\n")
