@@ -33,7 +33,6 @@ def _text(value: int) -> str:
 NULL = Named(0, "NULL")
 
 ENOENT = Named(2, "ENOENT")
-EINVAL = Named(22, "EINVAL")
 
 AT_FDCWD = Named(-100, "AT_FDCWD")
 AT_SYMLINK_NOFOLLOW = Named(0x100, "AT_SYMLINK_NOFOLLOW")
