@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from attacks.effects import Effect
@@ -131,4 +131,7 @@ def _marked(result: Result, op: Syscall) -> Result:
         result.decisive()
     if op.may_fail:
         result.may_fail()
+    node = result.cause or result.node
+    if op.opcode and isinstance(node.op, Syscall) and node.op.name == op.name:
+        node.op = replace(node.op, opcode=op.opcode)
     return result

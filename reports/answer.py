@@ -34,7 +34,10 @@ PREDICATES = {
 }
 
 
-_CALL = re.compile(r"(?:r\d+ = )?(?:(?P<abi>i386|x32):)?(?P<call>[a-z]\w*)(?:\[\w+\])?\(")
+_CALL = re.compile(
+    r"(?:r\d+ = )?(?:(?:x86_64|(?P<abi>i386|x32))(?:\([\w-]+\))?:)?"
+    r"(?P<call>[a-z]\w*)(?:\[[^]]+\])?\("
+)
 
 NAMED = 3
 """Up to so many candidates are named in the headline; more are counted."""

@@ -99,3 +99,11 @@ def test_every_call_of_the_library_has_its_kinds() -> None:
         if isinstance(op, Syscall) and op.abi is Abi.X86_64
     }
     assert made <= KINDS.keys()
+
+
+def test_a_rewritten_call_still_says_what_it_asks_of_a_ring() -> None:
+    for name in ("wide", "wide-number"):
+        variant = library.find_variant(f"create-directory/io-uring-mkdirat~{name}")
+        assert "IORING_OP_MKDIRAT" in [
+            op.opcode for _, op in variant.program.flatten() if isinstance(op, Syscall)
+        ]
