@@ -282,16 +282,10 @@ class _Campaign:
         """Runs the mitigated arm wherever the control says that there is something to compare."""
         controls = self._control(applied.stance, variants)
         wanted = [] if terms.layers_missing else [v for v in variants if _worked(v, controls[v.id])]
-        arms = [
-            self._arm(
-                v,
-                applied.config,
-                applied.control,
-                self._bound(v, controls[v.id], terms, patient=patient),
-            )
-            for v in wanted
-            for _ in range(self._plan.repeats)
-        ]
+        arms: list[Arm] = []
+        for v in wanted:
+            bound = self._bound(v, controls[v.id], terms, patient=patient)
+            arms += [self._arm(v, applied.config, applied.control, bound)] * self._plan.repeats
         before = self._done
         results = self._pool.run(arms, lambda n: self._step(candidate.name, n))
         if not patient:
