@@ -356,10 +356,10 @@ _PLAIN = (str, int, bool, type(None))
 
 def plain(value: Any) -> Any:
     """A record in JSON's own types."""
-    if type(value) in _PLAIN:
-        return value
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, _PLAIN):
+        return value
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, Mapping):

@@ -33,6 +33,10 @@ _LINE = 8
 OPEN = "open"
 MADE = f"{OPEN}/made"
 """In a directory where everybody may make files."""
+PROGRAM = (
+    Object(ObjectKind.DIRECTORY, OPEN, 0o755),
+    Object(ObjectKind.PROBE, "probe", 0o755),
+)
 _STATX_SIZE, _STATX_UID = 256, 20
 
 
@@ -161,17 +165,11 @@ def io_uring_personality(k: Kernel) -> None:
     assumption=Assumption.TRUSTED_SETUP,
     needs=(Need.CAP_SYS_ADMIN, Need.CAP_CHOWN),
     fresh=(Fresh.MOUNT,),
-    objects=(
-        Object(ObjectKind.DIRECTORY, OPEN, 0o755),
-        Object(ObjectKind.PROBE, "probe", 0o755),
-    ),
+    objects=PROGRAM,
 )
 def execve_set_user_id(k: Kernel) -> None:
     """Runs a program with the set-user-id bit: no call that sets an id is made."""
-    program = _set_user_id_program(k)
-    argv = k.struct("QQ", program, 0, name="argv")
-    with k.child(k.fork()):
-        k.execve(program, argv, NULL).decisive()
+    _run(k, _set_user_id_program(k))
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL, needs=SETUID, negative=True)
@@ -185,18 +183,12 @@ def setreuid_own(k: Kernel) -> None:
     assumption=Assumption.TRUSTED_SETUP,
     needs=(Need.CAP_SYS_ADMIN, Need.CAP_CHOWN),
     fresh=(Fresh.MOUNT,),
-    objects=(
-        Object(ObjectKind.DIRECTORY, OPEN, 0o755),
-        Object(ObjectKind.PROBE, "probe", 0o755),
-    ),
+    objects=PROGRAM,
     negative=True,
 )
 def execve_set_user_id_nosuid(k: Kernel) -> None:
     """On a file system that is mounted nosuid the bit says nothing."""
-    program = _set_user_id_program(k, MS_NOSUID)
-    argv = k.struct("QQ", program, 0, name="argv")
-    with k.child(k.fork()):
-        k.execve(program, argv, NULL).decisive()
+    _run(k, _set_user_id_program(k, MS_NOSUID))
 
 
 def _absent(w: Kernel, ids: Arg) -> Result:
@@ -219,3 +211,9 @@ def _set_user_id_program(k: Kernel, flags: int = 0) -> Buffer:
     before.fchmod(copy, 0o4755)
     before.close(copy)
     return program
+
+
+def _run(k: Kernel, program: Buffer) -> None:
+    argv = k.struct("QQ", program, 0, name="argv")
+    with k.child(k.fork()):
+        k.execve(program, argv, NULL).decisive()

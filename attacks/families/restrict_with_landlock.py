@@ -76,7 +76,7 @@ def landlock_inherited_ruleset(k: Kernel) -> None:
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
 def landlock_create_ruleset(k: Kernel) -> None:
-    """A ruleset that nobody is put under restricts nothing: the directory appears."""
+    """A ruleset that nobody is put under restricts nothing: the other file is emptied too."""
     first = _allow(k)
     _ruleset(k).decisive()
     _show(k, first)
