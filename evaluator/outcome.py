@@ -125,7 +125,11 @@ def _one(
         found = predict.contradiction(one, arm.records[one.slot], arm, in_body=one.slot in inside)
         if found:
             return Outcome.DISAGREEMENT, found, None
-    decisive = {(one.op.abi, one.op.name) for one in calls if one.op.decisive}
+    decisive = {
+        (op.abi, op.name)
+        for _, op in predict.attack_ops(variant.program)
+        if isinstance(op, Syscall) and op.decisive
+    }
     passed = False
     for one in calls:
         said = predict.stopped(one, arm.records[one.slot], arm)
