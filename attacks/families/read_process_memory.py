@@ -2,7 +2,6 @@
 
 from attacks import neighbour
 from attacks.consts import (
-    CLONE_VFORK,
     NULL,
     O_DIRECTORY,
     O_PATH,
@@ -10,6 +9,7 @@ from attacks.consts import (
     PTRACE_INTERRUPT,
     PTRACE_PEEKTEXT,
     PTRACE_SEIZE,
+    PTRACE_TRACEME,
     WALL,
     Named,
 )
@@ -291,11 +291,17 @@ def _peek(k: Kernel, by: Kernel, request: int, width: int) -> None:
 
 
 def _program_with(k: Kernel, *, arguments: bool) -> Result:
-    """A child of the victim runs a program that has the victim's secret on its stack."""
+    """A child of the victim runs a program that has the victim's secret on its stack.
+
+    The victim traces it to see the end of the execve; for a moment before that the new memory has
+    nothing on its stack (fs/exec.c, begin_new_exec).
+    """
     plain = k.struct("QQ", k.text("program"), 0, name="plain")
     telling = k.victim.struct("QQ", neighbour.secret(k), 0, name="telling")
-    child = k.victim.clone(CLONE_VFORK)
+    child = k.victim.fork()
     with k.victim.child(child):
         first, second = (telling, plain) if arguments else (plain, telling)
+        k.victim.ptrace(PTRACE_TRACEME, 0, NULL, NULL)
         k.victim.execve(k.text("prog"), first, second)
+    k.victim.wait4(child, NULL, WALL, NULL)
     return child

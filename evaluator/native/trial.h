@@ -600,7 +600,8 @@ static void release_subject(struct trial *t)
 	t->park = 0;
 }
 
-// Whether an effect may still come: the subject says that its decisive operation was not refused.
+// Whether an effect may still come: the subject says that its decisive operation was not refused,
+// or it may fail and still act (an open that breaks a lease answers EAGAIN).
 // That is a claim, and all that hangs on it is how long we look.
 static int may_come(const struct trial *t)
 {
@@ -610,10 +611,11 @@ static int may_come(const struct trial *t)
 		return 0;
 	for (u32 i = 0; i < t->p->n_ops; i++) {
 		const volatile struct record *r = &trace->record[i];
+		int counts = op[i].kind != K_SYSCALL || op[i].flags & F_MAY_FAIL;
 
 		if (!(op[i].flags & F_DECISIVE))
 			continue;
-		if (r->state == S_STARTED || (r->state == S_DONE && (op[i].kind != K_SYSCALL || r->result < (u64)-4095)))
+		if (r->state == S_STARTED || (r->state == S_DONE && (counts || r->result < (u64)-4095)))
 			return 1;
 	}
 	return 0;

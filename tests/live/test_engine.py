@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from attacks import library
+from attacks.effects import Grade
 from attacks.program import (
     Abi,
     Addr,
@@ -25,10 +26,11 @@ from attacks.program import (
     Syscall,
     Wait,
 )
+from evaluator.campaign import arm_of
 from evaluator.errors import HarnessError
 from evaluator.pool import Arm, Pool
 from evaluator.sandbox import Sandbox, read_back, runner_path
-from evaluator.trial import program_spec
+from evaluator.trial import grade, program_spec
 from evaluator.wire import Mode, ProgramFlag, ProgramSpec, RecordState, Result
 
 from engine import (
@@ -427,3 +429,15 @@ def test_a_ring_that_is_taken_down_leaves_the_next_trial_alone() -> None:
     with Pool(2) as pool:
         results = pool.run([Arm(spec, config(), config(), 2_000_000)] * 400)
     assert all(isinstance(one, Result) and made_directory(one) for one in results)
+
+
+@pytest.mark.parametrize(
+    "identity", ["kill-process/broken-lease", "read-process-memory/proc-environment"]
+)
+def test_what_comes_a_moment_later_is_always_seen(identity: str) -> None:
+    """A call that fails and still acts, and a program that another process has just started."""
+    variant = library.find_variant(identity)
+    arm = arm_of(variant, program_spec(variant), config(), config(), 2_000_000)
+    with Pool(2) as pool:
+        results = pool.run([arm] * 1000)
+    assert all(isinstance(one, Result) and grade(variant, one) is Grade.EXACT for one in results)
