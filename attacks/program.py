@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
+from operator import attrgetter
 from typing import Any
 
 MAX_OPERATIONS = 512
@@ -306,6 +307,9 @@ _OPERANDS: dict[type[Operation], tuple[str, ...]] = {
     Fault: (),
 }
 """The fields that hold values; a system call has its arguments instead."""
+_READ_ALL: dict[type[Operation], Callable[[Operation], tuple[Value, ...]]] = {
+    kind: attrgetter(*names) for kind, names in _OPERANDS.items() if len(names) > 1
+}
 _MAY_DECIDE = (Syscall, Store, Copy, Call, Fault)
 
 
@@ -313,7 +317,8 @@ def operands(op: Operation) -> tuple[Value, ...]:
     """The values that an operation reads, in order."""
     if isinstance(op, Syscall):
         return op.args
-    return tuple(getattr(op, name) for name in _OPERANDS[type(op)])
+    read_all = _READ_ALL.get(type(op))
+    return read_all(op) if read_all else tuple(getattr(op, name) for name in _OPERANDS[type(op)])
 
 
 def with_operands(op: Operation, values: Iterable[Value]) -> Operation:
@@ -322,9 +327,25 @@ def with_operands(op: Operation, values: Iterable[Value]) -> Operation:
     if others == operands(op):
         return op
     if isinstance(op, Syscall):
-        return replace(op, args=others)
-    changed: dict[str, Any] = dict(zip(_OPERANDS[type(op)], others, strict=True))
-    return replace(op, **changed)
+        return changed(op, others, op.body)
+    values: dict[str, Any] = dict(zip(_OPERANDS[type(op)], others, strict=True))
+    return replace(op, **values)
+
+
+def changed(
+    op: Syscall,
+    args: tuple[Value, ...],
+    body: tuple[Operation, ...],
+    *,
+    decisive: bool = False,
+    may_fail: bool = False,
+) -> Syscall:
+    """The same call on other arguments, with another body, and marked as well as it was.
+
+    ``dataclasses.replace`` says this in one line; recording the library does it 20,000 times.
+    """
+    marked, failing = op.decisive or decisive, op.may_fail or may_fail
+    return Syscall(op.name, args, op.abi, op.entry, marked, failing, body, op.opcode)
 
 
 def is_decisive(op: Operation) -> bool:

@@ -44,6 +44,7 @@ from attacks.program import (
     Syscall,
     Value,
     Wait,
+    changed,
     is_decisive,
     operands,
     with_operands,
@@ -81,6 +82,8 @@ class _Node:
     number: int
     op: Operation
     body: list[_Node] = field(default_factory=list["_Node"])
+    decisive: bool = False
+    may_fail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +102,14 @@ class Result:
         node = self.cause or self.node
         if not isinstance(node.op, Syscall | Store | Copy | Call | Fault):
             raise AttackError(f"{type(node.op).__name__} cannot be the decisive operation")
-        node.op = replace(node.op, decisive=True)
+        node.decisive = True
         return self
 
     def may_fail(self) -> Result:
         """Lets the program go on when this call returns an error."""
         if not isinstance(self.node.op, Syscall):
             raise AttackError(f"{type(self.node.op).__name__} cannot fail")
-        self.node.op = replace(self.node.op, may_fail=True)
+        self.node.may_fail = True
         return self
 
 
@@ -182,18 +185,22 @@ def _number(nodes: list[_Node], numbers: dict[int, int]) -> None:
 
 def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
     def slot(value: Value) -> Value:
-        if not isinstance(value, Slot):
+        if type(value) is not Slot:
             return value
         if numbers[value.index] >= numbers[node.number]:
             raise AttackError(f"{type(node.op).__name__} uses a result that is not there yet")
         return Slot(numbers[value.index])
 
-    values = operands(node.op)
     op = node.op
-    if any(isinstance(value, Slot) for value in values):
+    values = operands(op)
+    if Slot in map(type, values):
         op = with_operands(op, map(slot, values))
-    if isinstance(op, Syscall) and node.body:
-        op = replace(op, body=tuple(_resolve(inner, numbers) for inner in node.body))
+    if isinstance(op, Syscall):
+        if node.body or node.decisive or node.may_fail:
+            body = tuple(_resolve(inner, numbers) for inner in node.body)
+            return changed(op, op.args, body, decisive=node.decisive, may_fail=node.may_fail)
+    elif node.decisive and isinstance(op, Store | Copy | Call | Fault):
+        return replace(op, decisive=True)
     return op
 
 
@@ -201,15 +208,16 @@ def _check(program: Program, *, decisive: list[str]) -> None:
     flat = program.flatten()
     if len(flat) > MAX_OPERATIONS:
         raise AttackError(f"{len(flat)} operations, {MAX_OPERATIONS} are the most")
-    if len(program.arena()) > ARENA_SIZE:
-        raise AttackError(f"{len(program.arena())} bytes of memory, {ARENA_SIZE} are the most")
+    size = program.layout()[-1] + program.blobs[-1].size if program.blobs else 0
+    if size > ARENA_SIZE:
+        raise AttackError(f"{size} bytes of memory, {ARENA_SIZE} are the most")
     found = [section for section, op in flat if is_decisive(op)]
     if found != decisive:
         wanted = "one of the attack" if decisive else "none"
         raise AttackError(f"{len(found)} decisive operations, not {wanted}")
     for _, op in flat:
         for value in operands(op):
-            if isinstance(value, Addr) and not 0 <= value.offset <= program.blobs[value.blob].size:
+            if type(value) is Addr and not 0 <= value.offset <= program.blobs[value.blob].size:
                 raise AttackError(f"address {value.offset} bytes into a blob that is shorter")
 
 

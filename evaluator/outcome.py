@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from attacks.effects import Grade
 from attacks.family import Need, Technique, Variant
 from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_decisive
-from attacks.text import program_text
+from attacks.text import Line, context_of, program_text, render
 from evaluator import predict
 from evaluator.records import StepRecord, StoppedAt, TrialRecord
 from evaluator.trial import already, grade, strange
@@ -257,11 +258,10 @@ def _record(
     mitigated = arm if isinstance(arm, Result) else None
     decisive = next((op for _, op in variant.program.flatten() if is_decisive(op)), None)
     runs = [one for one in pair.mitigated if isinstance(one, Result)]
-    shown_steps = steps(variant.program, control, mitigated, terms)
     return TrialRecord(
         variant=variant.id,
         family=variant.family,
-        title=_title(shown_steps),
+        title=_title(variant.program),
         technique=variant.technique,
         assumption=variant.assumption,
         grade=variant.grade,
@@ -287,7 +287,7 @@ def _record(
         and _reachable(variant.program, terms),
         why=variant.why,
         references=variant.references,
-        steps=shown_steps,
+        steps=Steps(variant.program, control, mitigated, terms),
     )
 
 
@@ -301,9 +301,10 @@ def _predicted(variant: Variant, control: Result | None, terms: Terms) -> str:
     return predict.DEPENDS if foreign and said == "BYPASSED" else said
 
 
-def _title(shown: Sequence[StepRecord]) -> str:
-    decisive = [one.text for one in shown if one.decisive]
-    return decisive[0] if decisive else shown[-1].text if shown else ""
+def _title(program: Program) -> str:
+    flat = program.flatten()
+    slot = next((slot for slot, (_, op) in enumerate(flat) if is_decisive(op)), len(flat) - 1)
+    return render(flat[slot][1], context_of(program), slot) if flat else ""
 
 
 def route(program: Program, control: Result | None, terms: Terms) -> str:
@@ -337,36 +338,66 @@ def _reachable(program: Program, terms: Terms) -> bool:
     return predict.predicted(program, terms.filters, None, terms.syscall_insn) == "BYPASSED"
 
 
-def steps(
-    program: Program, control: Result | None, mitigated: Result | None, terms: Terms
-) -> tuple[StepRecord, ...]:
-    """The program operation by operation, with what each arm got."""
-    found: list[StepRecord] = []
-    flat = program.flatten()
-    for line in program_text(program):
-        section, op = flat[line.slot]
-        left = control.records[line.slot] if control else None
-        right = mitigated.records[line.slot] if mitigated else None
-        answer = None
-        if isinstance(op, Syscall) and section == "attack":
-            ran = (
-                right if right is not None and right.state is not RecordState.NOT_REACHED else left
-            )
-            if ran is not None and ran.state is not RecordState.NOT_REACHED:
-                answer = predict.decide(op, ran.args, terms.filters, terms.syscall_insn).text
-        found.append(
-            StepRecord(
-                slot=line.slot,
-                section=section,
-                text=line.text,
-                abi=op.abi.value if isinstance(op, Syscall) else "",
-                decisive=is_decisive(op),
-                control=_shown(op, left, control),
-                mitigated=_shown(op, right, mitigated),
-                filter=answer,
-            )
+class Steps(Sequence[StepRecord]):
+    """The program operation by operation, with what each arm got.
+
+    Written out when somebody looks: most of them are never shown.
+    """
+
+    __slots__ = ("_control", "_made", "_mitigated", "_program", "_terms")
+
+    def __init__(
+        self, program: Program, control: Result | None, mitigated: Result | None, terms: Terms
+    ) -> None:
+        self._program = program
+        self._control = control
+        self._mitigated = mitigated
+        self._terms = terms
+        self._made: tuple[StepRecord, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self._program.flatten())
+
+    @overload
+    def __getitem__(self, index: int) -> StepRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[StepRecord]: ...
+    def __getitem__(self, index: int | slice) -> StepRecord | Sequence[StepRecord]:
+        if self._made is None:
+            self._made = tuple(map(self._step, program_text(self._program)))
+        return self._made[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)  # pyright: ignore[reportUnknownArgumentType] - any sequence
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def _step(self, line: Line) -> StepRecord:
+        section, op = self._program.flatten()[line.slot]
+        left = self._control.records[line.slot] if self._control else None
+        right = self._mitigated.records[line.slot] if self._mitigated else None
+        return StepRecord(
+            slot=line.slot,
+            section=section,
+            text=line.text,
+            abi=op.abi.value if isinstance(op, Syscall) else "",
+            decisive=is_decisive(op),
+            control=_shown(op, left, self._control),
+            mitigated=_shown(op, right, self._mitigated),
+            filter=self._answer(op, left, right) if section == "attack" else None,
         )
-    return tuple(found)
+
+    def _answer(self, op: Operation, left: Record | None, right: Record | None) -> str | None:
+        """What the filters say of a call on the arguments that ran, under them if it came there."""
+        if not isinstance(op, Syscall):
+            return None
+        for ran in (right, left):
+            if ran is not None and ran.state is not RecordState.NOT_REACHED:
+                return predict.decide(
+                    op, ran.args, self._terms.filters, self._terms.syscall_insn
+                ).text
+        return None
 
 
 def _shown(op: Operation, record: Record | None, result: Result | None) -> str | None:

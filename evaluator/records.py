@@ -10,9 +10,11 @@ Field names are the keys of the document, which are a contract.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache
+from operator import attrgetter
 from typing import Any, assert_never
 
 from attacks.effects import Grade
@@ -115,7 +117,7 @@ class TrialRecord:
     scope: Scope = Scope.IN
     why: str = ""
     references: tuple[str, ...] = ()
-    steps: tuple[StepRecord, ...] = ()
+    steps: Sequence[StepRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,27 +348,51 @@ class Run:
     candidates: tuple[CandidateResult, ...]
 
 
-def document(run: Run) -> dict[str, Any]:
-    """The results document in JSON's own types, its keys in the order of the fields."""
-    return {"schema": SCHEMA, **plain(run)}
+def document(run: Run, *, steps: bool = True) -> dict[str, Any]:
+    """The results document in JSON's own types, its keys in the order of the fields.
+
+    Most of it are the trials' steps; without ``steps`` there are none, for what does not show them.
+    """
+    shown = run if steps else replace(run, candidates=tuple(map(_without_steps, run.candidates)))
+    return {"schema": SCHEMA, **plain(shown)}
 
 
-_PLAIN = (str, int, bool, type(None))
+def _without_steps(candidate: CandidateResult) -> CandidateResult:
+    return replace(candidate, trials=tuple(replace(one, steps=()) for one in candidate.trials))
+
+
+_PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def plain(value: Any) -> Any:
     """A record in JSON's own types."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, _PLAIN):
-        return value
     if isinstance(value, float):
         return round(value, 6)
+    if isinstance(value, str | int):
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON
-    if isinstance(value, tuple | list):
+    if isinstance(value, Sequence):
         return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any JSON
-    return {name: plain(getattr(value, name)) for name in value.__slots__}  # all are slotted
+    # A record; there are tens of thousands of them, and most of what they hold is plain.
+    return {
+        name: item if type(item) in _PLAIN else plain(item)
+        for name, item in _items(type(value))(value)
+    }
+
+
+@cache
+def _items(kind: type[Any]) -> Callable[[Any], Iterable[tuple[str, Any]]]:
+    """What gives the fields of a slotted record with their names."""
+    names: tuple[str, ...] = kind.__slots__
+    if len(names) == 1:
+        return lambda record: [(names[0], getattr(record, names[0]))]
+    read = attrgetter(*names)
+    return lambda record: zip(names, read(record), strict=True)
 
 
 def facts(trial: TrialRecord) -> TrialFacts:

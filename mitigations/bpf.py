@@ -137,16 +137,15 @@ class Filter:
     def decide(
         self, arch: int, nr: int, args: Sequence[Word], ip: Word = 0, *, with_path: bool = False
     ) -> Decision:
-        words = _words(arch, nr, args, ip)
         if with_path:
-            return self._finish(_State(), words, [])
-        key = (words[1] or 0, words[0] or 0)
+            return self._finish(_State(), _words(arch, nr, args, ip), [])
+        key = (arch & _MASK, nr & _MASK)
         start = self._prefixes.get(key)
         if start is None:
-            start = self._prefixes[key] = self._prefix(words)
+            start = self._prefixes[key] = self._prefix(_words(arch, nr, args, ip))
         if isinstance(start, Decision):
             return start
-        return self._finish(copy.copy(start), words, None)
+        return self._finish(copy.copy(start), _words(arch, nr, args, ip), None)
 
     def _prefix(self, words: Sequence[Word]) -> "_State | Decision":
         """Run what depends on arch and nr alone: the answer, or the state at the first argument."""

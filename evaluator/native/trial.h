@@ -380,10 +380,18 @@ static int start_subject(struct trial *t)
 	return t->park ? read_truth(t->subject, &r->truth) : 0;
 }
 
+// For how long an effect is looked for that comes after the subject's end.
+static u64 look_for(const struct trial *t, u64 most)
+{
+	if (t->q->flags & R_GLANCE)
+		return 2000;
+	return t->q->timeout_us < most ? t->q->timeout_us : most;
+}
+
 // What a victim was made to do may come after the subject's end: look until something changed.
 static void await_victim(struct trial *t)
 {
-	u64 end = now_us() + (t->q->timeout_us < 50000 ? t->q->timeout_us : 50000);
+	u64 end = now_us() + look_for(t, 50000);
 	struct facts now;
 
 	while (t->p->flags & P_SECRET && !has_secret((const u8 *)ARENA, ARENA_SIZE) && now_us() < end)
@@ -646,8 +654,7 @@ static int begin_witness(struct trial *t)
 // Looks until the effect is there, or cannot come any more, or is late.
 static int end_looking(struct trial *t)
 {
-	u64 bound = t->q->flags & R_GLANCE ? 2000 : t->q->timeout_us < 1000000 ? t->q->timeout_us : 1000000;
-	u64 deadline = now_us() + bound;
+	u64 deadline = now_us() + look_for(t, 1000000);
 	int seen;
 
 	while (!(seen = ask_witness(witness_of(t), 'c')) && may_come(t) && now_us() < deadline)
