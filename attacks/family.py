@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 from attacks.effects import Effect, Grade, Object, ObjectKind
 from attacks.errors import AttackError
@@ -158,15 +159,36 @@ class _Recorded:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FamilyInstance:
-    """A family with its parameters and target decided, and its variants recorded."""
+    """A family with its parameters and target decided."""
 
     family: Family
     label: str
     effect: Effect
     parameters: Parameters
-    variants: tuple[Variant, ...]
+    recipes: tuple[_Recorded, ...]
+    made: tuple[Variant, ...] = ()
+    """Variants that are there already: what rewrites made of it, a program from a file."""
+
+    @property
+    def size(self) -> int:
+        """The number of variants, which need not be recorded for it."""
+        return len(self.recipes) + len(self.made)
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """Recorded when somebody first asks for them."""
+        return (*self.family.record(self), *self.made)
+
+    def only(self, names: Collection[str]) -> FamilyInstance:
+        """With the variants of these names, ``family/variant``."""
+        prefix = f"{self.family.name}/"
+        return replace(
+            self,
+            recipes=tuple(one for one in self.recipes if prefix + one.name in names),
+            made=tuple(one for one in self.made if prefix + one.name in names),
+        )
 
     @property
     def baseline(self) -> Variant:
@@ -286,7 +308,7 @@ class Family:
     def instance(
         self, parameters: Parameters | None = None, target: str | None = None
     ) -> FamilyInstance:
-        """Records every variant for these parameters, in the directory ``target``."""
+        """Every variant for these parameters, in the directory ``target``."""
         given = dict(parameters or {})
         unknown = sorted(given.keys() - self.parameters.keys())
         if unknown:
@@ -299,14 +321,18 @@ class Family:
         if target is not None:
             effect = replace(effect, parent=target)
         effect = replace(effect, witness=self._witness(effect, values), stays=self.stays)
-        label = self._label(given, target)
-        variants = tuple(
-            self._record(recorded, label, effect, values)
+        recipes = tuple(
+            recorded
             for recorded in self.recipes
             if recorded.when(values) and (recorded.relocatable or target is None)
         )
-        self._check(variants)
-        return FamilyInstance(self, label, effect, values, variants)
+        self._check(recipes)
+        return FamilyInstance(self, self._label(given, target), effect, values, recipes)
+
+    def record(self, instance: FamilyInstance) -> Iterator[Variant]:
+        """The variants that the recipes of an instance make."""
+        for recorded in instance.recipes:
+            yield self._record(recorded, instance.label, instance.effect, instance.parameters)
 
     def _witness(self, effect: Effect, values: Parameters) -> Program | None:
         if self.looks is None:
@@ -357,12 +383,12 @@ class Family:
             guarded=self.reachability,
         )
 
-    def _check(self, variants: tuple[Variant, ...]) -> None:
-        ids = [variant.id for variant in variants]
-        for identity in ids:
-            if ids.count(identity) > 1:
-                raise AttackError(f"{identity} is there twice")
-        baselines = [v.id for v in variants if v.technique is Technique.BASELINE]
+    def _check(self, recipes: tuple[_Recorded, ...]) -> None:
+        names = [recorded.name for recorded in recipes]
+        for name in names:
+            if names.count(name) > 1:
+                raise AttackError(f"{self.name}/{name} is there twice")
+        baselines = [one for one in recipes if one.technique is Technique.BASELINE]
         if len(baselines) != 1:
             raise AttackError(f"{self.name} has {len(baselines)} baselines, not one")
 

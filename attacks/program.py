@@ -328,8 +328,8 @@ def with_operands(op: Operation, values: Iterable[Value]) -> Operation:
         return op
     if isinstance(op, Syscall):
         return changed(op, others, op.body)
-    values: dict[str, Any] = dict(zip(_OPERANDS[type(op)], others, strict=True))
-    return replace(op, **values)
+    named: dict[str, Any] = dict(zip(_OPERANDS[type(op)], others, strict=True))
+    return replace(op, **named)
 
 
 def changed(

@@ -8,7 +8,7 @@ harness failure, because everything compared with it is in doubt.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -85,8 +85,7 @@ class _Campaign:
         self._plan = plan
         self._pool = pool
         self._on_progress = on_progress
-        self._by_id = {v.id: v for family in plan.families for v in family.variants}
-        self._variants = tuple(self._by_id.values())
+        self._by_id: dict[str, Variant] = {}
         self._timeout_us = int(plan.timeout_s * 1e6)
         self._specs: dict[str, ProgramSpec] = {}
         self._controls: dict[str, dict[str, Result | str]] = {}
@@ -96,7 +95,8 @@ class _Campaign:
         self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
         self._done = 0
         valid = sum(isinstance(one, Candidate) for one in plan.candidates)
-        self._total = valid * len(self._variants) * plan.repeats
+        self._size = sum(family.size for family in plan.families)
+        self._total = valid * self._size * plan.repeats
 
     # ------------------------------------------------------------------ one candidate
 
@@ -111,7 +111,7 @@ class _Campaign:
             run = self._safely(candidate, posture(name))
             self._runs[key] = run
         else:
-            self._step(candidate.name, len(self._variants) * self._plan.repeats)
+            self._step(candidate.name, self._size * self._plan.repeats)
         return assemble(replace(run, candidate=candidate), self._plan)
 
     def _safely(self, candidate: Candidate, stance: Posture) -> CandidateRun:
@@ -134,7 +134,11 @@ class _Campaign:
             posture=stance.name,
             enforcement=Enforcement(enforced=False, reason=why),
             starts=Starts(),
-            trials=tuple(outcome.classify(Pair(v, why, ()), terms, None) for v in self._variants),
+            trials=tuple(
+                outcome.classify(Pair(variant, why, ()), terms, None)
+                for family in self._plan.families
+                for variant in family.variants
+            ),
             workloads=(),
             duration_s=0.0,
         )
@@ -145,7 +149,7 @@ class _Campaign:
         if not self._plan.fast_path:
             self._controls.pop(stance.name, None)
         terms = applied.terms(self._pool.first.hello.syscall_insn)
-        trials = self._trials(candidate, applied, terms, self._variants)
+        trials = self._trials(candidate, applied, terms, self._parts())
         trials += self._rewritten(candidate, applied, trials, terms)
         trials = self._rescues(trials, applied, terms)
         started, works = starts.honest_programs(
@@ -167,15 +171,13 @@ class _Campaign:
         candidate: Candidate,
         applied: Applied,
         terms: Terms,
-        variants: Sequence[Variant],
+        parts: Iterable[Sequence[Variant]],
     ) -> tuple[TrialRecord, ...]:
         needs = self._needs_of(applied.stance)
         pairs: list[Pair] = []
         records: list[TrialRecord] = []
-        size = max(_LEAST_PART, 1 + len(variants) // _PARTS)
         for part in self._pool.ahead(
-            partial(self._pairs, candidate, applied, terms, variants[at : at + size])
-            for at in range(0, len(variants), size)
+            partial(self._pairs, candidate, applied, terms, variants) for variants in parts
         ):
             pairs += part
             fresh = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in part]
@@ -197,6 +199,22 @@ class _Campaign:
         self._diagnose(records, applied)
         return tuple(records)
 
+    def _parts(self) -> Iterator[list[Variant]]:
+        """All variants, a few families at a time; while some run the next ones are recorded."""
+        least = max(_LEAST_PART, self._size // _PARTS)
+        part: list[Variant] = []
+        for family in self._plan.families:
+            part += family.variants
+            if len(part) >= least:
+                yield self._known(part)
+                part = []
+        if part:
+            yield self._known(part)
+
+    def _known(self, variants: list[Variant]) -> list[Variant]:
+        self._by_id.update((one.id, one) for one in variants)
+        return variants
+
     def _rewritten(
         self,
         candidate: Candidate,
@@ -210,9 +228,9 @@ class _Campaign:
             for instance in self._targeted(self._plan.families, recorded, terms)
             for variant in self._sampler.choose(instance, terms)
         ]
-        self._by_id.update({one.id: one for one in chosen})
         self._total += len(chosen) * self._plan.repeats
-        return self._trials(candidate, applied, terms, chosen)
+        parts = [chosen[at : at + _LEAST_PART] for at in range(0, len(chosen), _LEAST_PART)]
+        return self._trials(candidate, applied, terms, map(self._known, parts))
 
     def _foresee(self, fresh: Sequence[TrialRecord], terms: Terms) -> None:
         """While other trials run: rewrites what will be wanted, by what is known of it so far."""
@@ -361,7 +379,12 @@ class _Campaign:
         for name, known in self._controls.items():
             if sum(key[0] == name for key in self._runs) < 2:
                 continue  # one candidate, and its control was its own
-            working = [v for v in self._variants if v.id in known and _worked(v, known[v.id])]
+            working = [
+                variant
+                for family in self._plan.families
+                for variant in family.variants
+                if variant.id in known and _worked(variant, known[variant.id])
+            ]
             for variant, second in zip(
                 working, self._run_control(posture(name), working), strict=True
             ):

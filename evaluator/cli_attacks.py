@@ -61,7 +61,7 @@ def attacks_list(
     _check_words(technique, need)
     _check_call(call)
     found = [
-        replace(one, variants=kept)
+        replace(one, recipes=(), made=kept)
         for one in named
         if (kept := tuple(v for v in one.variants if _is_wanted(v, technique, call, need)))
     ]

@@ -40,7 +40,7 @@ def instance(path: Path, family: FamilyInstance) -> FamilyInstance:
         fresh=family.baseline.fresh,
         guarded=True,
     )
-    return replace(family, variants=(variant,))
+    return replace(family, recipes=(), made=(variant,))
 
 
 def _is_known(abi: Abi, name: str) -> bool:

@@ -9,7 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
@@ -137,10 +137,14 @@ class Pool:
         return results
 
     def ahead(self, work: Iterable[Callable[[], T]]) -> Iterator[T]:
-        """What each of these returns; the next ones run while the caller looks at it."""
+        """What each of these returns; the next ones run while the caller looks at it.
+
+        The first ones run already while ``work`` thinks of more.
+        """
         with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-            futures = deque(thread.submit(each) for each in work)
+            futures: deque[Future[T]] = deque()
             try:
+                futures.extend(thread.submit(each) for each in work)
                 while futures:
                     yield futures.popleft().result()
             except KeyboardInterrupt:

@@ -10,11 +10,9 @@ Field names are the keys of the document, which are a contract.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cache
-from operator import attrgetter
 from typing import Any, assert_never
 
 from attacks.effects import Grade
@@ -381,18 +379,9 @@ def plain(value: Any) -> Any:
     # A record; there are tens of thousands of them, and most of what they hold is plain.
     return {
         name: item if type(item) in _PLAIN else plain(item)
-        for name, item in _items(type(value))(value)
+        for name in value.__slots__
+        for item in (getattr(value, name),)
     }
-
-
-@cache
-def _items(kind: type[Any]) -> Callable[[Any], Iterable[tuple[str, Any]]]:
-    """What gives the fields of a slotted record with their names."""
-    names: tuple[str, ...] = kind.__slots__
-    if len(names) == 1:
-        return lambda record: [(names[0], getattr(record, names[0]))]
-    read = attrgetter(*names)
-    return lambda record: zip(names, read(record), strict=True)
 
 
 def facts(trial: TrialRecord) -> TrialFacts:

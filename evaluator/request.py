@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,24 +104,18 @@ def families(
     if suite is None:
         return distinct
     frozen = library.suite(suite).variants.keys()
-    held = [_only(instance, frozen) for instance in distinct]
+    held = [instance.only(frozen) for instance in distinct]
     for instance in held:
-        if references and not instance.variants:
+        if references and not instance.size:
             raise InputError(f"suite {suite} holds nothing of family {instance.family.name}")
-    return tuple(instance for instance in held if instance.variants)
+    return tuple(instance for instance in held if instance.size)
 
 
 def _with_derived(instance: FamilyInstance) -> FamilyInstance:
     # Half a second of rewriting that only this needs.
     from evaluator.derived import rewritten
 
-    return replace(instance, variants=(*instance.variants, *rewritten(instance)))
-
-
-def _only(instance: FamilyInstance, frozen: Collection[str]) -> FamilyInstance:
-    """A suite names variants without parameters and target."""
-    kept = (one for one in instance.variants if f"{instance.family.name}/{one.name}" in frozen)
-    return replace(instance, variants=tuple(kept))
+    return replace(instance, made=tuple(rewritten(instance)))
 
 
 def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
