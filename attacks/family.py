@@ -190,6 +190,25 @@ class FamilyInstance:
             made=tuple(one for one in self.made if prefix + one.name in names),
         )
 
+    def pieces(self, size: int) -> Iterator[FamilyInstance]:
+        """The same in parts of at most ``size`` variants."""
+        for at in range(0, len(self.recipes), size):
+            yield replace(self, recipes=self.recipes[at : at + size], made=())
+        for at in range(0, len(self.made), size):
+            yield replace(self, recipes=(), made=self.made[at : at + size])
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of its variants, for which nothing need be recorded."""
+        return [f"{self.label}/{one.name}" for one in self.recipes] + [one.id for one in self.made]
+
+    @property
+    def baseline_id(self) -> str:
+        """The baseline's id, for which nothing need be recorded."""
+        names = (one.name for one in self.recipes if one.technique is Technique.BASELINE)
+        name = next(names, None)
+        return self.baseline.id if name is None else f"{self.label}/{name}"
+
     @property
     def baseline(self) -> Variant:
         return next(v for v in self.variants if v.technique is Technique.BASELINE)

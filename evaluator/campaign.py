@@ -1,490 +1,268 @@
 """A campaign: every candidate against every variant, in two arms, and what became of it.
 
-The control of a posture is run once per campaign and shared by all candidates (unless the fast
-path is off). One that was shared is run again at the end, and if it then differs the run ends as a
-harness failure, because everything compared with it is in doubt.
+The families are shared out among worker processes, each with a native runner of its own.  Who
+takes a group of families first has it for all candidates, so that controls and recorded programs
+are used again.  What the workers saw of a candidate is put together here.
 """
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from typing import NoReturn
 
-from attacks.effects import Grade
-from attacks.family import Assumption, FamilyInstance, Variant
-from attacks.program import Syscall
-from evaluator import diagnosis, enforcement, outcome, predict, starts
-from evaluator.enforcement import Applied
+from attacks.family import FamilyInstance
 from evaluator.errors import HarnessError
-from evaluator.needs import Needs
-from evaluator.outcome import Pair, Terms
 from evaluator.plan import Plan, Progress
-from evaluator.pool import Arm, Pool
-from evaluator.posture import Posture, posture
-from evaluator.records import (
-    CandidateResult,
-    CandidateRun,
-    Enforcement,
-    Starts,
-    TrialRecord,
-    assemble,
-    failed,
-    judged,
-)
-from evaluator.sampling import Sampler
-from evaluator.sentinel import sentinel
-from evaluator.trial import grade, program_spec, rescue_program
-from evaluator.verdict import Outcome
-from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
-from mitigations.bpf import Filter
+from evaluator.pool import Pool
+from evaluator.posture import posture
+from evaluator.records import CandidateResult, CandidateRun, assemble, failed
+from evaluator.share import Groups, Share
 from mitigations.candidate import Candidate, FailedCandidate
 
-_CONTROL_ROUNDS = 3
-_LEAST_WAIT_US = 250_000
-_HOPELESS_US = 30_000
-_LATENCIES = 50
-_PATIENCE = 8
-_RESCUE = "~rescue"
-_QUICK_US = 300_000
-_GLANCE_US = 20_000
-# A part of the trials runs while the one before is looked at.
-_PARTS = 5
-_LEAST_PART = 64
-_DONE_BEFORE = "with the earlier steps done before the filter"
+_GROUPS = 8
+"""For each worker: enough of them that none has to wait long for the others at the end."""
+_LEAST_GROUP = 24
+_ENDING_S = 2.0
+_TELL_S = 0.1
+_GARBAGE = 50_000
 
 
 def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[CandidateResult]:
     """The candidates' results, one by one, in their order."""
-    with Pool(plan.jobs) as pool:
-        campaign = _Campaign(plan, pool, on_progress)
-        for candidate in plan.candidates:
-            yield campaign.result(candidate)
-        campaign.check_controls()
-
-
-def arm_of(
-    variant: Variant,
-    spec: ProgramSpec,
-    config: ConfigSpec,
-    victim: ConfigSpec,
-    timeout_us: int = 1_000_000,
-    flags: RunFlag = RunFlag.NONE,
-) -> Arm:
-    """One arm of a variant; what must not run for real is under a sentinel in both arms."""
-    if variant.guarded:
-        config = replace(config, filters=(sentinel(), *config.filters))
-    return Arm(spec, config, victim, timeout_us, flags)
-
-
-class _Campaign:
-    """What lasts from one candidate to the next: programs, controls, probes."""
-
-    def __init__(self, plan: Plan, pool: Pool, on_progress: Callable[[Progress], None]) -> None:
-        self._plan = plan
-        self._pool = pool
-        self._on_progress = on_progress
-        self._by_id: dict[str, Variant] = {}
-        self._timeout_us = int(plan.timeout_s * 1e6)
-        self._specs: dict[str, ProgramSpec] = {}
-        self._controls: dict[str, dict[str, Result | str]] = {}
-        self._needs: dict[str, Needs] = {}
-        self._runs: dict[tuple[str, ...], CandidateRun] = {}
-        self._sampler = Sampler(plan.suite)
-        self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
-        self._done = 0
-        valid = sum(isinstance(one, Candidate) for one in plan.candidates)
-        self._size = sum(family.size for family in plan.families)
-        self._total = valid * self._size * plan.repeats
-
-    # ------------------------------------------------------------------ one candidate
-
-    def result(self, candidate: Candidate | FailedCandidate) -> CandidateResult:
-        if isinstance(candidate, FailedCandidate):
-            return failed(candidate, self._plan)
-        name = candidate.posture or self._plan.posture
-        # The same bytes that somebody else puts on are another candidate.
-        key = (name, candidate.digest, candidate.attachment, candidate.runtime_model)
-        run = self._runs.get(key) if self._plan.fast_path else None
-        if run is None:
-            run = self._safely(candidate, posture(name))
-            self._runs[key] = run
-        else:
-            self._step(candidate.name, self._size * self._plan.repeats)
-        return assemble(replace(run, candidate=candidate), self._plan)
-
-    def _safely(self, candidate: Candidate, stance: Posture) -> CandidateRun:
-        """One candidate; a runner that is lost over it twice costs this candidate and no other."""
-        try:
-            return self._run(candidate, stance)
-        except HarnessError:
-            self._pool.renew()
-        try:
-            return self._run(candidate, stance)
-        except HarnessError as error:
-            self._pool.renew()
-            return self._lost(candidate, stance, str(error))
-
-    def _lost(self, candidate: Candidate, stance: Posture, why: str) -> CandidateRun:
-        filters = tuple(Filter.decode(layer.program) for layer in candidate.seccomp)
-        terms = Terms(filters, "", no_new_privs=False, syscall_insn=0)
-        return CandidateRun(
-            candidate=candidate,
-            posture=stance.name,
-            enforcement=Enforcement(enforced=False, reason=why),
-            starts=Starts(),
-            trials=tuple(
-                outcome.classify(Pair(variant, why, ()), terms, None)
-                for family in self._plan.families
-                for variant in family.variants
-            ),
-            workloads=(),
-            duration_s=0.0,
-        )
-
-    def _run(self, candidate: Candidate, stance: Posture) -> CandidateRun:
-        begin = time.monotonic()
-        applied = enforcement.apply(self._pool, candidate, stance)
-        if not self._plan.fast_path:
-            self._controls.pop(stance.name, None)
-        terms = applied.terms(self._pool.first.hello.syscall_insn)
-        trials = self._trials(candidate, applied, terms, self._parts())
-        trials += self._rewritten(candidate, applied, trials, terms)
-        trials = self._rescues(trials, applied, terms)
-        started, works = starts.honest_programs(
-            self._pool, candidate, applied, self._plan.workloads, self._plan.timeout_s
-        )
-        return CandidateRun(
-            candidate=candidate,
-            posture=stance.name,
-            enforcement=applied.enforcement,
-            starts=started,
-            trials=trials,
-            workloads=works,
-            duration_s=time.monotonic() - begin,
-            notes=applied.notes,
-        )
-
-    def _trials(
-        self,
-        candidate: Candidate,
-        applied: Applied,
-        terms: Terms,
-        parts: Iterable[Sequence[Variant]],
-    ) -> tuple[TrialRecord, ...]:
-        needs = self._needs_of(applied.stance)
-        pairs: list[Pair] = []
-        records: list[TrialRecord] = []
-        for part in self._pool.ahead(
-            partial(self._pairs, candidate, applied, terms, variants) for variants in parts
-        ):
-            pairs += part
-            fresh = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in part]
-            records += fresh
-            self._foresee(fresh, terms)
-        # A harness fault is tried once more; an effect that did not come may only have been late.
-        again = [
-            i
-            for i, one in enumerate(records)
-            if one.outcome in (Outcome.HARNESS_ERROR, Outcome.INEFFECTIVE)
-        ]
-        if again:
-            retried = self._pairs(
-                candidate, applied, terms, [pairs[i].variant for i in again], patient=True
-            )
-            for i, pair in zip(again, retried, strict=True):
-                second = outcome.classify(pair, terms, needs.unmet(pair.variant))
-                records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
-        self._diagnose(records, applied)
-        return tuple(records)
-
-    def _parts(self) -> Iterator[list[Variant]]:
-        """All variants, a few families at a time; while some run the next ones are recorded."""
-        least = max(_LEAST_PART, self._size // _PARTS)
-        part: list[Variant] = []
-        for family in self._plan.families:
-            part += family.variants
-            if len(part) >= least:
-                yield self._known(part)
-                part = []
-        if part:
-            yield self._known(part)
-
-    def _known(self, variants: list[Variant]) -> list[Variant]:
-        self._by_id.update((one.id, one) for one in variants)
-        return variants
-
-    def _rewritten(
-        self,
-        candidate: Candidate,
-        applied: Applied,
-        recorded: Sequence[TrialRecord],
-        terms: Terms,
-    ) -> tuple[TrialRecord, ...]:
-        """What rewrites make of the variants of the families that somebody meant to stop."""
-        chosen = [
-            variant
-            for instance in self._targeted(self._plan.families, recorded, terms)
-            for variant in self._sampler.choose(instance, terms)
-        ]
-        self._total += len(chosen) * self._plan.repeats
-        parts = [chosen[at : at + _LEAST_PART] for at in range(0, len(chosen), _LEAST_PART)]
-        return self._trials(candidate, applied, terms, map(self._known, parts))
-
-    def _foresee(self, fresh: Sequence[TrialRecord], terms: Terms) -> None:
-        """While other trials run: rewrites what will be wanted, by what is known of it so far."""
-        labels = {one.family for one in fresh if not one.derived_from}
-        begun = [one for one in self._plan.families if one.label in labels]
-        for instance in self._targeted(begun, fresh, terms):
-            self._sampler.rewrite(instance)
-
-    def _targeted(
-        self, families: Sequence[FamilyInstance], trials: Sequence[TrialRecord], terms: Terms
-    ) -> list[FamilyInstance]:
-        """The families that somebody meant to stop, if they are to be rewritten at all."""
-        if not self._plan.rewrites or terms.layers_missing or not terms.filters:
-            return []
-        return [
-            one for one in families if judged(one, trials, self._plan, seccomp_only=True).targeted
-        ]
-
-    def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
-        """An effect that did not come for calls that are not in our trace: whose they are."""
-        config = diagnosis.trapping(applied.config)
-        for _ in range(_CONTROL_ROUNDS):
-            open_ = [
-                i
-                for i, one in enumerate(records)
-                if one.outcome is Outcome.INEFFECTIVE and _execs(self._by_id[one.variant])
-            ]
-            if config is None or not open_:
-                return
-            self._diagnose_these(open_, records, applied, config)
-
-    def _diagnose_these(
-        self, open_: Sequence[int], records: list[TrialRecord], applied: Applied, config: ConfigSpec
-    ) -> None:
-        arms = [
-            replace(
-                self._arm(
-                    self._by_id[records[i].variant], config, applied.control, self._timeout_us
-                ),
-                flags=RunFlag.DIAGNOSE,
-            )
-            for i in open_
-        ]
-        for i, result in zip(open_, self._pool.run(arms), strict=True):
-            variant = self._by_id[records[i].variant]
-            stopped = None if isinstance(result, str) else diagnosis.stopped_at(result.denied)
-            if isinstance(result, str) or stopped is None or _effect(variant, result):
+    keys = [_key(one, plan, place) for place, one in enumerate(plan.candidates)]
+    todo = {key: one for key, one in zip(keys, plan.candidates, strict=True) if key is not None}
+    distinct = [one for one in todo.values() if isinstance(one, Candidate)]
+    count = _Count(plan, len(distinct), on_progress)
+    runs: dict[object, CandidateRun] = {}
+    with closing(_runs(plan, distinct, count)) as fresh:
+        for key, candidate in zip(keys, plan.candidates, strict=True):
+            if isinstance(candidate, FailedCandidate):
+                yield failed(candidate, plan)
                 continue
-            said = f"the program that it execs was denied {diagnosis.in_words(result.denied)}"
-            records[i] = replace(
-                records[i],
-                outcome=Outcome.BLOCKED,
-                stopped_at=stopped,
-                prerequisite_only=True,
-                reason=said,
-            )
-
-    def _pairs(
-        self,
-        candidate: Candidate,
-        applied: Applied,
-        terms: Terms,
-        variants: Sequence[Variant],
-        *,
-        patient: bool = False,
-    ) -> list[Pair]:
-        """Runs the mitigated arm wherever the control says that there is something to compare."""
-        controls = self._control(applied.stance, variants)
-        wanted = [] if terms.layers_missing else [v for v in variants if _worked(v, controls[v.id])]
-        arms: list[Arm] = []
-        for v in wanted:
-            bound = self._bound(v, controls[v.id], terms, patient=patient)
-            arms += [self._arm(v, applied.config, applied.control, bound)] * self._plan.repeats
-        before = self._done
-        results = self._pool.run(arms, lambda n: self._step(candidate.name, n))
-        if not patient:
-            self._step(candidate.name, len(variants) * self._plan.repeats - (self._done - before))
-        found: dict[str, list[Result | str]] = {}
-        for index, result in enumerate(results):
-            found.setdefault(wanted[index // self._plan.repeats].id, []).append(result)
-        return [
-            Pair(v, controls[v.id], tuple(found.get(v.id, []) or ["not run"])) for v in variants
-        ]
-
-    def _bound(
-        self, variant: Variant, control: Result | str, terms: Terms, *, patient: bool
-    ) -> int:
-        """How long to wait for the effect: far longer than the control took.
-
-        Less where the filters deny what it takes: then only a surprise could still come.
-        """
-        assert isinstance(control, Result)
-        said = predict.predicted(variant.program, terms.filters, control, terms.syscall_insn)
-        if said == "BLOCKED":
-            return min(self._timeout_us, max(_HOPELESS_US, _PATIENCE * control.latency_us))
-        wait = max(_LEAST_WAIT_US, _LATENCIES * control.latency_us)
-        return min(self._timeout_us, wait * (_PATIENCE if patient else 1))
-
-    def _step(self, name: str, n: int) -> None:
-        self._done = min(self._total, self._done + n)
-        self._on_progress(Progress(name, self._done, self._total))
-
-    # ------------------------------------------------------------------ controls
-
-    def _needs_of(self, stance: Posture) -> Needs:
-        if stance.name not in self._needs:
-            self._needs[stance.name] = Needs(self._pool, enforcement.control_of(self._pool, stance))
-        return self._needs[stance.name]
-
-    def _control(
-        self, stance: Posture, variants: Sequence[Variant], rounds: int = _CONTROL_ROUNDS
-    ) -> dict[str, Result | str]:
-        """The control arm of each variant in a posture; what fails without a cause is retried."""
-        known = self._controls.setdefault(stance.name, {})
-        needs = self._needs_of(stance)
-        open_ = [v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)]
-        for attempt in range(rounds):
-            if not open_:
-                break
-            results = self._run_control(stance, open_, patient=attempt > 0)
-            known.update(zip((v.id for v in open_), results, strict=True))
-            open_ = [
-                v
-                for v in open_
-                if _unexplained(v, known[v.id], needs) or _maybe_late(v, known[v.id])
-            ]
-        return known
-
-    def _run_control(
-        self, stance: Posture, variants: Sequence[Variant], *, patient: bool = True
-    ) -> list[Result | str]:
-        config = enforcement.control_of(self._pool, stance)
-        quick_us = self._timeout_us if patient else min(self._timeout_us, _QUICK_US)
-        needs = self._needs_of(stance)
-        arms: list[Arm] = []
-        for variant in variants:
-            wait = quick_us if _may_not_work(variant) else self._timeout_us
-            arm = self._arm(variant, config, config, wait)
-            if needs.unmet(variant):  # it will not work, and nobody waits for that
-                arm = replace(arm, flags=arm.flags | RunFlag.GLANCE, timeout_us=_GLANCE_US)
-            arms.append(arm)
-        return self._pool.run(arms)
-
-    def check_controls(self) -> None:
-        """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
-        for name, known in self._controls.items():
-            if sum(key[0] == name for key in self._runs) < 2:
-                continue  # one candidate, and its control was its own
-            working = [
-                variant
-                for family in self._plan.families
-                for variant in family.variants
-                if variant.id in known and _worked(variant, known[variant.id])
-            ]
-            for variant, second in zip(
-                working, self._run_control(posture(name), working), strict=True
-            ):
-                if _effect(variant, second) is _effect(variant, known[variant.id]):
-                    continue
-                again = self._run_control(posture(name), [variant] * _CONTROL_ROUNDS)
-                if all(
-                    _effect(variant, one) is not _effect(variant, known[variant.id])
-                    for one in again
-                ):
-                    raise HarnessError(
-                        f"the control arm of {variant.id} changed during the run: "
-                        "results are in doubt"
-                    )
-
-    def _arm(
-        self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int
-    ) -> Arm:
-        if variant.id not in self._specs:
-            self._specs[variant.id] = program_spec(variant)
-        glance = variant.negative or variant.id.endswith(_RESCUE)
-        flags = self._flags | (RunFlag.GLANCE if glance else RunFlag.NONE)
-        return arm_of(variant, self._specs[variant.id], config, victim, timeout_us, flags)
-
-    # ------------------------------------------------------------------ beside the trials
-
-    def _rescues(
-        self, trials: tuple[TrialRecord, ...], applied: Applied, terms: Terms
-    ) -> tuple[TrialRecord, ...]:
-        """For each block of a mere prerequisite: what if the earlier steps were done before."""
-        rescues: dict[str, Variant] = {}
-        for trial in trials:
-            if (
-                trial.outcome is Outcome.BLOCKED
-                and trial.prerequisite_only
-                and trial.assumption is Assumption.NONE
-            ):
-                program = rescue_program(self._by_id[trial.variant].program)
-                if program is not None:
-                    rescues[trial.variant] = replace(
-                        self._by_id[trial.variant], id=trial.variant + _RESCUE, program=program
-                    )
-        # One round: earlier steps done before may leave nothing that works, and that says nothing.
-        controls = self._control(applied.stance, tuple(rescues.values()), rounds=1)
-        working = [v for v in rescues.values() if _worked(v, controls[v.id])]
-        wait = min(self._timeout_us, _LEAST_WAIT_US)
-        results = self._pool.run(
-            [self._arm(v, applied.config, applied.control, wait) for v in working]
-        )
-        said: dict[str, str | None] = {}
-        for variant, result in zip(working, results, strict=True):
-            one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
-            said[variant.id.removesuffix(_RESCUE)] = _rescue_text(one)
-        return tuple(replace(t, reason=said.get(t.variant) or t.reason) for t in trials)
+            if key not in runs:
+                runs[key] = next(fresh)
+            yield assemble(replace(runs[key], candidate=candidate), plan)
+        for _ in fresh:  # the controls are looked at once more
+            raise HarnessError("more runs than candidates")
 
 
-def _execs(variant: Variant) -> bool:
-    """Whether the attack hands over to a program whose calls are not recorded."""
-    return any(
-        isinstance(op, Syscall) and op.name in predict.EXECS
-        for section, op in variant.program.flatten()
-        if section == "attack"
+def _key(candidate: Candidate | FailedCandidate, plan: Plan, place: int) -> object:
+    """Equal for candidates of which one run tells about all; None if there is nothing to run."""
+    if isinstance(candidate, FailedCandidate):
+        return None
+    if not plan.fast_path:
+        return place
+    stance = posture(candidate.posture or plan.posture)
+    # The same bytes that somebody else puts on are another candidate.
+    return (stance.name, candidate.digest, candidate.attachment, candidate.runtime_model)
+
+
+def _runs(plan: Plan, todo: Sequence[Candidate], count: _Count) -> Generator[CandidateRun]:
+    """What was seen of each candidate; at the end the controls are checked."""
+    groups = _grouped(plan)
+    jobs = min(plan.jobs, len(groups)) if todo else 0
+    if jobs > 1:
+        yield from _Workers(plan, todo, groups, jobs).runs(count)
+    elif jobs:
+        with Pool(1) as pool:
+            share = Share(plan, pool, Groups(groups), count.add, honest=True)
+            for candidate in todo:
+                yield _put_together([share.run(candidate)], plan)
+            share.check_controls()
+
+
+def _grouped(plan: Plan) -> list[list[FamilyInstance]]:
+    """The families in groups of about the same number of variants.
+
+    What is rewritten is kept together: whether it is depends on the whole family's trials.
+    """
+    least = max(_LEAST_GROUP, sum(one.size for one in plan.families) // (_GROUPS * plan.jobs))
+    groups: list[list[FamilyInstance]] = []
+    size = least
+    for family in plan.families:
+        for piece in [family] if plan.rewrites else family.pieces(least):
+            if size >= least:
+                groups.append([])
+                size = 0
+            groups[-1].append(piece)
+            size += piece.size
+    return groups
+
+
+def _put_together(runs: Sequence[CandidateRun], plan: Plan) -> CandidateRun:
+    """What all workers saw of one candidate; the first one has looked at the honest programs."""
+    ids = (identity for family in plan.families for identity in family.ids)
+    place = {identity: n for n, identity in enumerate(ids)}
+    trials = [trial for run in runs for trial in run.trials]
+    return replace(
+        next((run for run in runs if not run.enforcement.enforced), runs[0]),
+        starts=runs[0].starts,
+        workloads=runs[0].workloads,
+        trials=tuple(sorted(trials, key=lambda one: place.get(one.variant, len(place)))),
+        duration_s=max(run.duration_s for run in runs),
     )
 
 
-def _effect(variant: Variant, result: Result | str) -> Grade | None:
-    return grade(variant, result) if isinstance(result, Result) else None
+@dataclass(slots=True)
+class _Count:
+    """Trials done, of how many."""
+
+    plan: Plan
+    candidates: int
+    on_progress: Callable[[Progress], None]
+    done: int = 0
+    more: int = 0
+
+    def add(self, name: str, done: int, more: int) -> None:
+        """``done`` more trials are done, and ``more`` than was known are to be."""
+        size = sum(family.size for family in self.plan.families)
+        self.more += more
+        total = self.candidates * size * self.plan.repeats + self.more
+        self.done = min(total, self.done + done)
+        self.on_progress(Progress(name, self.done, total))
 
 
-def _worked(variant: Variant, result: Result | str) -> bool:
-    return not variant.negative and _effect(variant, result) is not None
+class _Workers:
+    """Processes that evaluate a share of the families each."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        todo: Sequence[Candidate],
+        groups: Sequence[Sequence[FamilyInstance]],
+        jobs: int,
+    ) -> None:
+        # Forked: they start with all that is imported here.
+        context = multiprocessing.get_context("fork")
+        share_out = Groups(groups)
+        self._plan = plan
+        self._todo = todo
+        self._ends: list[Connection] = []
+        self._processes: list[ForkProcess] = []
+        try:
+            for index in range(jobs):
+                ours, theirs = context.Pipe(duplex=False)
+                self._ends.append(ours)
+                process = context.Process(
+                    target=_work, args=(plan, todo, share_out, index, theirs), daemon=True
+                )
+                process.start()
+                self._processes.append(process)
+                theirs.close()
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            share_out.close()
+
+    def runs(self, count: _Count) -> Generator[CandidateRun]:
+        """What was seen of each candidate, in their order."""
+        found: list[dict[int, CandidateRun]] = [{} for _ in self._todo]
+        try:
+            for shares in found:
+                while len(shares) < len(self._processes):
+                    self._listen(found, count)
+                yield _put_together([shares[index] for index in sorted(shares)], self._plan)
+                shares.clear()
+            while self._ends:  # they look at their controls once more
+                self._listen(found, count)
+        finally:
+            self._end()
+
+    def _listen(self, found: list[dict[int, CandidateRun]], count: _Count) -> None:
+        for end in wait(self._ends):
+            assert isinstance(end, Connection)
+            try:
+                message = end.recv()
+            except EOFError:
+                raise HarnessError("a worker process was lost") from None
+            match message:
+                case (str(name), int(done), int(more)):
+                    count.add(name, done, more)
+                case (int(place), int(index), CandidateRun() as run):
+                    found[place][index] = run
+                case Exception() as error:
+                    raise error
+                case _:
+                    self._ends.remove(end)
+                    end.close()
+
+    def _end(self) -> None:
+        """Ends what is still at work, and with it all that it started."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            process.join(_ENDING_S)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+        for end in self._ends:
+            end.close()
+        self._ends.clear()
 
 
-def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
-    if isinstance(result, str):
-        return needs.unmet(variant) is None
-    no_news = variant.negative or _may_not_work(variant)
-    if no_news or _effect(variant, result) is not None:
-        return False
-    return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
+def _work(
+    plan: Plan, todo: Sequence[Candidate], groups: Groups, index: int, to_main: Connection
+) -> None:
+    """What a worker does: its share of every candidate."""
+    # Ctrl-C reaches the whole group of processes; the first of them says when to end.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    gc.freeze()  # what the first process has made stays, and its memory shared
+    gc.set_threshold(_GARBAGE)
+    cores = sorted(os.sched_getaffinity(0))
+    core = cores[index % len(cores)]
+    try:
+        with Pool(1, core) as pool:
+            share = Share(plan, pool, groups, _Teller(to_main), honest=index == 0)
+            for place, candidate in enumerate(todo):
+                to_main.send((place, index, share.run(candidate)))
+            share.check_controls()
+        to_main.send(None)
+    except BrokenPipeError:
+        return
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        to_main.send(error)
 
 
-def _maybe_late(variant: Variant, result: Result | str) -> bool:
-    """Whether what may not work was only waited for too shortly."""
-    if isinstance(result, str) or not result.timed_out:
-        return False
-    return _may_not_work(variant) and _effect(variant, result) is None
+def _leave(number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
-def _may_not_work(variant: Variant) -> bool:
-    """What nobody has tried before: that it does not reach the effect is no news."""
-    return bool(variant.parent) or variant.id.endswith(_RESCUE)
+def _leave_with_parent() -> None:
+    """The runner goes with us: it sees its pipe closed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
-def _rescue_text(one: TrialRecord) -> str | None:
-    match one.outcome:
-        case Outcome.BYPASSED:
-            return f"only a prerequisite was denied; {_DONE_BEFORE}, it gets through"
-        case Outcome.BLOCKED if one.stopped_at is not None:
-            stopped = one.stopped_at
-            return f"{_DONE_BEFORE}, {stopped.call} is denied as well ({stopped.answer})"
-        case _:
-            return None
+class _Teller:
+    """Sends how far a worker is, now and then."""
+
+    def __init__(self, to_main: Connection) -> None:
+        self._to_main = to_main
+        self._done = self._more = 0
+        self._told_at = 0.0
+
+    def __call__(self, name: str, done: int, more: int) -> None:
+        self._done += done
+        self._more += more
+        if time.monotonic() - self._told_at > _TELL_S:
+            self._told_at = time.monotonic()
+            self._to_main.send((name, self._done, self._more))
+            self._done = self._more = 0

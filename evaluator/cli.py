@@ -356,7 +356,7 @@ def _publish(request: Request, run: Run) -> int:
     from evaluator.records import document
     from reports.errors import ReportError
 
-    written = document(run, steps=request.prints_json or request.output is not None)
+    written = document(run)
     lost: ReportError | None = None
     if request.output is not None:
         from reports.files import write

@@ -40,9 +40,11 @@ class Applied:
     loads: bool
     notes: tuple[str, ...] = ()
 
-    def terms(self, syscall_insn: int) -> Terms:
+    def terms(self, syscall_insn: int, *, with_steps: bool) -> Terms:
         missing = "" if self.enforcement.enforced else self.enforcement.reason
-        return Terms(self.filters, missing, self.config.no_new_privs, syscall_insn)
+        return Terms(
+            self.filters, missing, self.config.no_new_privs, syscall_insn, with_steps=with_steps
+        )
 
 
 def control_of(pool: Pool, stance: Posture) -> ConfigSpec:

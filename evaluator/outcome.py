@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 from attacks.effects import Grade
 from attacks.family import Need, Technique, Variant
 from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_decisive
-from attacks.text import Line, context_of, program_text, render
+from attacks.text import context_of, program_text, render
 from evaluator import predict
 from evaluator.records import StepRecord, StoppedAt, TrialRecord
 from evaluator.trial import already, grade, strange
@@ -31,6 +30,8 @@ class Pair:
     control: Result | str
     mitigated: tuple[Result | str, ...]
     """One for each repeat."""
+    predicted: str | None = None
+    """What the filters say of the control's arguments, where somebody has asked already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Terms:
     no_new_privs: bool
     """Whether the mitigated arm must have it."""
     syscall_insn: int
+    with_steps: bool = True
+    """Whether somebody will look at what each operation did."""
 
 
 def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
@@ -268,7 +271,7 @@ def _record(
         outcome=outcome,
         control_effect=grade(variant, control) if control else None,
         mitigated_effect=grade(variant, mitigated) if mitigated else None,
-        predicted=_predicted(variant, control, terms),
+        predicted=_predicted(pair, control, terms),
         route=route(variant.program, control, terms),
         stopped_at=stopped,
         prerequisite_only=stopped is not None and not stopped.decisive,
@@ -287,12 +290,16 @@ def _record(
         and _reachable(variant.program, terms),
         why=variant.why,
         references=variant.references,
-        steps=Steps(variant.program, control, mitigated, terms),
+        length=len(variant.program.flatten()),
+        steps=steps(variant.program, control, mitigated, terms) if terms.with_steps else (),
     )
 
 
-def _predicted(variant: Variant, control: Result | None, terms: Terms) -> str:
-    said = predict.predicted(variant.program, terms.filters, control, terms.syscall_insn)
+def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
+    variant = pair.variant
+    said = pair.predicted or predict.predicted(
+        variant.program, terms.filters, control, terms.syscall_insn
+    )
     # A death by the filter writes the core file as well as any other.
     if variant.core_file and said == "BLOCKED":
         return predict.DEPENDS
@@ -338,66 +345,39 @@ def _reachable(program: Program, terms: Terms) -> bool:
     return predict.predicted(program, terms.filters, None, terms.syscall_insn) == "BYPASSED"
 
 
-class Steps(Sequence[StepRecord]):
-    """The program operation by operation, with what each arm got.
-
-    Written out when somebody looks: most of them are never shown.
-    """
-
-    __slots__ = ("_control", "_made", "_mitigated", "_program", "_terms")
-
-    def __init__(
-        self, program: Program, control: Result | None, mitigated: Result | None, terms: Terms
-    ) -> None:
-        self._program = program
-        self._control = control
-        self._mitigated = mitigated
-        self._terms = terms
-        self._made: tuple[StepRecord, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self._program.flatten())
-
-    @overload
-    def __getitem__(self, index: int) -> StepRecord: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[StepRecord]: ...
-    def __getitem__(self, index: int | slice) -> StepRecord | Sequence[StepRecord]:
-        if self._made is None:
-            self._made = tuple(map(self._step, program_text(self._program)))
-        return self._made[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)  # pyright: ignore[reportUnknownArgumentType] - any sequence
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-    def _step(self, line: Line) -> StepRecord:
-        section, op = self._program.flatten()[line.slot]
-        left = self._control.records[line.slot] if self._control else None
-        right = self._mitigated.records[line.slot] if self._mitigated else None
-        return StepRecord(
-            slot=line.slot,
-            section=section,
-            text=line.text,
-            abi=op.abi.value if isinstance(op, Syscall) else "",
-            decisive=is_decisive(op),
-            control=_shown(op, left, self._control),
-            mitigated=_shown(op, right, self._mitigated),
-            filter=self._answer(op, left, right) if section == "attack" else None,
+def steps(
+    program: Program, control: Result | None, mitigated: Result | None, terms: Terms
+) -> tuple[StepRecord, ...]:
+    """The program operation by operation, with what each arm got."""
+    found: list[StepRecord] = []
+    flat = program.flatten()
+    for line in program_text(program):
+        section, op = flat[line.slot]
+        left = control.records[line.slot] if control else None
+        right = mitigated.records[line.slot] if mitigated else None
+        found.append(
+            StepRecord(
+                slot=line.slot,
+                section=section,
+                text=line.text,
+                abi=op.abi.value if isinstance(op, Syscall) else "",
+                decisive=line.decisive,
+                control=_shown(op, left, control),
+                mitigated=_shown(op, right, mitigated),
+                filter=_answer(op, left, right, terms) if section == "attack" else None,
+            )
         )
+    return tuple(found)
 
-    def _answer(self, op: Operation, left: Record | None, right: Record | None) -> str | None:
-        """What the filters say of a call on the arguments that ran, under them if it came there."""
-        if not isinstance(op, Syscall):
-            return None
-        for ran in (right, left):
-            if ran is not None and ran.state is not RecordState.NOT_REACHED:
-                return predict.decide(
-                    op, ran.args, self._terms.filters, self._terms.syscall_insn
-                ).text
+
+def _answer(op: Operation, left: Record | None, right: Record | None, terms: Terms) -> str | None:
+    """What the filters say of a call on the arguments that ran, under them if it came there."""
+    if not isinstance(op, Syscall):
         return None
+    for ran in (right, left):
+        if ran is not None and ran.state is not RecordState.NOT_REACHED:
+            return predict.decide(op, ran.args, terms.filters, terms.syscall_insn).text
+    return None
 
 
 def _shown(op: Operation, record: Record | None, result: Result | None) -> str | None:

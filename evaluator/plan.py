@@ -32,6 +32,8 @@ class Plan:
     """Whether rewritten variants are added where they matter; not where they are there already."""
     suite: frozenset[str] | None = None
     """What the suite holds, as ``family/variant``; None for all there is."""
+    with_steps: bool = True
+    """Whether the results hold what each operation of each program did."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     """The text of each candidate's file, by ``source``: for the report."""
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from evaluator.errors import HarnessError
 from evaluator.sandbox import Sandbox, runner_path
 from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
 
 _CHUNK = 48
-T = TypeVar("T")
 # What a runner has room for; far more than the arms that it is asked for at one time.
 _PROGRAMS = 8192
 _CONFIGS = 256
@@ -73,7 +72,8 @@ class _Worker:
 class Pool:
     """``jobs`` runners.  Use as a context manager."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, core: int | None = None) -> None:
+        """``core``: the processor of the first one; by default each has one of its own."""
         self._path = runner_path()
         self._lock = threading.Lock()
         self._closed = False
@@ -82,8 +82,8 @@ class Pool:
         try:
             cores = sorted(os.sched_getaffinity(0))
             for index in range(max(1, jobs)):
-                core = cores[index % len(cores)]
-                self._workers.append(_Worker(Sandbox(self._path, core), core))
+                its = cores[index % len(cores)] if core is None else core
+                self._workers.append(_Worker(Sandbox(self._path, its), its))
         except BaseException:
             self.close()
             raise
@@ -135,24 +135,6 @@ class Pool:
         for future in futures:
             future.result()
         return results
-
-    def ahead(self, work: Iterable[Callable[[], T]]) -> Iterator[T]:
-        """What each of these returns; the next ones run while the caller looks at it.
-
-        The first ones run already while ``work`` thinks of more.
-        """
-        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-            futures: deque[Future[T]] = deque()
-            try:
-                futures.extend(thread.submit(each) for each in work)
-                while futures:
-                    yield futures.popleft().result()
-            except KeyboardInterrupt:
-                self.close()  # nobody waits for what is running
-                raise
-            finally:
-                for future in futures:
-                    future.cancel()
 
     def _work(
         self,

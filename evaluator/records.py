@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique
@@ -62,8 +62,7 @@ class StoppedAt:
     decisive: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
+class StepRecord(NamedTuple):
     """One operation in both arms; ``None`` where an arm did not reach it."""
 
     slot: int
@@ -115,7 +114,10 @@ class TrialRecord:
     scope: Scope = Scope.IN
     why: str = ""
     references: tuple[str, ...] = ()
-    steps: Sequence[StepRecord] = ()
+    length: int = 0
+    """The number of operations."""
+    steps: tuple[StepRecord, ...] = ()
+    """All of them, if the plan wanted that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,17 +348,9 @@ class Run:
     candidates: tuple[CandidateResult, ...]
 
 
-def document(run: Run, *, steps: bool = True) -> dict[str, Any]:
-    """The results document in JSON's own types, its keys in the order of the fields.
-
-    Most of it are the trials' steps; without ``steps`` there are none, for what does not show them.
-    """
-    shown = run if steps else replace(run, candidates=tuple(map(_without_steps, run.candidates)))
-    return {"schema": SCHEMA, **plain(shown)}
-
-
-def _without_steps(candidate: CandidateResult) -> CandidateResult:
-    return replace(candidate, trials=tuple(replace(one, steps=()) for one in candidate.trials))
+def document(run: Run) -> dict[str, Any]:
+    """The results document in JSON's own types, its keys in the order of the fields."""
+    return {"schema": SCHEMA, **plain(run)}
 
 
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -374,7 +368,9 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON
-    if isinstance(value, Sequence):
+    if isinstance(value, StepRecord):
+        return value._asdict()
+    if isinstance(value, tuple | list):
         return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any JSON
     # A record; there are tens of thousands of them, and most of what they hold is plain.
     return {
@@ -404,7 +400,7 @@ def facts(trial: TrialRecord) -> TrialFacts:
         stable=trial.agree,
         prerequisite_only=trial.prerequisite_only,
         reachable_elsewhere=trial.reachable_elsewhere,
-        length=len(trial.steps),
+        length=trial.length,
     )
 
 
@@ -524,7 +520,7 @@ def _family_record(family: FamilyInstance, judgement: Judgement) -> FamilyRecord
         family=family.label,
         title=family.family.title,
         attack_technique=family.family.attack_technique,
-        baseline=family.baseline.id,
+        baseline=family.baseline_id,
         verdict=judgement.verdict,
         targeted=judgement.targeted,
         working=judgement.working,

@@ -74,6 +74,7 @@ def plan(request: Request) -> Plan:
         timeout_s=request.timeout,
         fast_path=request.fast_path,
         rewrites=not request.exhaustive,
+        with_steps=request.prints_json or request.output is not None,
         suite=frozenset(library.suite(request.suite or library.SUITE).variants),
         sources={one.source: text for one in candidates if (text := _text(one.source))},
     )

@@ -150,6 +150,7 @@ class Trial:
     derived_from: Annotated[str, "the variant that a rewrite made this one of; empty if none"] = ""
     beyond_seccomp: Annotated[bool, "gets through even if every call is denied"] = False
     reachable_elsewhere: Annotated[bool, "not testable here, but the filter would allow it"] = False
+    length: Annotated[int, "the number of operations"] = 0
     steps: Annotated[tuple[Step, ...], "the program, operation by operation"] = ()
 
 

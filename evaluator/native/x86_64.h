@@ -7,7 +7,7 @@
 
 enum {
 	NR_read = 0, NR_write = 1, NR_open = 2, NR_close = 3, NR_fstat = 5, NR_lseek = 8, NR_mmap = 9,
-	NR_munmap = 11, NR_rt_sigaction = 13, NR_mremap = 25, NR_ioctl = 16, NR_pread64 = 17, NR_sched_yield = 24,
+	NR_munmap = 11, NR_rt_sigaction = 13, NR_rt_sigprocmask = 14, NR_mremap = 25, NR_ioctl = 16, NR_pread64 = 17, NR_sched_yield = 24,
 	NR_madvise = 28, NR_dup2 = 33, NR_nanosleep = 35, NR_setitimer = 38, NR_getpid = 39,
 	NR_socket = 41, NR_clone = 56, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_kill = 62,
 	NR_fcntl = 72, NR_chdir = 80, NR_umask = 95, NR_ptrace = 101, NR_setgroups = 116,

@@ -26,10 +26,10 @@ from attacks.program import (
     Syscall,
     Wait,
 )
-from evaluator.campaign import arm_of
 from evaluator.errors import HarnessError
 from evaluator.pool import Arm, Pool
 from evaluator.sandbox import Sandbox, read_back, runner_path
+from evaluator.share import arm_of
 from evaluator.trial import grade, program_spec
 from evaluator.wire import Mode, ProgramFlag, ProgramSpec, RecordState, Result
 

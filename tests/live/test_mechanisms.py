@@ -10,13 +10,13 @@ import pytest
 from attacks import library
 from attacks.family import Assumption, Need, Variant
 from attacks.program import Abi, Syscall
-from evaluator.campaign import arm_of
 from evaluator.derived import rewritten
 from evaluator.enforcement import control_of
 from evaluator.mechanisms import Mechanism, letting_through, mechanism
 from evaluator.pool import Pool
 from evaluator.posture import posture
 from evaluator.predict import attack_ops, predicted
+from evaluator.share import arm_of
 from evaluator.trial import grade, program_spec
 from evaluator.wire import Filter, Result, call_number
 from mitigations import bpf, x86_64

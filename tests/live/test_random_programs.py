@@ -14,9 +14,9 @@ from programs import programs
 from attacks import jsonform, library
 from attacks.program import Abi, Program
 from evaluator import foreign
-from evaluator.campaign import arm_of
 from evaluator.errors import InputError
 from evaluator.pool import Arm, Pool
+from evaluator.share import arm_of
 from evaluator.trial import program_spec
 from evaluator.wire import ProgramSpec, Result
 from mitigations import x86_64

@@ -1,0 +1,491 @@
+"""What one process does for a campaign: candidates under its share of the families.
+
+The control of a posture is run once and serves all candidates (unless the fast path is off). One
+that served several is run again at the end, and if it then differs the run ends as a harness
+failure, because everything compared with it is in doubt.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from attacks.effects import Grade
+from attacks.family import Assumption, FamilyInstance, Variant
+from attacks.program import Syscall
+from evaluator import diagnosis, enforcement, outcome, predict, starts
+from evaluator.enforcement import Applied
+from evaluator.errors import HarnessError
+from evaluator.needs import Needs
+from evaluator.outcome import Pair, Terms
+from evaluator.plan import Plan
+from evaluator.pool import Arm, Pool
+from evaluator.posture import Posture, posture
+from evaluator.records import (
+    CandidateRun,
+    Enforcement,
+    Starts,
+    TrialRecord,
+    WorkloadRecord,
+    judged,
+)
+from evaluator.sampling import Sampler
+from evaluator.sentinel import sentinel
+from evaluator.trial import grade, program_spec, rescue_program
+from evaluator.verdict import Outcome
+from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
+from mitigations.bpf import Filter
+from mitigations.candidate import Candidate
+
+_CONTROL_ROUNDS = 3
+_LEAST_WAIT_US = 250_000
+_HOPELESS_US = 30_000
+_LATENCIES = 50
+_PATIENCE = 8
+_RESCUE = "~rescue"
+_QUICK_US = 300_000
+_GLANCE_US = 20_000
+_NUMBER_SIZE = 2
+_DONE_BEFORE = "with the earlier steps done before the filter"
+
+
+def arm_of(
+    variant: Variant,
+    spec: ProgramSpec,
+    config: ConfigSpec,
+    victim: ConfigSpec,
+    timeout_us: int = 1_000_000,
+    flags: RunFlag = RunFlag.NONE,
+) -> Arm:
+    """One arm of a variant; what must not run for real is under a sentinel in both arms."""
+    if variant.guarded:
+        config = replace(config, filters=(sentinel(), *config.filters))
+    return Arm(spec, config, victim, timeout_us, flags)
+
+
+class Groups:
+    """Groups of families.  Each is taken by one of the processes that share them, for good."""
+
+    def __init__(self, groups: Sequence[Sequence[FamilyInstance]]) -> None:
+        self._groups = groups
+        self._mine: list[Sequence[FamilyInstance]] = []
+        # A pipe holds the numbers of those that nobody has taken; a read takes one.
+        self._free, full = os.pipe()
+        for number in range(len(groups)):
+            os.write(full, number.to_bytes(_NUMBER_SIZE))
+        os.close(full)
+
+    def __iter__(self) -> Iterator[Sequence[FamilyInstance]]:
+        """Those that were taken here before, and then more, as long as there are some."""
+        yield from tuple(self._mine)
+        while number := os.read(self._free, _NUMBER_SIZE):
+            self._mine.append(self._groups[int.from_bytes(number)])
+            yield self._mine[-1]
+
+    def close(self) -> None:
+        """Takes no more."""
+        os.close(self._free)
+
+
+class Share:
+    """Evaluates candidates under a share of the families.
+
+    It keeps what serves the next one: programs, controls, probes.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        pool: Pool,
+        groups: Groups,
+        on_step: Callable[[str, int, int], None],
+        *,
+        honest: bool,
+    ) -> None:
+        """``on_step`` hears the candidate's name, how many trials were done, and how many came up.
+
+        ``honest``: whether honest programs are looked at as well.
+        """
+        self._plan = plan
+        self._pool = pool
+        self._groups = groups
+        self._on_step = on_step
+        self._honest = honest
+        self._by_id: dict[str, Variant] = {}
+        self._timeout_us = int(plan.timeout_s * 1e6)
+        self._specs: dict[str, ProgramSpec] = {}
+        self._controls: dict[str, dict[str, Result | str]] = {}
+        self._uses: Counter[str] = Counter()
+        self._needs: dict[str, Needs] = {}
+        self._sampler = Sampler(plan.suite)
+        self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
+
+    # ------------------------------------------------------------------ one candidate
+
+    def run(self, candidate: Candidate) -> CandidateRun:
+        """One candidate; a runner that is lost over it twice costs this candidate and no other."""
+        stance = posture(candidate.posture or self._plan.posture)
+        self._uses[stance.name] += 1
+        try:
+            return self._run(candidate, stance)
+        except HarnessError:
+            self._pool.renew()
+        try:
+            return self._run(candidate, stance)
+        except HarnessError as error:
+            self._pool.renew()
+            return self._lost(candidate, stance, str(error))
+
+    def _lost(self, candidate: Candidate, stance: Posture, why: str) -> CandidateRun:
+        filters = tuple(Filter.decode(layer.program) for layer in candidate.seccomp)
+        terms = Terms(filters, "", no_new_privs=False, syscall_insn=0)
+        return CandidateRun(
+            candidate=candidate,
+            posture=stance.name,
+            enforcement=Enforcement(enforced=False, reason=why),
+            starts=Starts(),
+            trials=tuple(
+                outcome.classify(Pair(variant, why, ()), terms, None)
+                for family in self._taken()
+                for variant in family.variants
+            ),
+            workloads=(),
+            duration_s=0.0,
+        )
+
+    def _run(self, candidate: Candidate, stance: Posture) -> CandidateRun:
+        begin = time.monotonic()
+        applied = enforcement.apply(self._pool, candidate, stance)
+        if not self._plan.fast_path:
+            self._controls.pop(stance.name, None)
+        insn = self._pool.first.hello.syscall_insn
+        terms = applied.terms(insn, with_steps=self._plan.with_steps)
+        trials = self._trials(candidate, applied, terms, self._parts())
+        trials += self._rewritten(candidate, applied, trials, terms)
+        trials = self._rescues(trials, applied, terms)
+        started, works = Starts(), tuple[WorkloadRecord, ...]()
+        if self._honest:
+            started, works = starts.honest_programs(
+                self._pool, candidate, applied, self._plan.workloads, self._plan.timeout_s
+            )
+        return CandidateRun(
+            candidate=candidate,
+            posture=stance.name,
+            enforcement=applied.enforcement,
+            starts=started,
+            trials=trials,
+            workloads=works,
+            duration_s=time.monotonic() - begin,
+            notes=applied.notes,
+        )
+
+    def _trials(
+        self,
+        candidate: Candidate,
+        applied: Applied,
+        terms: Terms,
+        parts: Iterable[Sequence[Variant]],
+    ) -> tuple[TrialRecord, ...]:
+        needs = self._needs_of(applied.stance)
+        pairs: list[Pair] = []
+        records: list[TrialRecord] = []
+        for variants in parts:
+            part = self._pairs(candidate, applied, terms, variants)
+            pairs += part
+            records += (outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in part)
+        # A harness fault is tried once more; an effect that did not come may only have been late.
+        again = [
+            i
+            for i, one in enumerate(records)
+            if one.outcome in (Outcome.HARNESS_ERROR, Outcome.INEFFECTIVE)
+        ]
+        if again:
+            retried = self._pairs(
+                candidate, applied, terms, [pairs[i].variant for i in again], patient=True
+            )
+            for i, pair in zip(again, retried, strict=True):
+                second = outcome.classify(pair, terms, needs.unmet(pair.variant))
+                records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
+        self._diagnose(records, applied)
+        return tuple(records)
+
+    def _taken(self) -> list[FamilyInstance]:
+        return [family for group in self._groups for family in group]
+
+    def _parts(self) -> Iterator[list[Variant]]:
+        """All variants of this share, group by group."""
+        for group in self._groups:
+            yield self._known([variant for family in group for variant in family.variants])
+
+    def _known(self, variants: list[Variant]) -> list[Variant]:
+        self._by_id.update((one.id, one) for one in variants)
+        return variants
+
+    def _rewritten(
+        self,
+        candidate: Candidate,
+        applied: Applied,
+        recorded: Sequence[TrialRecord],
+        terms: Terms,
+    ) -> tuple[TrialRecord, ...]:
+        """What rewrites make of the variants of the families that somebody meant to stop."""
+        chosen = [
+            variant
+            for instance in self._targeted(recorded, terms)
+            for variant in self._sampler.choose(instance, terms)
+        ]
+        self._on_step(candidate.name, 0, len(chosen) * self._plan.repeats)
+        return self._trials(candidate, applied, terms, [self._known(chosen)])
+
+    def _targeted(self, trials: Sequence[TrialRecord], terms: Terms) -> list[FamilyInstance]:
+        """The families that somebody meant to stop, if they are to be rewritten at all."""
+        if not self._plan.rewrites or terms.layers_missing or not terms.filters:
+            return []
+        return [
+            one
+            for one in self._taken()
+            if judged(one, trials, self._plan, seccomp_only=True).targeted
+        ]
+
+    def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
+        """An effect that did not come for calls that are not in our trace: whose they are."""
+        config = diagnosis.trapping(applied.config)
+        for _ in range(_CONTROL_ROUNDS):
+            open_ = [
+                i
+                for i, one in enumerate(records)
+                if one.outcome is Outcome.INEFFECTIVE and _execs(self._by_id[one.variant])
+            ]
+            if config is None or not open_:
+                return
+            self._diagnose_these(open_, records, applied, config)
+
+    def _diagnose_these(
+        self, open_: Sequence[int], records: list[TrialRecord], applied: Applied, config: ConfigSpec
+    ) -> None:
+        arms = [
+            replace(
+                self._arm(
+                    self._by_id[records[i].variant], config, applied.control, self._timeout_us
+                ),
+                flags=RunFlag.DIAGNOSE,
+            )
+            for i in open_
+        ]
+        for i, result in zip(open_, self._pool.run(arms), strict=True):
+            variant = self._by_id[records[i].variant]
+            stopped = None if isinstance(result, str) else diagnosis.stopped_at(result.denied)
+            if isinstance(result, str) or stopped is None or _effect(variant, result):
+                continue
+            said = f"the program that it execs was denied {diagnosis.in_words(result.denied)}"
+            records[i] = replace(
+                records[i],
+                outcome=Outcome.BLOCKED,
+                stopped_at=stopped,
+                prerequisite_only=True,
+                reason=said,
+            )
+
+    def _pairs(
+        self,
+        candidate: Candidate,
+        applied: Applied,
+        terms: Terms,
+        variants: Sequence[Variant],
+        *,
+        patient: bool = False,
+    ) -> list[Pair]:
+        """Runs the mitigated arm wherever the control says that there is something to compare."""
+        controls = self._control(applied.stance, variants)
+        wanted = [] if terms.layers_missing else [v for v in variants if _worked(v, controls[v.id])]
+        said = {v.id: self._predicted(v, controls[v.id], terms) for v in wanted}
+        arms: list[Arm] = []
+        for v in wanted:
+            bound = self._bound(controls[v.id], said[v.id], patient=patient)
+            arms += [self._arm(v, applied.config, applied.control, bound)] * self._plan.repeats
+        # What is run once more was counted before.
+        counts = 0 if patient else 1
+        results = self._pool.run(arms, lambda n: self._on_step(candidate.name, n * counts, 0))
+        skipped = (len(variants) - len(wanted)) * self._plan.repeats
+        self._on_step(candidate.name, skipped * counts, 0)
+        found: dict[str, list[Result | str]] = {}
+        for index, result in enumerate(results):
+            found.setdefault(wanted[index // self._plan.repeats].id, []).append(result)
+        return [
+            Pair(v, controls[v.id], tuple(found.get(v.id, []) or ["not run"]), said.get(v.id))
+            for v in variants
+        ]
+
+    def _predicted(self, variant: Variant, control: Result | str, terms: Terms) -> str:
+        assert isinstance(control, Result)
+        return predict.predicted(variant.program, terms.filters, control, terms.syscall_insn)
+
+    def _bound(self, control: Result | str, said: str, *, patient: bool) -> int:
+        """How long to wait for the effect: far longer than the control took.
+
+        Less where the filters deny what it takes: then only a surprise could still come.
+        """
+        assert isinstance(control, Result)
+        if said == "BLOCKED":
+            return min(self._timeout_us, max(_HOPELESS_US, _PATIENCE * control.latency_us))
+        wait = max(_LEAST_WAIT_US, _LATENCIES * control.latency_us)
+        return min(self._timeout_us, wait * (_PATIENCE if patient else 1))
+
+    # ------------------------------------------------------------------ controls
+
+    def _needs_of(self, stance: Posture) -> Needs:
+        if stance.name not in self._needs:
+            self._needs[stance.name] = Needs(self._pool, enforcement.control_of(self._pool, stance))
+        return self._needs[stance.name]
+
+    def _control(
+        self, stance: Posture, variants: Sequence[Variant], rounds: int = _CONTROL_ROUNDS
+    ) -> dict[str, Result | str]:
+        """The control arm of each variant in a posture; what fails without a cause is retried."""
+        known = self._controls.setdefault(stance.name, {})
+        needs = self._needs_of(stance)
+        open_ = [v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)]
+        for attempt in range(rounds):
+            if not open_:
+                break
+            results = self._run_control(stance, open_, patient=attempt > 0)
+            known.update(zip((v.id for v in open_), results, strict=True))
+            open_ = [
+                v
+                for v in open_
+                if _unexplained(v, known[v.id], needs) or _maybe_late(v, known[v.id])
+            ]
+        return known
+
+    def _run_control(
+        self, stance: Posture, variants: Sequence[Variant], *, patient: bool = True
+    ) -> list[Result | str]:
+        config = enforcement.control_of(self._pool, stance)
+        quick_us = self._timeout_us if patient else min(self._timeout_us, _QUICK_US)
+        needs = self._needs_of(stance)
+        arms: list[Arm] = []
+        for variant in variants:
+            wait = quick_us if _may_not_work(variant) else self._timeout_us
+            arm = self._arm(variant, config, config, wait)
+            if needs.unmet(variant):  # it will not work, and nobody waits for that
+                arm = replace(arm, flags=arm.flags | RunFlag.GLANCE, timeout_us=_GLANCE_US)
+            arms.append(arm)
+        return self._pool.run(arms)
+
+    def check_controls(self) -> None:
+        """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
+        for name, known in self._controls.items():
+            if self._uses[name] < 2:
+                continue  # one candidate, and its control was its own
+            working = [
+                variant
+                for family in self._taken()
+                for variant in family.variants
+                if variant.id in known and _worked(variant, known[variant.id])
+            ]
+            for variant, second in zip(
+                working, self._run_control(posture(name), working), strict=True
+            ):
+                if _effect(variant, second) is _effect(variant, known[variant.id]):
+                    continue
+                again = self._run_control(posture(name), [variant] * _CONTROL_ROUNDS)
+                if all(
+                    _effect(variant, one) is not _effect(variant, known[variant.id])
+                    for one in again
+                ):
+                    raise HarnessError(
+                        f"the control arm of {variant.id} changed during the run: "
+                        "results are in doubt"
+                    )
+
+    def _arm(
+        self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int
+    ) -> Arm:
+        if variant.id not in self._specs:
+            self._specs[variant.id] = program_spec(variant)
+        glance = variant.negative or variant.id.endswith(_RESCUE)
+        flags = self._flags | (RunFlag.GLANCE if glance else RunFlag.NONE)
+        return arm_of(variant, self._specs[variant.id], config, victim, timeout_us, flags)
+
+    # ------------------------------------------------------------------ beside the trials
+
+    def _rescues(
+        self, trials: tuple[TrialRecord, ...], applied: Applied, terms: Terms
+    ) -> tuple[TrialRecord, ...]:
+        """For each block of a mere prerequisite: what if the earlier steps were done before."""
+        rescues: dict[str, Variant] = {}
+        for trial in trials:
+            if (
+                trial.outcome is Outcome.BLOCKED
+                and trial.prerequisite_only
+                and trial.assumption is Assumption.NONE
+            ):
+                program = rescue_program(self._by_id[trial.variant].program)
+                if program is not None:
+                    rescues[trial.variant] = replace(
+                        self._by_id[trial.variant], id=trial.variant + _RESCUE, program=program
+                    )
+        # One round: earlier steps done before may leave nothing that works, and that says nothing.
+        controls = self._control(applied.stance, tuple(rescues.values()), rounds=1)
+        working = [v for v in rescues.values() if _worked(v, controls[v.id])]
+        wait = min(self._timeout_us, _LEAST_WAIT_US)
+        results = self._pool.run(
+            [self._arm(v, applied.config, applied.control, wait) for v in working]
+        )
+        said: dict[str, str | None] = {}
+        for variant, result in zip(working, results, strict=True):
+            one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
+            said[variant.id.removesuffix(_RESCUE)] = _rescue_text(one)
+        return tuple(replace(t, reason=said.get(t.variant) or t.reason) for t in trials)
+
+
+def _execs(variant: Variant) -> bool:
+    """Whether the attack hands over to a program whose calls are not recorded."""
+    return any(
+        isinstance(op, Syscall) and op.name in predict.EXECS
+        for section, op in variant.program.flatten()
+        if section == "attack"
+    )
+
+
+def _effect(variant: Variant, result: Result | str) -> Grade | None:
+    return grade(variant, result) if isinstance(result, Result) else None
+
+
+def _worked(variant: Variant, result: Result | str) -> bool:
+    return not variant.negative and _effect(variant, result) is not None
+
+
+def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
+    if isinstance(result, str):
+        return needs.unmet(variant) is None
+    no_news = variant.negative or _may_not_work(variant)
+    if no_news or _effect(variant, result) is not None:
+        return False
+    return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
+
+
+def _maybe_late(variant: Variant, result: Result | str) -> bool:
+    """Whether what may not work was only waited for too shortly."""
+    if isinstance(result, str) or not result.timed_out:
+        return False
+    return _may_not_work(variant) and _effect(variant, result) is None
+
+
+def _may_not_work(variant: Variant) -> bool:
+    """What nobody has tried before: that it does not reach the effect is no news."""
+    return bool(variant.parent) or variant.id.endswith(_RESCUE)
+
+
+def _rescue_text(one: TrialRecord) -> str | None:
+    match one.outcome:
+        case Outcome.BYPASSED:
+            return f"only a prerequisite was denied; {_DONE_BEFORE}, it gets through"
+        case Outcome.BLOCKED if one.stopped_at is not None:
+            stopped = one.stopped_at
+            return f"{_DONE_BEFORE}, {stopped.call} is denied as well ({stopped.answer})"
+        case _:
+            return None
