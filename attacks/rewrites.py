@@ -21,6 +21,7 @@ from attacks.consts import (
     AT_REMOVEDIR,
     CLONE_FILES,
     CLONE_FS,
+    CLONE_NEWUSER,
     CLONE_SIGHAND,
     CLONE_SYSVSEM,
     CLONE_THREAD,
@@ -41,7 +42,7 @@ from attacks.effects import EffectKind
 from attacks.errors import AttackError
 from attacks.family import Assumption, Technique, Variant, needs_of
 from attacks.kernel import Kernel
-from attacks.program import Abi, Const, Entry, Program, Syscall, is_decisive
+from attacks.program import Abi, Const, Entry, Operation, Program, Syscall, is_decisive
 from attacks.recorder import Arg, Buffer, Result
 from attacks.replay import Around, Made, Rule, replay, untouched
 
@@ -569,8 +570,20 @@ def inherited(variant: Variant) -> Program | None:
             spawns = any(isinstance(one, Syscall) and one.body for one in before)
             if not opens or spawns or not isinstance(op, Syscall):
                 return None
+            if any(map(_wants_one_thread, before)):
+                return None
             return replace(program, setup=before, attack=program.attack[index:])
     return None
+
+
+def _wants_one_thread(op: Operation) -> bool:
+    """unshare(2): CLONE_NEWUSER is for processes with one thread.
+
+    There is another one before the filter is in force: it keeps the capability to load it.
+    """
+    if not isinstance(op, Syscall) or op.name != "unshare" or not isinstance(op.args[0], Const):
+        return False
+    return bool(op.args[0].value & CLONE_NEWUSER)
 
 
 @contextmanager

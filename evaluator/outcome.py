@@ -137,19 +137,17 @@ def _one(
     passed = False
     for one in calls:
         said = predict.stopped(one, arm.records[one.slot], arm)
-        if said is not None and passed:
-            why = f"the decisive call passed; {one.op.name}, which comes after it, did not ({said})"
-            return Outcome.INEFFECTIVE, why, None
-        if said is not None:
-            return Outcome.BLOCKED, None, _stopped(one, said, decisive)
+        if said is not None and not (passed and one.op.may_fail):
+            why = f"the decisive call passed; {one.op.name}, which has to follow it, did not"
+            return Outcome.BLOCKED, why if passed else None, _stopped(one, said, decisive)
         passed = passed or _passed(one, arm)
     if arm.timed_out:
         return (
             Outcome.INEFFECTIVE,
-            "every call was allowed, but the effect did not come in time",
+            "every call that matters was allowed, but the effect did not come in time",
             None,
         )
-    return Outcome.INEFFECTIVE, "every call was allowed, but the effect did not come", None
+    return Outcome.INEFFECTIVE, "every call that matters was allowed, but the effect did not come", None
 
 
 def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
