@@ -42,7 +42,18 @@ from attacks.effects import EffectKind
 from attacks.errors import AttackError
 from attacks.family import Assumption, Technique, Variant, needs_of
 from attacks.kernel import Kernel
-from attacks.program import Abi, Const, Entry, Operation, Program, Syscall, is_decisive
+from attacks.program import (
+    Abi,
+    Const,
+    Entry,
+    Env,
+    Environment,
+    Operation,
+    Program,
+    Store,
+    Syscall,
+    is_decisive,
+)
 from attacks.recorder import Arg, Buffer, Result
 from attacks.replay import Around, Made, Rule, replay, untouched
 
@@ -570,7 +581,7 @@ def inherited(variant: Variant) -> Program | None:
             spawns = any(isinstance(one, Syscall) and one.body for one in before)
             if not opens or spawns or not isinstance(op, Syscall):
                 return None
-            if any(map(_wants_one_thread, before)):
+            if any(map(_wants_one_thread, before)) or any(map(_notes, program.attack)):
                 return None
             return replace(program, setup=before, attack=program.attack[index:])
     return None
@@ -584,6 +595,11 @@ def _wants_one_thread(op: Operation) -> bool:
     if not isinstance(op, Syscall) or op.name != "unshare" or not isinstance(op.args[0], Const):
         return False
     return bool(op.args[0].value & CLONE_NEWUSER)
+
+
+def _notes(op: Operation) -> bool:
+    """Whether it notes an answer: what was asked before the filter was not found out under it."""
+    return isinstance(op, Store) and op.address == Env(Environment.SECRET)
 
 
 @contextmanager

@@ -23,10 +23,10 @@ from typing import NoReturn
 
 from attacks.family import FamilyInstance
 from evaluator.errors import HarnessError
-from evaluator.plan import Plan, Progress
+from evaluator.plan import Plan, Progress, Rewrites
 from evaluator.pool import Pool
 from evaluator.posture import posture
-from evaluator.records import CandidateResult, CandidateRun, assemble, failed
+from evaluator.records import CandidateResult, CandidateRun, TrialRecord, assemble, failed
 from evaluator.share import Groups, Share
 from mitigations.candidate import Candidate, FailedCandidate
 
@@ -85,13 +85,15 @@ def _runs(plan: Plan, todo: Sequence[Candidate], count: _Count) -> Generator[Can
 def _grouped(plan: Plan) -> list[list[FamilyInstance]]:
     """The families in groups of about the same number of variants.
 
-    What is rewritten is kept together: whether it is depends on the whole family's trials.
+    A family may be taken apart, but not if it is rewritten where somebody meant to stop the
+    effect: that is seen in the family as a whole.
     """
     least = max(_LEAST_GROUP, sum(one.size for one in plan.families) // (_GROUPS * plan.jobs))
     groups: list[list[FamilyInstance]] = []
     size = least
     for family in plan.families:
-        for piece in [family] if plan.rewrites else family.pieces(least):
+        whole = plan.rewrites is Rewrites.SAMPLED
+        for piece in [family] if whole else family.pieces(least):
             if size >= least:
                 groups.append([])
                 size = 0
@@ -104,12 +106,17 @@ def _put_together(runs: Sequence[CandidateRun], plan: Plan) -> CandidateRun:
     """What all workers saw of one candidate; the first one has looked at the honest programs."""
     ids = (identity for family in plan.families for identity in family.ids)
     place = {identity: n for n, identity in enumerate(ids)}
-    trials = [trial for run in runs for trial in run.trials]
+
+    def order(trial: TrialRecord) -> tuple[int, str]:
+        """Rewritten variants come behind what they were made of."""
+        known = trial.variant if trial.variant in place else trial.variant.partition("~")[0]
+        return place[known], trial.variant
+
     return replace(
         next((run for run in runs if not run.enforcement.enforced), runs[0]),
         starts=runs[0].starts,
         workloads=runs[0].workloads,
-        trials=tuple(sorted(trials, key=lambda one: place.get(one.variant, len(place)))),
+        trials=tuple(sorted((trial for run in runs for trial in run.trials), key=order)),
         duration_s=max(run.duration_s for run in runs),
     )
 

@@ -87,6 +87,7 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     )
 
 
+_NEVER_CAME = "every call that matters was allowed, but the effect did not come"
 _Single = tuple[Outcome, str | None, StoppedAt | None]
 _STRONGEST = (
     Outcome.NOT_ENFORCED,
@@ -144,10 +145,14 @@ def _one(
     if arm.timed_out:
         return (
             Outcome.INEFFECTIVE,
-            "every call that matters was allowed, but the effect did not come in time",
+            f"{_NEVER_CAME} in time",
             None,
         )
-    return Outcome.INEFFECTIVE, "every call that matters was allowed, but the effect did not come", None
+    return (
+        Outcome.INEFFECTIVE,
+        "every call that matters was allowed, but the effect did not come",
+        None,
+    )
 
 
 def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
@@ -259,10 +264,11 @@ def _record(
     mitigated = arm if isinstance(arm, Result) else None
     decisive = next((op for _, op in variant.program.flatten() if is_decisive(op)), None)
     runs = [one for one in pair.mitigated if isinstance(one, Result)]
+    shown_steps = steps(variant.program, control, mitigated, terms) if terms.with_steps else ()
     return TrialRecord(
         variant=variant.id,
         family=variant.family,
-        title=_title(variant.program),
+        title=_title(variant.program, shown_steps),
         technique=variant.technique,
         assumption=variant.assumption,
         grade=variant.grade,
@@ -289,7 +295,7 @@ def _record(
         why=variant.why,
         references=variant.references,
         length=len(variant.program.flatten()),
-        steps=steps(variant.program, control, mitigated, terms) if terms.with_steps else (),
+        steps=shown_steps,
     )
 
 
@@ -306,10 +312,13 @@ def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
     return predict.DEPENDS if foreign and said == "BYPASSED" else said
 
 
-def _title(program: Program) -> str:
+def _title(program: Program, shown: Sequence[StepRecord]) -> str:
+    """The decisive operation as text; from the steps, if they were written."""
     flat = program.flatten()
     slot = next((slot for slot, (_, op) in enumerate(flat) if is_decisive(op)), len(flat) - 1)
-    return render(flat[slot][1], context_of(program), slot) if flat else ""
+    if shown or not flat:
+        return shown[slot].text if shown else ""
+    return render(flat[slot][1], context_of(program), slot)
 
 
 def route(program: Program, control: Result | None, terms: Terms) -> str:

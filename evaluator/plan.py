@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from attacks.family import Assumption, FamilyInstance
 from evaluator.objectives import Objective
 from evaluator.workloads import Workload
 from mitigations.candidate import Candidate, FailedCandidate
+
+
+class Rewrites(Enum):
+    """What rewrites make of the recorded variants: how much of it is run."""
+
+    NONE = auto()
+    SAMPLED = auto()
+    """Where somebody meant to stop the effect; see ``evaluator.sampling``."""
+    ALL = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +38,8 @@ class Plan:
     timeout_s: float = 5.0
     """For one arm of one trial."""
     fast_path: bool = True
-    rewrites: bool = False
-    """Whether rewritten variants are added where they matter; not where they are there already."""
+    rewrites: Rewrites = Rewrites.NONE
+    """Which rewritten variants are added to those of the families."""
     suite: frozenset[str] | None = None
     """What the suite holds, as ``family/variant``; None for all there is."""
     with_steps: bool = True

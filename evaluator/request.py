@@ -13,7 +13,7 @@ from attacks import library
 from attacks.family import Assumption, FamilyInstance
 from evaluator.errors import EnvironmentLackError, InputError
 from evaluator.objectives import objective, unknown
-from evaluator.plan import Plan
+from evaluator.plan import Plan, Rewrites
 from evaluator.posture import posture
 from evaluator.records import PROFILE_TEXT_LIMIT
 from evaluator.sandbox import check_target
@@ -64,7 +64,7 @@ def plan(request: Request) -> Plan:
     candidates = _candidates(request)
     return Plan(
         candidates=candidates,
-        families=families(named, request.suite or library.SUITE, exhaustive=request.exhaustive),
+        families=families(named, request.suite or library.SUITE),
         workloads=WORKLOADS,
         objective=goal,
         posture=request.posture,
@@ -73,7 +73,7 @@ def plan(request: Request) -> Plan:
         repeats=request.repeats,
         timeout_s=request.timeout,
         fast_path=request.fast_path,
-        rewrites=not request.exhaustive,
+        rewrites=Rewrites.ALL if request.exhaustive else Rewrites.SAMPLED,
         with_steps=request.prints_json or request.output is not None,
         suite=frozenset(library.suite(request.suite or library.SUITE).variants),
         sources={one.source: text for one in candidates if (text := _text(one.source))},

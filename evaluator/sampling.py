@@ -19,7 +19,7 @@ class Sampler:
     def __init__(self, held: frozenset[str] | None) -> None:
         """``held``: the names ``family/variant`` of the suite; None for all."""
         self._held = held
-        self._derived: dict[str, tuple[Variant, ...]] = {}
+        self._derived: dict[tuple[str, ...], tuple[Variant, ...]] = {}
 
     def choose(self, instance: FamilyInstance, terms: Terms) -> list[Variant]:
         """The rewritten variants of one family to run under these filters."""
@@ -35,12 +35,13 @@ class Sampler:
         return chosen
 
     def rewrite(self, instance: FamilyInstance) -> tuple[Variant, ...]:
-        """All that rewrites make of a family; done once."""
-        if instance.label not in self._derived:
+        """All that rewrites make of a family, or of a part of it; done once."""
+        key = tuple(instance.ids)
+        if key not in self._derived:
             name = instance.family.name
-            self._derived[instance.label] = tuple(
+            self._derived[key] = tuple(
                 one
                 for one in rewritten(instance)
                 if self._held is None or f"{name}/{one.name}" in self._held
             )
-        return self._derived[instance.label]
+        return self._derived[key]

@@ -21,7 +21,7 @@ from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
 from evaluator.needs import Needs
 from evaluator.outcome import Pair, Terms
-from evaluator.plan import Plan
+from evaluator.plan import Plan, Rewrites
 from evaluator.pool import Arm, Pool
 from evaluator.posture import Posture, posture
 from evaluator.records import (
@@ -163,7 +163,7 @@ class Share:
             self._controls.pop(stance.name, None)
         insn = self._pool.first.hello.syscall_insn
         terms = applied.terms(insn, with_steps=self._plan.with_steps)
-        trials = self._trials(candidate, applied, terms, self._parts())
+        trials = self._trials(candidate, applied, terms, self._parts(candidate.name))
         trials += self._rewritten(candidate, applied, trials, terms)
         trials = self._rescues(trials, applied, terms)
         started, works = Starts(), tuple[WorkloadRecord, ...]()
@@ -215,10 +215,15 @@ class Share:
     def _taken(self) -> list[FamilyInstance]:
         return [family for group in self._groups for family in group]
 
-    def _parts(self) -> Iterator[list[Variant]]:
+    def _parts(self, name: str) -> Iterator[list[Variant]]:
         """All variants of this share, group by group."""
         for group in self._groups:
-            yield self._known([variant for family in group for variant in family.variants])
+            part = [variant for family in group for variant in family.variants]
+            if self._plan.rewrites is Rewrites.ALL:
+                more = [one for family in group for one in self._sampler.rewrite(family)]
+                self._on_step(name, 0, len(more) * self._plan.repeats)
+                part += more
+            yield self._known(part)
 
     def _known(self, variants: list[Variant]) -> list[Variant]:
         self._by_id.update((one.id, one) for one in variants)
@@ -242,7 +247,7 @@ class Share:
 
     def _targeted(self, trials: Sequence[TrialRecord], terms: Terms) -> list[FamilyInstance]:
         """The families that somebody meant to stop, if they are to be rewritten at all."""
-        if not self._plan.rewrites or terms.layers_missing or not terms.filters:
+        if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing or not terms.filters:
             return []
         return [
             one
