@@ -273,6 +273,7 @@ def legacy(k: Kernel, call: Made) -> Result | None:
     """Each call is made through its oldest sibling, which newer libraries do not use any more."""
     name, args = call.name, call.args
     here = call.constant(0) == _HERE
+    both_here = here and call.constant(2) == _HERE
     match name:
         case "openat" | "mkdirat" | "mknodat" | "fchmodat" | "readlinkat" | "faccessat" if here:
             return k.raw(_PLAIN[name], *args[1:])
@@ -280,11 +281,11 @@ def legacy(k: Kernel, call: Made) -> Result | None:
             return k.raw("utimes", *args[1:])
         case "unlinkat" if here and call.constant(2) in (0, int(AT_REMOVEDIR)):
             return k.raw("rmdir" if call.constant(2) else "unlink", args[1])
-        case "renameat" | "renameat2" if here and not call.constant(4):
+        case "renameat" | "renameat2" if both_here and not call.constant(4):
             return k.raw("rename", args[1], args[3])
-        case "linkat" if here and call.constant(4) == 0:
+        case "linkat" if both_here and call.constant(4) == 0:
             return k.raw("link", args[1], args[3])
-        case "symlinkat":
+        case "symlinkat" if call.constant(1) == _HERE:
             return k.raw("symlink", args[0], args[2])
         case "pipe2" | "accept4" | "dup3" if call.constant(len(args) - 1) == 0:
             return k.raw({"pipe2": "pipe", "accept4": "accept", "dup3": "dup2"}[name], *args[:-1])

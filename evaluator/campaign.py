@@ -35,6 +35,8 @@ _GROUPS = 8
 _LEAST_GROUP = 24
 _ENDING_S = 2.0
 _TELL_S = 0.1
+_RUNNERS = 2
+"""For each worker, on its core: while one waits for the kernel the other one runs."""
 _GARBAGE = 50_000
 
 
@@ -75,7 +77,7 @@ def _runs(plan: Plan, todo: Sequence[Candidate], count: _Count) -> Generator[Can
     if jobs > 1:
         yield from _Workers(plan, todo, groups, jobs).runs(count)
     elif jobs:
-        with Pool(1) as pool:
+        with Pool(_RUNNERS) as pool:
             share = Share(plan, pool, Groups(groups), count.add, honest=True)
             for candidate in todo:
                 yield _put_together([share.run(candidate)], plan)
@@ -233,7 +235,7 @@ def _work(
     cores = sorted(os.sched_getaffinity(0))
     core = cores[index % len(cores)]
     try:
-        with Pool(1, core) as pool:
+        with Pool(_RUNNERS, core) as pool:
             share = Share(plan, pool, groups, _Teller(to_main), honest=index == 0)
             for place, candidate in enumerate(todo):
                 to_main.send((place, index, share.run(candidate)))

@@ -96,15 +96,15 @@ class Running:
         return found
 
     def workers(self) -> list[int]:
-        """The outer processes of both runners, once they have been at work for a while.
+        """The outer processes of all runners, once they have been at work for a while.
 
-        The probes before the trials have one runner only.
+        Two workers have two each.  The probes before the trials have one runner only.
         """
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             runners = self.processes(b"serve")
             found = [pid for pid in runners if _parent(pid) not in runners]
-            if len(found) == 2:
+            if len(found) == 4:
                 time.sleep(0.7)
                 return found
             time.sleep(0.02)
