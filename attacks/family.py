@@ -135,6 +135,7 @@ TARGET = "@target"
 NEAR = "@near/"
 """Begins the path of what must be on the target's file system; see ``Recorder.near``."""
 _OCTAL = frozenset({"bits", "mode"})
+_HEX = frozenset({"cmd"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -440,6 +441,8 @@ def needs_of(program: Program) -> frozenset[Need]:
 
 
 def _number(name: str, value: int) -> str:
+    if name in _HEX:
+        return f"{value:#x}"
     return f"{value:#o}".replace("o", "") if name in _OCTAL else str(value)
 
 

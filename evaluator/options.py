@@ -68,7 +68,7 @@ def posture_option(command: _F) -> _F:
 
 def jobs_option(command: _F) -> _F:
     return click.option(
-        "--jobs", type=click.IntRange(1, 256), help="Workers; as many as processors."
+        "--jobs", type=click.IntRange(1, 256), help="Worker processes; as many as processors."
     )(command)
 
 

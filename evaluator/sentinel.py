@@ -50,35 +50,49 @@ GUARDED = (
     "vhangup",
 )
 """What must never run for real, whatever the caller may do."""
-_ARCH, _NR = 4, 0
+_ARCH, _NR, _FIRST_ARGUMENT = 4, 0, 16
+_NO_DESCRIPTOR = 0xFFFFFFFF
 
 
 @functools.cache
 def sentinel() -> Filter:
-    """The filter: every guarded call on every ABI gets ``SENTINEL_ERRNO``."""
-    native = [*_numbers("x86_64"), *_numbers("x32")]
+    """The filter: every guarded call on every ABI gets ``SENTINEL_ERRNO``.
+
+    So does an ioctl of descriptor -1, which the kernel answers with EBADF whatever its command: by
+    that a candidate can be asked about commands, and nothing happens.
+    """
+    native = _answers(["x86_64", "x32"])
     program = [
         Instruction(LOAD_WORD, 0, 0, _ARCH),
-        Instruction(JMP | JEQ | K, 0, len(native) + 3, x86_64.AUDIT_ARCH_X86_64),
-        *_answers(native),
+        Instruction(JMP | JEQ | K, 0, len(native), x86_64.AUDIT_ARCH_X86_64),
+        *native,
         Instruction(JMP | JEQ | K, 1, 0, x86_64.AUDIT_ARCH_I386),
         Instruction(RETURN_K, 0, 0, Action.ALLOW),
-        *_answers(_numbers("i386")),
+        *_answers(["i386"]),
     ]
     return Filter(pack(program))
 
 
-def _numbers(abi: str) -> list[int]:
-    found = (x86_64.number(abi, name) for name in GUARDED)
+def _numbers(abis: Sequence[str], names: Sequence[str]) -> list[int]:
+    found = (x86_64.number(abi, name) for abi in abis for name in names)
     return [number for number in found if number is not None]
 
 
-def _answers(numbers: Sequence[int]) -> list[Instruction]:
-    count = len(numbers)
-    tests = [Instruction(JMP | JEQ | K, count - i, 0, number) for i, number in enumerate(numbers)]
+def _answers(abis: Sequence[str]) -> list[Instruction]:
+    always, ioctl = _numbers(abis, GUARDED), _numbers(abis, ["ioctl"])
+    left = len(always) + len(ioctl)
+    tests: list[Instruction] = []
+    for number in (*always, *ioctl):
+        left -= 1
+        # Over the tests that are left to the second LOAD below, or behind its test.
+        over = left + (1 if number in ioctl else 4)
+        tests.append(Instruction(JMP | JEQ | K, over, 0, number))
     return [
         Instruction(LOAD_WORD, 0, 0, _NR),
         *tests,
+        Instruction(RETURN_K, 0, 0, Action.ALLOW),
+        Instruction(LOAD_WORD, 0, 0, _FIRST_ARGUMENT),
+        Instruction(JMP | JEQ | K, 1, 0, _NO_DESCRIPTOR),
         Instruction(RETURN_K, 0, 0, Action.ALLOW),
         Instruction(RETURN_K, 0, 0, Action.ERRNO | SENTINEL_ERRNO),
     ]

@@ -4,7 +4,7 @@ import pytest
 
 from attacks.effects import EffectKind
 from attacks.library import load_families
-from attacks.program import Abi, Syscall, is_decisive
+from attacks.program import Abi, Const, Syscall, is_decisive
 from evaluator.sentinel import GUARDED, SENTINEL_ERRNO, sentinel
 from mitigations import x86_64
 from mitigations.bpf import Filter, decide_stack
@@ -17,17 +17,17 @@ ARCHES = {
 }
 CALLS = [(abi, name) for abi in Abi for name in GUARDED if name in x86_64.NUMBERS[abi]]
 SENTINEL = Filter.decode(sentinel().program)
-HELD = Action.ERRNO | SENTINEL_ERRNO
+HELD, ALLOW = Action.ERRNO | SENTINEL_ERRNO, int(Action.ALLOW)
 EPERM, EACCES = 1, 13
 ANYTHING = [None] * 6
 REACHABILITY = [family for family in load_families().values() if family.reachability]
 VARIANTS = [variant for family in REACHABILITY for variant in family.default.variants]
 
 
-def answers(abi: Abi, name: str, *filters: Filter) -> set[int | None]:
-    """What the filters, oldest first, may return for a call with any arguments."""
+def answers(abi: Abi, name: str, *filters: Filter, first: int | None = None) -> set[int | None]:
+    """What the filters, oldest first, may return for a call; only ``first`` may be known of it."""
     number = x86_64.NUMBERS[abi][name]
-    return set(decide_stack(filters, ARCHES[abi], number, ANYTHING).possible)
+    return set(decide_stack(filters, ARCHES[abi], number, [first, *ANYTHING[1:]]).possible)
 
 
 def always(value: int) -> Filter:
@@ -47,9 +47,17 @@ def test_every_guarded_name_is_a_call(name: str) -> None:
 
 @pytest.mark.parametrize("abi", Abi)
 def test_all_other_calls_are_allowed(abi: Abi) -> None:
-    others = sorted(set(x86_64.NUMBERS[abi]) - set(GUARDED))
+    others = sorted(set(x86_64.NUMBERS[abi]) - {*GUARDED, "ioctl"})
     found = {name: answers(abi, name, SENTINEL) for name in others}
     assert found == {name: {int(Action.ALLOW)} for name in others}
+
+
+@pytest.mark.parametrize("abi", Abi)
+@pytest.mark.parametrize(
+    ("fd", "answer"), [(0xFFFFFFFF, HELD), (-1 & (1 << 64) - 1, HELD), (0, ALLOW), (3, ALLOW)]
+)
+def test_an_ioctl_is_held_if_it_is_of_no_descriptor(abi: Abi, fd: int, answer: int) -> None:
+    assert answers(abi, "ioctl", SENTINEL, first=fd) == {answer}
 
 
 @pytest.mark.parametrize("number", [-1, 0x3FFFFFFF, 0x7FFFFFFF])
@@ -98,8 +106,10 @@ def test_what_decides_about_reachability_never_runs(variant) -> None:
     (decisive,) = [op for _, op in variant.program.flatten() if is_decisive(op)]
     assert isinstance(decisive, Syscall)
     expected = Action.ALLOW if variant.negative else HELD
-    assert answers(decisive.abi, decisive.name, SENTINEL) == {int(expected)}
-    assert (decisive.name in GUARDED) is not variant.negative
+    first = decisive.args[0] if decisive.args else None
+    known = first.value if isinstance(first, Const) else None
+    assert answers(decisive.abi, decisive.name, SENTINEL, first=known) == {int(expected)}
+    assert (decisive.name in {*GUARDED, "ioctl"}) is not variant.negative
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.id)
