@@ -321,6 +321,17 @@ def test_a_killed_command_leaves_no_runner(long_run: Running) -> None:
     assert long_run.nothing_left()
 
 
+def test_a_lost_worker_ends_the_run_in_one_line(long_run: Running) -> None:
+    """Its share of the trials is not known to anybody else."""
+    runners = long_run.workers()
+    os.kill(_parent(runners[0]), signal.SIGKILL)
+    done = long_run.done()
+    assert done.code == 4
+    assert done.lines[-1] == "sidestep: a worker process was lost"
+    assert list(by_name(done.document)) == ["bad"]
+    assert long_run.nothing_left()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_lost_runner_costs_its_trial_and_not_the_run(number: int) -> None:
     two = (*FAMILY, "--family", "create-file")

@@ -22,7 +22,7 @@ from attacks.program import Program
 from evaluator import campaign
 from evaluator.enforcement import control_of
 from evaluator.objectives import objective
-from evaluator.plan import Plan
+from evaluator.plan import Plan, Rewrites
 from evaluator.pool import Arm, Pool
 from evaluator.posture import posture
 from evaluator.records import CandidateResult, TrialRecord
@@ -215,6 +215,15 @@ def test_the_fast_path_changes_no_row(name: str) -> None:
     fast, slow = (evaluate(name, fast_path=on)[0] for on in (True, False))
     assert differing(fast, slow) == []
     assert verdicts(fast) == verdicts(slow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [{}, {"rewrites": Rewrites.SAMPLED}], ids=["recorded", "sampled"])
+def test_any_number_of_workers_gives_equal_rows_in_equal_order(more: dict[str, Any]) -> None:
+    (alone,) = evaluate("block-mkdir.json", jobs=1, **more)
+    (shared,) = evaluate("block-mkdir.json", jobs=3, **more)
+    assert [one.variant for one in alone.trials] == [one.variant for one in shared.trials]
+    assert differing(alone, shared) == []
 
 
 @pytest.mark.slow
