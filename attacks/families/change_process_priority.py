@@ -8,7 +8,8 @@ from attacks.kernel import Kernel
 from attacks.neighbour import PRIO_PGRP, PRIO_PROCESS, PRIO_USER
 from attacks.recorder import Buffer
 
-NICE = 9
+NICE = 19
+"""The most there is, so that it is more than before wherever we were started with ``nice``."""
 SCHED_OTHER = Named(0, "SCHED_OTHER")
 SCHED_BATCH = Named(3, "SCHED_BATCH")
 SYS_SETPRIORITY = Named(141, "SYS_setpriority")

@@ -48,7 +48,7 @@ FAMILY = Family(
 )
 SEEN_FD = 88
 """The number of an inherited descriptor, so that the observer finds it."""
-NICE, SLACK, SCORE, UMASK = 7, 12345, 88, 0o123
+NICE, SLACK, SCORE, UMASK = 19, 12345, 88, 0o123
 COMM = b"EXFIL"
 MARK_FD = 77
 INHERITED = Assumption.INHERITED_DESCRIPTOR
