@@ -1,6 +1,6 @@
 """A campaign: every candidate against every variant, in two arms, and what became of it.
 
-The families are shared out among worker processes, each with a native runner of its own.  Who
+The families are shared out among worker processes, each with native runners of its own.  Who
 takes a group of families first has it for all candidates, so that controls and recorded programs
 are used again.  What the workers saw of a candidate is put together here.
 """
@@ -45,7 +45,8 @@ def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[Ca
     keys = [_key(one, plan, place) for place, one in enumerate(plan.candidates)]
     todo = {key: one for key, one in zip(keys, plan.candidates, strict=True) if key is not None}
     distinct = [one for one in todo.values() if isinstance(one, Candidate)]
-    count = _Count(plan, len(distinct), on_progress)
+    size = sum(family.size for family in plan.families)
+    count = _Count(len(distinct) * size * plan.repeats, on_progress)
     runs: dict[object, CandidateRun] = {}
     with closing(_runs(plan, distinct, count)) as fresh:
         for key, candidate in zip(keys, plan.candidates, strict=True):
@@ -55,8 +56,7 @@ def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[Ca
             if key not in runs:
                 runs[key] = next(fresh)
             yield assemble(replace(runs[key], candidate=candidate), plan)
-        for _ in fresh:  # the controls are looked at once more
-            raise HarnessError("more runs than candidates")
+        next(fresh, None)  # the controls are looked at once more
 
 
 def _key(candidate: Candidate | FailedCandidate, plan: Plan, place: int) -> object:
@@ -77,8 +77,8 @@ def _runs(plan: Plan, todo: Sequence[Candidate], count: _Count) -> Generator[Can
     if jobs > 1:
         yield from _Workers(plan, todo, groups, jobs).runs(count)
     elif jobs:
-        with Pool(_RUNNERS) as pool:
-            share = Share(plan, pool, Groups(groups), count.add, honest=True)
+        with closing(Groups(groups)) as all_of_them, Pool(_RUNNERS) as pool:
+            share = Share(plan, pool, all_of_them, count.add, honest=True)
             for candidate in todo:
                 yield _put_together([share.run(candidate)], plan)
             share.check_controls()
@@ -127,19 +127,15 @@ def _put_together(runs: Sequence[CandidateRun], plan: Plan) -> CandidateRun:
 class _Count:
     """Trials done, of how many."""
 
-    plan: Plan
-    candidates: int
+    total: int
     on_progress: Callable[[Progress], None]
     done: int = 0
-    more: int = 0
 
     def add(self, name: str, done: int, more: int) -> None:
         """``done`` more trials are done, and ``more`` than was known are to be."""
-        size = sum(family.size for family in self.plan.families)
-        self.more += more
-        total = self.candidates * size * self.plan.repeats + self.more
-        self.done = min(total, self.done + done)
-        self.on_progress(Progress(name, self.done, total))
+        self.total += more
+        self.done = min(self.total, self.done + done)
+        self.on_progress(Progress(name, self.done, self.total))
 
 
 class _Workers:

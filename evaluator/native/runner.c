@@ -293,7 +293,6 @@ static void stay_on(const char *core)
 	SYS3(sched_setaffinity, 0, sizeof one, one);
 }
 
-// serve MAP DENY CORE: MAP is the judge's id map, DENY is 1 where setgroups must be given up first.
 // What whoever started us ignores or blocks (nohup does) would be ignored by every subject.
 static void forget_signals(void)
 {
@@ -304,6 +303,7 @@ static void forget_signals(void)
 	SYS4(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
 }
 
+// serve MAP DENY CORE: MAP is the judge's id map, DENY is 1 where setgroups must be given up first.
 static int serve_mode(char **argv, int argc)
 {
 	int go[2], status;
