@@ -83,6 +83,8 @@ class ObjectKind(StrEnum):
     PROBE = "probe"
     """The probe program: a static ELF that parks without a system call."""
     PROBE32 = "probe32"
+    IMAGE = "image"
+    """A static ELF that does what stands in the body of the program's execve."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from functools import cached_property
 from attacks.effects import Effect, Grade, Object, ObjectKind
 from attacks.errors import AttackError
 from attacks.kernel import Kernel
-from attacks.program import Abi, Program, Syscall
+from attacks.program import Abi, Program, Syscall, executes
 from attacks.recorder import Recording, near
 
 
@@ -134,6 +134,8 @@ TARGET = "@target"
 """Stands for the target's path in ``Object.path``, alone or before what is in it."""
 NEAR = "@near/"
 """Begins the path of what must be on the target's file system; see ``Recorder.near``."""
+IMAGE = "image"
+"""The path of the program that an attack goes on in."""
 _OCTAL = frozenset({"bits", "mode"})
 _HEX = frozenset({"cmd"})
 
@@ -438,6 +440,12 @@ def needs_of(program: Program) -> frozenset[Need]:
     if any(call.name.startswith("io_uring_") for call in calls):
         needs.add(Need.IO_URING)
     return frozenset(needs)
+
+
+def image_of(program: Program) -> tuple[Object, ...]:
+    """The file that a program executes, where it says what that one does."""
+    described = any(executes(op) for _, op in program.flatten())
+    return (Object(ObjectKind.IMAGE, IMAGE, 0o755),) if described else ()
 
 
 def _number(name: str, value: int) -> str:

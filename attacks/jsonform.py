@@ -44,6 +44,8 @@ from attacks.program import (
     Syscall,
     Value,
     Wait,
+    executes,
+    fits_image,
     is_decisive,
     operands,
 )
@@ -290,6 +292,7 @@ class _Reader:
     blobs: list[Blob] = field(default_factory=list[Blob])
     index: dict[str, int] = field(default_factory=dict[str, int])
     slots: int = 0
+    executes: bool = False
 
     def fields(
         self, content: object, where: str, required: Iterable[str], optional: Iterable[str] = ()
@@ -410,7 +413,7 @@ class _Reader:
         if self.known_calls is not None and not self.known_calls(abi, name):
             raise ProgramError(f"{abi} has no call {name!r}", f"{where}.name")
         arguments = _array(fields.get("args", []), f"{where}.args", 6)
-        return Syscall(
+        made = Syscall(
             name,
             tuple(
                 self.value(item, f"{where}.args[{number}]", slot)
@@ -423,6 +426,18 @@ class _Reader:
             self.operations(fields.get("body", []), f"{where}.body", depth + 1),
             _match(_OPCODE, fields.get("opcode", ""), f"{where}.opcode"),
         )
+        if executes(made):
+            if self.executes:
+                raise ProgramError("only one call may execute a file of its own", where)
+            self.executes = True
+            for number, inner in enumerate(made.body):
+                if not fits_image(inner, slot + 1):
+                    raise ProgramError(
+                        "an executed file has no such operation, no environment, no process, and "
+                        "only its own results",
+                        f"{where}.body[{number}]",
+                    )
+        return made
 
     # --- values
 

@@ -27,6 +27,7 @@ from typing import Any
 MAX_OPERATIONS = 512
 ARENA_SIZE = 256 * 1024
 MAX_DEPTH = 4
+EXECS = ("execve", "execveat")
 
 
 class Abi(StrEnum):
@@ -107,7 +108,8 @@ class Syscall:
 
     The program stops at the first call that returns an error, unless ``may_fail``.  With a ``body``
     the call creates a process or thread: where it returns 0 the body runs and then ends,
-    elsewhere the program goes on after the body.  ``opcode`` names the io_uring operations that an
+    elsewhere the program goes on after the body.  The body of an ``execve`` is what the executed
+    file does, with memory and results of its own.  ``opcode`` names the io_uring operations that an
     ``io_uring_enter`` submits, so that a trace can show them.
     """
 
@@ -310,6 +312,8 @@ _OPERANDS: dict[type[Operation], tuple[str, ...]] = {
 _READ_ALL: dict[type[Operation], Callable[[Operation], tuple[Value, ...]]] = {
     kind: attrgetter(*names) for kind, names in _OPERANDS.items() if len(names) > 1
 }
+_IN_IMAGE = (Load, Store, Add, Copy, Compare, Expect)
+_IN_IMAGE_ENTRIES = (Entry.SYSCALL, Entry.WIDE_SYSCALL, Entry.INT80)
 _MAY_DECIDE = (Syscall, Store, Copy, Call, Fault)
 
 
@@ -351,6 +355,24 @@ def changed(
 def is_decisive(op: Operation) -> bool:
     """Whether this operation is the one that causes the effect."""
     return isinstance(op, _MAY_DECIDE) and op.decisive
+
+
+def executes(op: Operation) -> bool:
+    """Whether its body is what another file does, which it executes."""
+    return isinstance(op, Syscall) and bool(op.body) and op.name in EXECS
+
+
+def fits_image(op: Operation, first: int) -> bool:
+    """Whether an operation can be in an executed file, whose operations begin at slot ``first``.
+
+    It may need nothing but memory, earlier results of the file, and the kernel.
+    """
+    for value in operands(op):
+        if isinstance(value, Env) or (isinstance(value, Slot) and value.index < first):
+            return False
+    if isinstance(op, Syscall):
+        return op.entry in _IN_IMAGE_ENTRIES and not op.body
+    return isinstance(op, _IN_IMAGE)
 
 
 def size_of(op: Operation) -> int:

@@ -8,7 +8,7 @@ diagnosis explains an outcome and never makes one up: the effect is looked for a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from evaluator.predict import errno_name
@@ -50,14 +50,17 @@ def _trap(value: int) -> int:
             return Action.TRAP | KILLED
 
 
-def stopped_at(denied: Sequence[Denied]) -> StoppedAt | None:
+def stopped_at(
+    denied: Sequence[Denied], decisive: Collection[tuple[str, str]] = ()
+) -> StoppedAt | None:
     """The denied call to name: the one that killed, else the first.
 
-    Where a program fails of it, its own message and its exit come after.
+    Where a program fails of it, its own message and its exit come after.  ``decisive`` holds the
+    ABI and name of the calls that cause the effect.
     """
     killed = (one for one in denied if one.answer == KILLED)
     first = next(killed, denied[0] if denied else None)
-    return _named(first) if first else None
+    return _named(first, decisive) if first else None
 
 
 def in_words(denied: Sequence[Denied]) -> str:
@@ -71,11 +74,10 @@ def call_name(one: Denied) -> str:
     return name if abi == "x86_64" else f"{abi}:{name}"
 
 
-def _named(one: Denied) -> StoppedAt:
+def _named(one: Denied, decisive: Collection[tuple[str, str]]) -> StoppedAt:
     abi = x86_64.abi_of(one.arch, one.nr) or "unknown"
-    return StoppedAt(
-        x86_64.name(abi, one.nr) or f"call {one.nr}", abi, _answer(one), decisive=False
-    )
+    name = x86_64.name(abi, one.nr) or f"call {one.nr}"
+    return StoppedAt(name, abi, _answer(one), decisive=(abi, name) in decisive)
 
 
 def _answer(one: Denied) -> str:

@@ -40,12 +40,14 @@ from attacks.program import (
     Syscall,
     Value,
     Wait,
+    executes,
     is_decisive,
     operands,
     size_of,
 )
 from attacks.text import program_text
 from evaluator.errors import InputError
+from evaluator.machine_code import image
 from evaluator.sentinel import SENTINEL_ERRNO, sentinel
 
 Numbers = Callable[[str, str], int | None]
@@ -91,6 +93,7 @@ _OBJECTS = {
     ObjectKind.ANCESTOR: "ANCESTOR",
     ObjectKind.PROBE: "REGULAR",
     ObjectKind.PROBE32: "REGULAR",
+    ObjectKind.IMAGE: "REGULAR",
 }
 
 
@@ -188,7 +191,7 @@ def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
         "",
         *_pieces("pieces", program),
         *_pieces("witness_pieces", witness),
-        *_objects(variant.objects),
+        *_objects(variant.objects, program),
         *_filters("sentinels", [sentinel().program] if variant.guarded else []),
         *_filters("filters", filters),
         *_lines(program),
@@ -217,12 +220,14 @@ def _pieces(name: str, program: Program) -> list[str]:
     return _table("struct piece", name, name.upper(), rows)
 
 
-def _objects(objects: Sequence[Object]) -> list[str]:
+def _objects(objects: Sequence[Object], program: Program) -> list[str]:
     rows: list[str] = []
     for item in objects:
         content = item.content
         if item.kind in (ObjectKind.PROBE, ObjectKind.PROBE32):
             content = probe_elf(64 if item.kind is ObjectKind.PROBE else 32)
+        if item.kind is ObjectKind.IMAGE:
+            content = image(program)
         cells = (
             _OBJECTS[item.kind],
             _c_string(item.path.encode()),
@@ -322,7 +327,7 @@ class _Writer:
         for op in ops:
             lines += [f"\t/* {slot}: {_plain(self.texts[slot])} */", f"\tstarted({slot});"]
             lines += [f"\t{line}" for line in self.operation(op, slot, inside)]
-            if isinstance(op, Syscall) and op.body:
+            if isinstance(op, Syscall) and op.body and not executes(op):
                 steps = f"{self.prefix}steps_{slot}"
                 body = f"static void {steps}(void)"
                 self.function(body, op.body, slot + 1, inside | {slot})
@@ -396,7 +401,7 @@ class _Writer:
             raise ExportError(f"a child made through {op.entry} cannot be exported to C")
         values = [self.value(item, inside) for item in op.args]
         arguments = ", ".join([*values, *["0"] * (6 - len(values))])
-        body = f"{self.prefix}body_{slot}" if op.body else "0"
+        body = f"{self.prefix}body_{slot}" if op.body and not executes(op) else "0"
         call = f"{_CALLS[op.entry]}({body}, {number:#x}L, {arguments})"
         if op.abi is Abi.I386:
             call = f"from32({call})"

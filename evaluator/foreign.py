@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attacks import jsonform
 from attacks.effects import Grade
-from attacks.family import Assumption, FamilyInstance, Technique, Variant, needs_of
+from attacks.family import Assumption, FamilyInstance, Technique, Variant, image_of, needs_of
 from attacks.program import Abi
 from evaluator.errors import InputError
 from mitigations import x86_64
@@ -34,7 +34,7 @@ def instance(path: Path, family: FamilyInstance) -> FamilyInstance:
         grade=Grade.EXACT,
         program=program,
         effect=family.effect,
-        objects=family.baseline.objects,
+        objects=(*family.baseline.objects, *image_of(program)),
         why="It came from a file.",
         needs=needs_of(program),
         fresh=family.baseline.fresh,

@@ -67,6 +67,9 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     if variant.negative:
         return _negative(pair, terms, achieved)
     not_ready = already(variant, pair.control) or strange(variant, pair.control.before)
+    if not_ready and variant.parent and variant.program.setup:
+        broken = f"rewrite: with the earlier steps done before, {not_ready}"
+        return _record(pair, terms, Outcome.UNSUPPORTED, reason=broken)
     if not_ready:
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {not_ready}")
     if achieved is None:
@@ -130,11 +133,7 @@ def _one(
         found = predict.contradiction(one, arm.records[one.slot], arm, in_body=one.slot in inside)
         if found:
             return Outcome.DISAGREEMENT, found, None
-    decisive = {
-        (op.abi, op.name)
-        for _, op in predict.attack_ops(variant.program)
-        if isinstance(op, Syscall) and op.decisive
-    }
+    decisive = predict.decisive_calls(variant.program)
     passed = False
     for one in calls:
         said = predict.stopped(one, arm.records[one.slot], arm)

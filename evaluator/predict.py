@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attacks.program import (
+    EXECS,
     Abi,
     Add,
     Addr,
@@ -19,7 +20,9 @@ from attacks.program import (
     Slot,
     Syscall,
     Value,
+    executes,
     is_decisive,
+    size_of,
 )
 from evaluator.wire import Record, RecordState, Result, call_number
 from mitigations import x86_64
@@ -27,7 +30,6 @@ from mitigations.bpf import Decision, Filter, decide_stack
 from mitigations.classic import MAX_ERRNO, Action
 
 SIGSYS = 31
-EXECS = ("execve", "execveat")
 ARENA = 0x400000
 """Where runner.c maps the arena."""
 DEPENDS = "DEPENDS"
@@ -53,7 +55,8 @@ def decide(
         low = [None if arg is None else arg & 0xFFFFFFFF for arg in padded]
         return decide_stack(filters, x86_64.AUDIT_ARCH_I386, nr, low, None)
     # A filter sees the address after the instruction; we know that of the usual one.
-    ip = insn + 2 if insn and op.entry is Entry.SYSCALL and not op.body else None
+    usual = op.entry is Entry.SYSCALL and (not op.body or executes(op))
+    ip = insn + 2 if insn and usual else None
     return decide_stack(filters, x86_64.AUDIT_ARCH_X86_64, nr, padded, ip)
 
 
@@ -61,6 +64,15 @@ def is_known(program: Program) -> bool:
     """Whether every call of a program has a number in its table."""
     calls = (op for _, op in program.flatten() if isinstance(op, Syscall))
     return all(x86_64.number(op.abi.value, op.name) is not None for op in calls)
+
+
+def decisive_calls(program: Program) -> set[tuple[Abi, str]]:
+    """ABI and name of the calls that cause the effect."""
+    return {
+        (op.abi, op.name)
+        for _, op in attack_ops(program)
+        if isinstance(op, Syscall) and op.decisive
+    }
 
 
 def attack_ops(program: Program) -> list[tuple[int, Operation]]:
@@ -167,12 +179,17 @@ def bodies(program: Program) -> frozenset[int]:
     inside: set[int] = set()
     for slot, op in enumerate(op for _, op in program.flatten()):
         if isinstance(op, Syscall) and op.body:
-            inside.update(range(slot + 1, slot + 1 + _length(op)))
+            inside.update(range(slot + 1, slot + size_of(op)))
     return frozenset(inside)
 
 
-def _length(op: Syscall) -> int:
-    return sum(1 + (_length(inner) if isinstance(inner, Syscall) else 0) for inner in op.body)
+def in_images(program: Program) -> frozenset[int]:
+    """Slots of what an executed file does: its calls come from elsewhere and are in no trace."""
+    inside: set[int] = set()
+    for slot, op in enumerate(op for _, op in program.flatten()):
+        if executes(op):
+            inside.update(range(slot + 1, slot + size_of(op)))
+    return frozenset(inside)
 
 
 def predicted(
@@ -186,6 +203,7 @@ def predicted(
     known: dict[int, int | None] = {}
     uncertain = False
     layout = program.layout()
+    elsewhere = in_images(program)
     for slot, op in attack_ops(program):
         if not isinstance(op, Syscall):
             if isinstance(op, Add) and any(_unknown(value, known) for value in (op.a, op.b)):
@@ -199,7 +217,7 @@ def predicted(
             _argument(value, index, slot, known, layout, control)
             for index, value in enumerate(op.args)
         ]
-        decision = decide(op, args, filters, insn)
+        decision = decide(op, args, filters, 0 if slot in elsewhere else insn)
         if decision.depends:
             return DEPENDS
         if not decision.allows:

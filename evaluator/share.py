@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant
-from attacks.program import Syscall
+from attacks.program import EXECS, Syscall
 from evaluator import diagnosis, enforcement, outcome, predict, starts
 from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
@@ -282,7 +282,10 @@ class Share:
         ]
         for i, result in zip(open_, self._pool.run(arms), strict=True):
             variant = self._by_id[records[i].variant]
-            stopped = None if isinstance(result, str) else diagnosis.stopped_at(result.denied)
+            decisive = predict.decisive_calls(variant.program)
+            stopped = (
+                None if isinstance(result, str) else diagnosis.stopped_at(result.denied, decisive)
+            )
             if isinstance(result, str) or stopped is None or _effect(variant, result):
                 continue
             said = f"the program that it execs was denied {diagnosis.in_words(result.denied)}"
@@ -290,7 +293,7 @@ class Share:
                 records[i],
                 outcome=Outcome.BLOCKED,
                 stopped_at=stopped,
-                prerequisite_only=True,
+                prerequisite_only=not stopped.decisive,
                 reason=said,
             )
 
@@ -361,7 +364,9 @@ class Share:
             open_ = [
                 v
                 for v in open_
-                if _unexplained(v, known[v.id], needs) or _maybe_late(v, known[v.id])
+                if _unexplained(v, known[v.id], needs)
+                or _maybe_late(v, known[v.id])
+                or (not attempt and _maybe_chance(v, known[v.id], needs))
             ]
         return known
 
@@ -450,7 +455,7 @@ class Share:
 def _execs(variant: Variant) -> bool:
     """Whether the attack hands over to a program whose calls are not recorded."""
     return any(
-        isinstance(op, Syscall) and op.name in predict.EXECS
+        isinstance(op, Syscall) and op.name in EXECS
         for section, op in variant.program.flatten()
         if section == "attack"
     )
@@ -478,6 +483,14 @@ def _maybe_late(variant: Variant, result: Result | str) -> bool:
     if isinstance(result, str) or not result.timed_out:
         return False
     return _may_not_work(variant) and _effect(variant, result) is None
+
+
+def _maybe_chance(variant: Variant, result: Result | str, needs: Needs) -> bool:
+    """Whether what a rewrite made deserves a second try: a lock may have been somebody else's."""
+    if isinstance(result, str) or not variant.parent or variant.id.endswith(_RESCUE):
+        return False
+    failed = not variant.negative and _effect(variant, result) is None
+    return failed and needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 
 def _may_not_work(variant: Variant) -> bool:

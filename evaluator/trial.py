@@ -10,6 +10,7 @@ from attacks.effects import SECRET, Effect, EffectKind, Grade, Object, ObjectKin
 from attacks.family import Assumption, Fresh, Variant
 from attacks.probe import PROBE_MAGIC, probe_elf
 from attacks.program import Call, Operation, Program, Syscall, Wait, is_decisive
+from evaluator.machine_code import image
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.wire import Facts, ProgramFlag, ProgramSpec, RecordState, Result
 
@@ -34,7 +35,7 @@ def program_spec(variant: Variant) -> ProgramSpec:
     """The variant as the runner gets it."""
     return ProgramSpec(
         program=variant.program,
-        objects=tuple(_filled(one) for one in variant.objects),
+        objects=tuple(_filled(one, variant.program) for one in variant.objects),
         parent=variant.effect.parent,
         name=variant.effect.name,
         flags=_flags(variant),
@@ -50,12 +51,14 @@ def _witness(program: Program) -> ProgramSpec:
     return ProgramSpec(program)
 
 
-def _filled(one: Object) -> Object:
+def _filled(one: Object, program: Program) -> Object:
     match one.kind:
         case ObjectKind.PROBE:
             return replace(one, content=probe_elf(64))
         case ObjectKind.PROBE32:
             return replace(one, content=probe_elf(32))
+        case ObjectKind.IMAGE:
+            return replace(one, content=image(program))
         case _:
             return one
 

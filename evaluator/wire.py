@@ -41,6 +41,7 @@ from attacks.program import (
     Syscall,
     Value,
     Wait,
+    executes,
     is_decisive,
     size_of,
 )
@@ -210,6 +211,7 @@ _OBJECTS = {
     ObjectKind.FILE: 1,
     ObjectKind.PROBE: 1,
     ObjectKind.PROBE32: 1,
+    ObjectKind.IMAGE: 1,
     ObjectKind.SYMLINK: 2,
     ObjectKind.FIFO: 3,
     ObjectKind.ANCESTOR: 4,
@@ -310,7 +312,7 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
     match op:
         case Syscall():
             entry = _ENTRIES[op.entry]
-            flags |= _MAY_FAIL * op.may_fail | _BODY * bool(op.body)
+            flags |= _MAY_FAIL * op.may_fail | _BODY * (bool(op.body) and not executes(op))
             nr = call_number(op, number_of)
             values = op.args
         case Load():

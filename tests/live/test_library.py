@@ -226,6 +226,38 @@ def test_any_number_of_workers_gives_equal_rows_in_equal_order(more: dict[str, A
     assert differing(alone, shared) == []
 
 
+# What the rules for whole programs put around one, and what a process needs to end.
+AROUND = {"child": ["fork", "wait4"], "thread": ["clone"], "exec": ["execve"]}
+
+
+@pytest.mark.parametrize("rule", AROUND)
+def test_what_is_put_around_a_program_is_not_its_effect(rule: str, tmp_path: Path) -> None:
+    allowed = [*AROUND[rule], "exit", "exit_group"]
+    profile = {
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": [{"names": allowed, "action": "SCMP_ACT_ALLOW"}],
+    }
+    path = tmp_path / f"only-{rule}.json"
+    path.write_text(json.dumps(profile))
+    held = {one for one in library.suite().variants if "~" not in one or one.endswith(f"~{rule}")}
+    plan = Plan(
+        candidates=tuple(load(path)),
+        families=all_families(),
+        workloads=(),
+        jobs=JOBS,
+        suite=frozenset(held),
+        rewrites=Rewrites.ALL,
+    )
+    (result,) = campaign.evaluate(plan, lambda _: None)
+    outcomes = {trial.variant: trial.outcome for trial in result.trials}
+    made = [trial for trial in result.trials if trial.variant.endswith(f"~{rule}")]
+    assert Outcome.BLOCKED in {trial.outcome for trial in made}
+    for trial in made:
+        if outcomes[trial.derived_from] is not Outcome.BYPASSED:
+            assert trial.outcome in (Outcome.BLOCKED, Outcome.UNSUPPORTED), trial.variant
+
+
 @pytest.mark.slow
 def test_runs_are_identical() -> None:
     names = tuple(PROFILES) if "SIDESTEP_RUNS" in os.environ else ("block-mkdir.json",)

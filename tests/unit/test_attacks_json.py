@@ -128,6 +128,16 @@ MISTAKES: list[tuple[Any, str, str]] = [
     ),
     (doc(CALL | {"decisive": 1}), "$.attack[0].decisive", "must be true or false"),
     (doc(CALL | {"body": 1}), "$.attack[0].body", "must be an array"),
+    (
+        doc(CALL | {"name": "execve", "body": [{"op": "fault"}]}),
+        "$.attack[0].body[0]",
+        "an executed file has no such operation",
+    ),
+    (
+        doc(*[{"op": "syscall", "name": "execve", "body": [{"op": "add", "a": 0, "b": 0}]}] * 2),
+        "$.attack[1]",
+        "only one call may execute a file of its own",
+    ),
     (doc({"op": "load"}), "$.attack[0]", "field 'address' is missing"),
     (doc({"op": "load", "address": 0, "width": 3}), "$.attack[0].width", "must be 1, 2, 4 or 8"),
     (doc({"op": "add", "a": 0, "b": None}), "$.attack[0].b", "must be a number or one of"),
