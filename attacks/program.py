@@ -250,6 +250,14 @@ class Program:
     victim: tuple[Operation, ...] = ()
     attack: tuple[Operation, ...] = field(default=())
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.blobs, self.setup, self.victim, self.attack))
+
+    def __hash__(self) -> int:
+        """Found once: whoever looks for equal programs asks for it again and again."""
+        return self._hash
+
     def flatten(self) -> Sequence[tuple[str, Operation]]:
         """All operations as (section, operation), in slot order; a body follows its call."""
         return self._flat

@@ -8,9 +8,9 @@ is an earlier result holds that number in a ``Slot``.  When recording ends the n
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
@@ -81,7 +81,7 @@ class Buffer:
 class _Node:
     number: int
     op: Operation
-    body: list[_Node] = field(default_factory=list["_Node"])
+    body: list[_Node] | None = None
     decisive: bool = False
     may_fail: bool = False
 
@@ -155,6 +155,7 @@ class Recording:
         stack = self._open[section]
         if len(stack) > MAX_DEPTH:
             raise AttackError(f"bodies are nested more than {MAX_DEPTH} deep")
+        result.node.body = []
         stack.append(result.node.body)
         yield
         stack.pop()
@@ -180,7 +181,8 @@ class Recording:
 def _number(nodes: list[_Node], numbers: dict[int, int]) -> None:
     for node in nodes:
         numbers[node.number] = len(numbers)
-        _number(node.body, numbers)
+        if node.body:
+            _number(node.body, numbers)
 
 
 def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
@@ -197,7 +199,7 @@ def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
         op = with_operands(op, map(slot, values))
     if isinstance(op, Syscall):
         if node.body or node.decisive or node.may_fail:
-            body = tuple(_resolve(inner, numbers) for inner in node.body)
+            body = tuple(_resolve(inner, numbers) for inner in node.body or ())
             return changed(op, op.args, body, decisive=node.decisive, may_fail=node.may_fail)
     elif node.decisive and isinstance(op, Store | Copy | Call | Fault):
         return replace(op, decisive=True)
@@ -250,11 +252,21 @@ class Recorder:
         with self.recording.body(self._section, created):
             yield
 
-    def again(self, op: Operation, values: Iterable[Arg]) -> Result:
-        """An operation of another program, on values of this one; its body is recorded apart."""
+    def again(self, op: Operation, results: Mapping[int, Result]) -> Result:
+        """An operation of another program, whose slots are ``results`` here.
+
+        Its body is recorded apart.
+        """
+        values = operands(op)
+        if Slot in map(type, values):
+            numbered = (
+                Slot(results[value.index].node.number) if type(value) is Slot else value
+                for value in values
+            )
+            op = with_operands(op, numbered)
         if isinstance(op, Syscall) and op.body:
             op = replace(op, body=())
-        return self._emit(with_operands(op, map(_value, values)))
+        return self._emit(op)
 
     # Plain operations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import assert_never
 
 from attacks.effects import Effect
 from attacks.kernel import Kernel
@@ -14,13 +13,10 @@ from attacks.program import (
     Addr,
     Const,
     Entry,
-    Env,
     Operation,
     Program,
     Slot,
     Syscall,
-    Value,
-    operands,
 )
 from attacks.recorder import Arg, Recording, Result, Section
 
@@ -71,6 +67,8 @@ def replay(
 
     None where that leaves everything as it is.
     """
+    if not around and not _applies(program, effect, rule):
+        return None
     recording = Recording(effect, {})
     for blob in program.blobs:
         recording.allocate(blob.data, blob.size, blob.align, blob.name)
@@ -84,7 +82,20 @@ def replay(
         k, attack = Kernel(recording, section), section is Section.ATTACK
         with around(k) if around and attack else nullcontext():
             again.record(k, ops, attack)
-    return recording.finish() if again.changed or around else None
+    return recording.finish()
+
+
+def _applies(program: Program, effect: Effect, rule: Rule) -> bool:
+    """Whether the rule changes anything; most change little, and recording is the larger part."""
+    k = Kernel(Recording(effect, {}))
+    some = k.load(0)  # stands for every result
+    for section, op in program.flatten():
+        if section != Section.ATTACK or not isinstance(op, Syscall) or not _is_native(op):
+            continue
+        args = tuple(some if isinstance(value, Slot) else value for value in op.args)
+        if rule(k, Made(op.name, args, op.decisive, program)) is not None:
+            return True
+    return False
 
 
 class _Replay:
@@ -93,7 +104,6 @@ class _Replay:
         self._rule = rule
         self._results: dict[int, Result] = {}
         self._slot = 0
-        self.changed = False
 
     def record(self, k: Kernel, ops: tuple[Operation, ...], attack: bool) -> None:
         for op in ops:
@@ -104,22 +114,15 @@ class _Replay:
                     self.record(k, op.body, attack)
 
     def _one(self, k: Kernel, op: Operation, attack: bool) -> Result:
-        args = tuple(self._arg(value) for value in operands(op))
         if attack and isinstance(op, Syscall) and _is_native(op):
+            args = tuple(
+                self._results[value.index] if isinstance(value, Slot) else value
+                for value in op.args
+            )
             result = self._rule(k, Made(op.name, args, op.decisive, self._program))
             if result is not None:
-                self.changed = True
                 return _marked(result, op)
-        return k.again(op, args)
-
-    def _arg(self, value: Value) -> Arg:
-        match value:
-            case Slot(index):
-                return self._results[index]
-            case Const() | Addr() | Env():
-                return value
-            case _:
-                assert_never(value)
+        return k.again(op, self._results)
 
 
 def _is_native(op: Syscall) -> bool:

@@ -37,7 +37,10 @@ _ENDING_S = 2.0
 _TELL_S = 0.1
 _RUNNERS = 2
 """For each worker, on its core: while one waits for the kernel the other one runs."""
-_GARBAGE = 50_000
+_MORE_RUNNERS = 3
+"""The same where all is run that rewrites make: a hundred programs wait 30 ms each for an RCU."""
+_GARBAGE = 500_000
+"""What is made here has next to no cycles: looking for them was a tenth of the time."""
 
 
 def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[CandidateResult]:
@@ -77,11 +80,15 @@ def _runs(plan: Plan, todo: Sequence[Candidate], count: _Count) -> Generator[Can
     if jobs > 1:
         yield from _Workers(plan, todo, groups, jobs).runs(count)
     elif jobs:
-        with closing(Groups(groups)) as all_of_them, Pool(_RUNNERS) as pool:
+        with closing(Groups(groups)) as all_of_them, Pool(_runners(plan)) as pool:
             share = Share(plan, pool, all_of_them, count.add, honest=True)
             for candidate in todo:
                 yield _put_together([share.run(candidate)], plan)
             share.check_controls()
+
+
+def _runners(plan: Plan) -> int:
+    return _MORE_RUNNERS if plan.rewrites is Rewrites.ALL else _RUNNERS
 
 
 def _grouped(plan: Plan) -> list[list[FamilyInstance]]:
@@ -231,7 +238,7 @@ def _work(
     cores = sorted(os.sched_getaffinity(0))
     core = cores[index % len(cores)]
     try:
-        with Pool(_RUNNERS, core) as pool:
+        with Pool(_runners(plan), core) as pool:
             share = Share(plan, pool, groups, _Teller(to_main), honest=index == 0)
             for place, candidate in enumerate(todo):
                 to_main.send((place, index, share.run(candidate)))

@@ -377,13 +377,18 @@ class Share:
         quick_us = self._timeout_us if patient else min(self._timeout_us, _QUICK_US)
         needs = self._needs_of(stance)
         arms: list[Arm] = []
-        for variant in variants:
+        # What a rule made needs what its calls show, and that was probed: no use in trying.
+        hopeless = [bool(one.parent and needs.unmet(one)) for one in variants]
+        for variant, skipped in zip(variants, hopeless, strict=True):
+            if skipped:
+                continue
             wait = quick_us if _may_not_work(variant) else self._timeout_us
             arm = self._arm(variant, config, config, wait)
             if needs.unmet(variant):  # it will not work, and nobody waits for that
                 arm = replace(arm, flags=arm.flags | RunFlag.GLANCE, timeout_us=_GLANCE_US)
             arms.append(arm)
-        return self._pool.run(arms)
+        results = iter(self._pool.run(arms))
+        return ["not tried" if skipped else next(results) for skipped in hopeless]
 
     def check_controls(self) -> None:
         """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
@@ -432,6 +437,7 @@ class Share:
                 trial.outcome is Outcome.BLOCKED
                 and trial.prerequisite_only
                 and trial.assumption is Assumption.NONE
+                and not trial.derived_from  # what it was made of answers for it
             ):
                 program = rescue_program(self._by_id[trial.variant].program)
                 if program is not None:

@@ -13,10 +13,10 @@ from attacks.consts import (
     CLONE_SIGHAND,
     CLONE_SYSVSEM,
     CLONE_THREAD,
+    CLONE_VFORK,
     CLONE_VM,
     NULL,
     WALL,
-    Named,
 )
 from attacks.effects import EffectKind
 from attacks.family import IMAGE, Assumption, Technique, Variant
@@ -34,10 +34,6 @@ from attacks.program import (
 )
 from attacks.replay import Around, replay, untouched
 from attacks.rewrites.rule import whole
-
-CLONE_PARENT_SETTID = Named(0x100000, "CLONE_PARENT_SETTID")
-CLONE_CHILD_CLEARTID = Named(0x200000, "CLONE_CHILD_CLEARTID")
-_LONG_US = 1_000_000
 
 
 @whole("inherited", Technique.DESCRIPTOR_REUSE, Assumption.INHERITED_DESCRIPTOR)
@@ -90,14 +86,10 @@ def child(variant: Variant) -> Program | None:
 
 @contextmanager
 def _in_thread(k: Kernel) -> Generator[None]:
-    """The kernel clears the word when the thread ends, however it ends."""
-    word = k.buffer(8, name="tid")
+    """CLONE_VFORK: the kernel wakes the first thread when this one has ended, however it ends."""
     flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
-    cleared = flags | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID
-    thread = k.clone(cleared, k.stack(), word, word)
-    with k.child(thread):
+    with k.child(k.clone(flags | CLONE_VFORK, k.stack())):
         yield
-    k.wait(word, 0, thread, _LONG_US)
 
 
 @whole("thread", Technique.SIBLING_SYSCALL)

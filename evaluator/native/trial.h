@@ -554,20 +554,44 @@ static int has_stayed(struct trial *t, int pid)
 	return 0;
 }
 
+// What a process of the trial did, if it is traced; it goes on.  1: nobody need be followed further.
+static int take_event(struct trial *t, int pid, int status)
+{
+	int diagnosing = t->q->flags & R_DIAGNOSE, signal = status >> 8 & 0xff;
+
+	// A shared gate may come back to its int3 just now: it is not ours to let go.
+	if (gate_event(pid, status) || (t->gate && pid == t->gate->pid))
+		return 0;
+	if ((status & 0xff) != 0x7f) {
+		if (pid != t->subject)
+			return 0;
+		t->reply->wait_status = (u32)status;
+		t->subject = 0;
+		watch(t);
+		return 1;
+	}
+	note_event(t, pid, status >> 16);
+	if ((status >> 8 == SIGTRAP && has_stayed(t, pid)) || satisfied(t))
+		return 1;
+	if (status >> 16 || (diagnosing && signal == SIGSYS && !answer_trapped(t, pid)))
+		signal = 0;
+	SYS4(ptrace, PTRACE_CONT, pid, 0, signal);
+	return 0;
+}
+
 // Lets a parked subject run with all that comes of it traced, so that the kernel tells us at once
 // what is watched for, or (in a diagnosis) which call was denied.  What nobody is told of
 // (CLONE_UNTRACED, mapped code) is looked for at every tick and at the subject's end.
 static void follow(struct trial *t)
 {
 	u64 deadline = now_us() + t->q->timeout_us;
-	int diagnosing = t->q->flags & R_DIAGNOSE, status;
+	int status;
 
 	SYS4(ptrace, PTRACE_SETOPTIONS, t->subject, 0, PTRACE_O_EXITKILL | PTRACE_O_CHILDREN | PTRACE_O_TRACEEXEC);
 	SYS4(ptrace, PTRACE_CONT, t->subject, 0, 0);
 	t->park = 0;
 	for (;;) {
 		i64 pid = SYS4(wait4, -1, &status, WALL, 0);
-		int signal = status >> 8 & 0xff;
 
 		if (pid == -ECHILD)
 			return;
@@ -580,24 +604,19 @@ static void follow(struct trial *t)
 				return;
 			continue;
 		}
-		// A shared gate may come back to its int3 just now: it is not ours to let go.
-		if (gate_event((int)pid, status) || (t->gate && pid == t->gate->pid))
-			continue;
-		if ((status & 0xff) != 0x7f) {
-			if (pid != t->subject)
-				continue;
-			t->reply->wait_status = (u32)status;
-			t->subject = 0;
-			watch(t);
+		if (take_event(t, (int)pid, status))
 			return;
-		}
-		note_event(t, (int)pid, status >> 16);
-		if ((status >> 8 == SIGTRAP && has_stayed(t, (int)pid)) || satisfied(t))
-			return;
-		if (status >> 16 || (diagnosing && signal == SIGSYS && !answer_trapped(t, (int)pid)))
-			signal = 0;
-		SYS4(ptrace, PTRACE_CONT, pid, 0, signal);
 	}
+}
+
+// The same for what a subject made that has come to its own end already.
+static void follow_children(struct trial *t)
+{
+	int status;
+	i64 pid;
+
+	while (is_followed(t) && (pid = SYS4(wait4, -1, &status, WALL | WNOHANG, 0)) > 0)
+		take_event(t, (int)pid, status);
 }
 
 // Lets a parked subject run, untraced.
@@ -608,25 +627,33 @@ static void release_subject(struct trial *t)
 	t->park = 0;
 }
 
-// Whether an effect may still come: the subject says that its decisive operation was not refused,
-// or it may fail and still act (an open that breaks a lease answers EAGAIN).
-// That is a claim, and all that hangs on it is how long we look.
+// Whether the subject says that it began an operation and was not refused, or that it may fail and
+// still act (an open that breaks a lease answers EAGAIN).
+static int goes_on(const struct op *op, const volatile struct record *r)
+{
+	int counts = op->kind != K_SYSCALL || op->flags & F_MAY_FAIL;
+
+	return r->state == S_STARTED || (r->state == S_DONE && (counts || r->result < (u64)-4095));
+}
+
+// Whether an effect may still come: the decisive operation was not refused, or a child is on its
+// way to it.  That is the subject's claim, and all that hangs on it is how long we look.
 static int may_come(const struct trial *t)
 {
 	const struct op *op = ops_of(t->p);
+	u32 last = 0;
 
 	if ((t->reply->wait_status & 0x7f) == SIGSYS)
 		return 0;
-	for (u32 i = 0; i < t->p->n_ops; i++) {
-		const volatile struct record *r = &trace->record[i];
-		int counts = op[i].kind != K_SYSCALL || op[i].flags & F_MAY_FAIL;
-
-		if (!(op[i].flags & F_DECISIVE))
-			continue;
-		if (r->state == S_STARTED || (r->state == S_DONE && (counts || r->result < (u64)-4095)))
-			return 1;
-	}
-	return 0;
+	while (last < t->p->n_ops && !(op[last].flags & F_DECISIVE))
+		last++;
+	if (last == t->p->n_ops)
+		return 0;
+	while (last && trace->record[last].state == S_NOT_REACHED)
+		last--;
+	if (op[last].skip && !(op[last].flags & F_BODY))
+		return 0;	// an executed file: it has come to its end
+	return goes_on(&op[last], &trace->record[last]);
 }
 
 static struct witness_state *witness_of(struct trial *t)
@@ -657,8 +684,10 @@ static int end_looking(struct trial *t)
 	u64 deadline = now_us() + look_for(t, 1000000);
 	int seen;
 
-	while (!(seen = ask_witness(witness_of(t), 'c')) && may_come(t) && now_us() < deadline)
+	while (!(seen = ask_witness(witness_of(t), 'c')) && may_come(t) && now_us() < deadline) {
+		follow_children(t);
 		nap_us(100);
+	}
 	t->reply->witness_after = seen > 0;
 	return seen < 0 ? -1 : 0;
 }

@@ -432,12 +432,17 @@ def test_a_ring_that_is_taken_down_leaves_the_next_trial_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "identity", ["kill-process/broken-lease", "read-process-memory/proc-environment"]
+    ("identity", "stance"),
+    [
+        pytest.param("kill-process/broken-lease", "container", id="a call that fails and acts"),
+        pytest.param("read-process-memory/proc-environment", "container", id="a new program"),
+        pytest.param("change-user-id/execve-set-user-id", "root", id="a child that was just made"),
+    ],
 )
-def test_what_comes_a_moment_later_is_always_seen(identity: str) -> None:
-    """A call that fails and still acts, and a program that another process has just started."""
+def test_what_comes_a_moment_later_is_always_seen(identity: str, stance: str) -> None:
     variant = library.find_variant(identity)
-    arm = arm_of(variant, program_spec(variant), config(), config(), 2_000_000)
+    control = config(posture=stance)
+    arm = arm_of(variant, program_spec(variant), control, control, 2_000_000)
     with Pool(2) as pool:
         results = pool.run([arm] * 1000)
     assert all(isinstance(one, Result) and grade(variant, one) is Grade.EXACT for one in results)
