@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from typing import assert_never
 
-from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
-from attacks.family import Fresh, Variant
+from attacks.effects import SECRET, Effect, EffectKind, Grade, Object, ObjectKind
+from attacks.family import Variant
 from attacks.probe import PROBE_MAGIC, probe_elf
 from attacks.program import (
     ARENA_SIZE,
@@ -54,21 +54,13 @@ Numbers = Callable[[str, str], int | None]
 
 _X32_BIT = 0x40000000
 _WIDE_NUMBER = 0x5EAD000000000000
-_NOT_IN_C = frozenset(Environment) - {Environment.SUBJECT_PID, Environment.SYSCALL_INSN}
-_EFFECTS_IN_C = frozenset(
-    {
-        EffectKind.DIRECTORY,
-        EffectKind.FILE,
-        EffectKind.OBJECT,
-        EffectKind.DELETED,
-        EffectKind.MODE,
-        EffectKind.EXECUTED,
-        EffectKind.PROCESS,
-        EffectKind.WITNESSED,
-        EffectKind.CODE,
-        EffectKind.REACHED,
-    }
-)
+_ENVIRONMENT = {
+    Environment.VICTIM_PID: "victim_pid",
+    Environment.SUBJECT_PID: "subject_pid",
+    Environment.VICTIM_HOOK: "(long)(low_page + HOOK)",
+    Environment.SYSCALL_INSN: "(long)syscall_insn",
+    Environment.SECRET: "(long)own_page",
+}
 _LINE_BYTES = 48
 _WORD = (1 << 64) - 1
 _LAYOUT = struct.Struct("<HBBI")
@@ -79,12 +71,9 @@ _CALLS = {
     Entry.SYSENTER: "call_sysenter",
     Entry.FAR_INT80: "call_far",
 }
-_NAMESPACES = {
-    Fresh.MOUNT: "CLONE_NEWNS",
-    Fresh.UTS: "CLONE_NEWUTS",
-    Fresh.IPC: "CLONE_NEWIPC",
-    Fresh.NET: "CLONE_NEWNET",
-}
+_NAMESPACES = (
+    "CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP"
+)
 _OBJECTS = {
     ObjectKind.DIRECTORY: "DIRECTORY",
     ObjectKind.FILE: "REGULAR",
@@ -130,10 +119,8 @@ def _check(variant: Variant) -> None:
     wanted = {
         v.name for _, op in variant.program.flatten() for v in operands(op) if isinstance(v, Env)
     }
-    if variant.program.victim or wanted & _NOT_IN_C:
-        raise ExportError(f"{variant.id} acts on a victim process and cannot be exported to C")
-    if variant.effect.kind not in _EFFECTS_IN_C:
-        raise ExportError(f"{variant.id} is about a secret of the judge, which C does not have")
+    for name in sorted(wanted - _ENVIRONMENT.keys()):
+        raise ExportError(f"{variant.id} needs {name}, which C does not have")
 
 
 def _programs(variant: Variant, numbers: Numbers) -> list[str]:
@@ -167,11 +154,11 @@ def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
     program, effect, witness = variant.program, variant.effect, _witness_of(variant)
     slots = max(len(program.flatten()), len(witness.flatten()))
     rooted = _is_absolute(program, effect, variant.objects)
-    namespaces = {_NAMESPACES[name] for name in variant.fresh}
     # What is not about files could reach the whole machine if it ran as its root.
     beyond_files = effect.kind in (EffectKind.WITNESSED, EffectKind.CODE, EffectKind.REACHED)
-    if rooted or beyond_files or any(need.value.startswith("CAP_") for need in variant.needs):
-        namespaces.add("CLONE_NEWNS")
+    with_others = program.needs_victim or beyond_files or variant.fresh
+    privileged = any(need.value.startswith("CAP_") for need in variant.needs)
+    namespaces = _NAMESPACES if with_others or privileged else "CLONE_NEWNS" if rooted else "0"
     return [
         f"#define VARIANT {_literal(variant.id.encode())}",
         f"#define WHY {_literal(_plain(variant.why).encode())}",
@@ -180,12 +167,15 @@ def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
         f"#define NAME {_literal(effect.name.encode())}",
         f"#define BITS 0{effect.bits:o}u",
         f"#define EXPECTED {'EXACT' if variant.grade is Grade.EXACT else 'EQUIVALENT'}",
-        f"#define NAMESPACES ({' | '.join(sorted(namespaces)) or 0})",
+        f"#define NAMESPACES ({namespaces})",
         f"#define OWN_ROOT {int(rooted)}",
         f"#define CORE_LIMIT {1 << 20 if variant.core_file else 0}",
         f"#define ARENA_SIZE {ARENA_SIZE}",
         f"#define PROBE_MAGIC {_literal(PROBE_MAGIC)}",
         f"#define STAYS {int(effect.stays)}",
+        f"#define VICTIM {int(program.needs_victim)}",
+        f"#define WITNESS {int(effect.witness is not None)}",
+        f"#define SECRET {_literal(SECRET)}",
         f"#define SENTINEL_ERRNO {SENTINEL_ERRNO}",
         f"enum {{ OPERATIONS = {len(program.flatten())}, SLOTS = {slots} }};",
         "",
@@ -309,8 +299,13 @@ class _Writer:
 
     def program(self) -> list[str]:
         slot = 0
-        for name, ops in (("setup", self.sections.setup), ("attack", self.sections.attack)):
-            heading = f"static void {self.prefix}{name}(void)"
+        sections = self.sections
+        for name, ops in (
+            ("setup", sections.setup),
+            ("victim", sections.victim),
+            ("attack", sections.attack),
+        ):
+            heading = f"static void __attribute__((unused)) {self.prefix}{name}(void)"
             slot = self.function(heading, ops, slot, frozenset(), at_end=["\tcomplete = 1;"])
         return self.functions
 
@@ -420,7 +415,7 @@ class _Writer:
             case Slot(index):
                 return "0L" if index in inside else f"R({index})"
             case Env(name):
-                return "(long)syscall_insn" if name is Environment.SYSCALL_INSN else "subject_pid"
+                return _ENVIRONMENT[name]
             case _:
                 assert_never(value)
 

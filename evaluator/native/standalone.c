@@ -3,16 +3,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -26,8 +29,8 @@
 enum grade { NOTHING, EQUIVALENT, EXACT };
 enum kind { DIRECTORY, REGULAR, SYMLINK, FIFO, ANCESTOR };
 enum effect {
-	E_DIRECTORY, E_FILE, E_OBJECT, E_DELETED, E_MODE, E_EXECUTED, E_PROCESS, E_WITNESSED, E_CODE,
-	E_REACHED
+	E_DIRECTORY, E_FILE, E_OBJECT, E_DELETED, E_MODE, E_EXECUTED, E_PROCESS, E_WITNESSED, E_LEARNED,
+	E_CODE, E_REACHED
 };
 enum state { NOT_REACHED, STARTED, DONE };
 
@@ -69,7 +72,7 @@ struct arm {
 	volatile long result[SLOTS];
 	volatile unsigned char state[SLOTS];
 	volatile long loaded;
-	volatile int parked, go, finished;
+	volatile int parked, go, finished, victim_ready;
 };
 
 /* What the process that watches the subject saw; the subject has no mapping of it. */
@@ -77,14 +80,21 @@ struct verdict {
 	volatile int harness_error;
 	volatile int grade;
 	volatile int status;
+	volatile int victim_status;
+	char secret[sizeof(SECRET) - 1];
 };
 
 static struct arm *arm;
 static struct verdict *verdict;
 static unsigned char *arena;
 static unsigned char *low_page;
+/* Where in that page the victim's own function is, which it calls again and again. */
+enum { HOOK = 3072 };
 static uint64_t ticks_per_us;
-static long subject_pid;
+static long subject_pid, victim_pid;
+/* A page that each process has of its own, at one address; the victim's begins with the secret. */
+static unsigned char *own_page;
+static const char *secret;
 /* Whether the section that ran last came to its end. */
 static volatile int complete;
 
@@ -289,10 +299,29 @@ static void __attribute__((noreturn)) harness_error(const char *what)
 	_exit(3);
 }
 
-static void make_object(const struct object *object)
+/* The secret instead of what stands for it; false if that does not stand there. */
+static int fill_in(void *memory, size_t size)
 {
+	char *at = memmem(memory, size, SECRET, sizeof(SECRET) - 1);
+
+	if (at)
+		memcpy(at, secret, sizeof(SECRET) - 1);
+	return at != 0;
+}
+
+static void make_object(const struct object *fixture)
+{
+	char path[256], *content = malloc(fixture->length + 1);
+	struct object filled = *fixture, *object = &filled;
 	int fd;
 
+	snprintf(path, sizeof(path), "%s", fixture->path);
+	fill_in(path, strlen(path));
+	memcpy(content, fixture->content, fixture->length);
+	content[fixture->length] = 0;
+	fill_in(content, fixture->length);
+	object->path = path;
+	object->content = content;
 	switch (object->kind) {
 	case DIRECTORY:
 	case ANCESTOR:
@@ -308,14 +337,18 @@ static void make_object(const struct object *object)
 	case SYMLINK:
 		if (symlink(object->content, object->path))
 			harness_error(object->path);
-		return;
+		break;
 	case FIFO:
 		if (mkfifo(object->path, object->mode))
 			harness_error(object->path);
 		break;
 	}
-	if (chmod(object->path, object->mode))
-		harness_error(object->path);
+	if (object->kind != SYMLINK && chmod(path, object->mode))
+		harness_error(path);
+	/* The subject must not find it here. */
+	explicit_bzero(path, sizeof(path));
+	explicit_bzero(content, object->length);
+	free(content);
 }
 
 static void write_file(const char *path, const char *text)
@@ -376,6 +409,33 @@ static void make_root(const char *scratch)
 	    syscall(SYS_pivot_root, ".", ".old") || umount2("/.old", MNT_DETACH) ||
 	    rmdir("/.old") || chdir("/work"))
 		harness_error("a root of its own");
+}
+
+/* Who signals everybody must find nobody but us: process 1 of a namespace goes on from here. */
+static void become_init(void)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child < 0)
+		harness_error("a process namespace");
+	if (child) {
+		waitpid(child, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 3);
+	}
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (mount("proc", "/proc", "proc", 0, 0))
+		harness_error("a /proc of its own");
+}
+
+static void loopback_up(void)
+{
+	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request))
+		harness_error("a loopback device of its own");
+	close(fd);
 }
 
 /* ---- the effect, seen from outside */
@@ -526,7 +586,7 @@ static enum grade look_executed(int pid)
 	return grade;
 }
 
-/* The subject leads a session: whatever it makes is in it.  With ``kill_all`` they are killed. */
+/* A lone subject leads a session: whatever it makes is in it.  With ``kill_all`` they are killed. */
 static enum grade look_at_session(int kill_all)
 {
 	char path[64], line[512], *rest;
@@ -564,6 +624,7 @@ static enum grade look_at_session(int kill_all)
 
 struct questions {
 	volatile int asked, answered, prepare, seen;
+	char secret[sizeof(SECRET) - 1];
 };
 
 static struct questions *questions;
@@ -575,12 +636,16 @@ static void __attribute__((noreturn)) witness(void)
 	int first_own = 3;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	arm = calloc(1, sizeof(*arm));
-	arena = mmap(0, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-	if (!arm || arena == MAP_FAILED)
+	/* Shared with its own children, as the subject's are. */
+	arm = mmap(0, sizeof(*arm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	arena = mmap(0, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	if (arm == MAP_FAILED || arena == MAP_FAILED)
 		_exit(3);
 	for (int i = 0; i < WITNESS_PIECES; i++)
 		memcpy(arena + witness_pieces[i].offset, witness_pieces[i].data, witness_pieces[i].length);
+	secret = questions->secret;
+	while (fill_in(arena, ARENA_SIZE))
+		;
 	for (;;) {
 		while (questions->answered == questions->asked)
 			nanosleep(&moment, 0);
@@ -627,6 +692,7 @@ static void begin_witness(void)
 	questions = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (questions == MAP_FAILED)
 		harness_error("memory for the witness");
+	memcpy(questions->secret, secret, sizeof(questions->secret));
 	witness_pid = fork();
 	if (witness_pid == 0)
 		witness();
@@ -634,7 +700,7 @@ static void begin_witness(void)
 	if (ask(1) <= 0)
 		harness_error("preparing to look for the effect");
 	errno = EEXIST;
-	if (ask(0))
+	if (EFFECT == E_WITNESSED && ask(0))
 		harness_error("the effect is there before the attack");
 	arm->go = 1;
 }
@@ -647,11 +713,22 @@ static enum grade look_reached(void)
 	return NOTHING;
 }
 
+static int trapped(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGTRAP;
+}
+
 static enum grade look_code(void)
 {
-	int status = verdict->status;
+	if (victim_pid && !verdict->victim_status)
+		waitpid((pid_t)victim_pid, (int *)&verdict->victim_status, WNOHANG);
+	return trapped(verdict->status) || trapped(verdict->victim_status) ? EXACT : NOTHING;
+}
 
-	return WIFSIGNALED(status) && WTERMSIG(status) == SIGTRAP ? EXACT : NOTHING;
+/* What nobody can guess is in the memory that the program has. */
+static enum grade look_learned(void)
+{
+	return memmem(arena, ARENA_SIZE, secret, sizeof(SECRET) - 1) ? EXACT : NOTHING;
 }
 
 static enum grade look(void)
@@ -679,6 +756,8 @@ static enum grade look(void)
 		}
 		errno = ETIMEDOUT;
 		harness_error("the witness");
+	case E_LEARNED:
+		return look_learned();
 	case E_CODE:
 		return look_code();
 	case E_REACHED:
@@ -705,16 +784,57 @@ static void load_filters(const struct filter *chosen, int count)
 	arm->loaded = 1;
 }
 
-static void __attribute__((noreturn)) subject(int filtered)
+static void keep_null_devices(void)
 {
-	struct rlimit core = { CORE_LIMIT, CORE_LIMIT };
 	int null = open("/dev/null", O_RDWR);
 
-	/* Nothing of ours but three null devices. */
 	if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 ||
 	    syscall(SYS_close_range, 3, ~0U, 0))
 		_exit(3);
-	setsid();
+}
+
+/* Lives beside the subject, without any filter; it may be made to run what is put at the hook. */
+static void __attribute__((noreturn)) be_victim(void)
+{
+	const struct timespec moment = { 0, 500 * 1000 };
+
+	keep_null_devices();
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	memcpy(own_page, secret, sizeof(SECRET) - 1);
+	subject_pid = victim_pid = getpid();
+	complete = 0;
+	victim();
+	arm->victim_ready = complete ? 1 : -1;
+	for (;;) {
+		((void (*)(void))(low_page + HOOK))();
+		nanosleep(&moment, 0);
+	}
+}
+
+static void start_victim(void)
+{
+	const struct timespec moment = { 0, 100 * 1000 };
+
+	victim_pid = fork();
+	if (!victim_pid)
+		be_victim();
+	for (int patience = 30000; !arm->victim_ready; patience--) {
+		if (!patience)
+			break;
+		nanosleep(&moment, 0);
+	}
+	errno = ESRCH;
+	if (arm->victim_ready != 1)
+		harness_error("the victim");
+}
+
+static void __attribute__((noreturn)) subject(int filtered)
+{
+	struct rlimit core = { CORE_LIMIT, CORE_LIMIT };
+
+	keep_null_devices();	/* nothing of ours but these */
+	if (!VICTIM)
+		setsid();	/* its group may be of interest to the other one */
 	setrlimit(RLIMIT_CORE, &core);
 	subject_pid = getpid();
 	/* In both arms: the filter is the only difference. */
@@ -726,7 +846,7 @@ static void __attribute__((noreturn)) subject(int filtered)
 	if (filtered)
 		load_filters(filters, FILTERS);
 	arm->parked = 1;
-	while (EFFECT == E_WITNESSED && !arm->go)
+	while (WITNESS && !arm->go)
 		__asm__ volatile("pause");
 	attack();
 	arm->finished = 1;
@@ -738,7 +858,8 @@ static void __attribute__((noreturn)) subject(int filtered)
 static void watch(void)
 {
 	const struct timespec moment = { 0, 2 * 1000 * 1000 };
-	const int lives = EFFECT == E_EXECUTED || EFFECT == E_PROCESS || STAYS;
+	/* Of these it is enough that they were seen: a connection is accepted once. */
+	const int lives = EFFECT == E_EXECUTED || EFFECT == E_PROCESS || EFFECT == E_WITNESSED || STAYS;
 	int ended = 0, patience = 1500;
 
 	while (patience-- > 0) {
@@ -767,6 +888,8 @@ static void watch(void)
 	kill((pid_t)subject_pid, SIGKILL);
 	if (!ended)
 		waitpid((pid_t)subject_pid, (int *)&verdict->status, 0);
+	if (victim_pid)
+		kill((pid_t)victim_pid, SIGKILL);
 }
 
 static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
@@ -781,6 +904,10 @@ static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
 		make_root(scratch);
 	else if (chdir(scratch))
 		harness_error(scratch);
+	if (NAMESPACES & CLONE_NEWPID)
+		become_init();
+	if (NAMESPACES & CLONE_NEWNET)
+		loopback_up();
 	if (mkdir(PARENT, 0755) && errno != EEXIST)
 		harness_error(PARENT);
 	for (int i = 0; i < OBJECTS; i++)
@@ -788,22 +915,27 @@ static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
 	arena = mmap(0, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	low_page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-	if (arena == MAP_FAILED || low_page == MAP_FAILED)
+	own_page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	if (arena == MAP_FAILED || low_page == MAP_FAILED || own_page == MAP_FAILED)
 		harness_error("memory below 4 GiB");
 	memcpy(low_page, far_code, sizeof(far_code));
 	back = (uint32_t)(uintptr_t)low_page + 16;
 	memcpy(low_page + 3, &back, 4);
 	memcpy(low_page + 7, "\x33\0", 2);
 	memcpy(low_page + 16, "\x41\xff\xe7", 3);
+	memset(low_page + HOOK, 0x90, 64);
+	low_page[HOOK + 64] = 0xc3;
 	for (int i = 0; i < PIECES; i++)
 		memcpy(arena + pieces[i].offset, pieces[i].data, pieces[i].length);
+	if (VICTIM)
+		start_victim();
 	look_before();
 	if (madvise(verdict, sizeof(*verdict), MADV_DONTFORK))
 		harness_error("a page of its own");
 	subject_pid = fork();
 	if (subject_pid == 0)
 		subject(filtered);
-	if (EFFECT == E_WITNESSED)
+	if (WITNESS)
 		begin_witness();
 	watch();
 	if (witness_pid)
@@ -831,6 +963,16 @@ static void *shared(size_t size)
 	return page;
 }
 
+static void choose_secret(char *letters, size_t count)
+{
+	if (syscall(SYS_getrandom, letters, count, 0) != (long)count) {
+		perror("cannot run here: getrandom");
+		exit(3);
+	}
+	for (size_t i = 0; i < count; i++)
+		letters[i] = (char)('a' + (unsigned char)letters[i] % 26);
+}
+
 static void run(int filtered)
 {
 	char scratch[] = "/tmp/sidestep.XXXXXX";
@@ -838,6 +980,8 @@ static void run(int filtered)
 
 	arm = shared(sizeof(*arm));
 	verdict = shared(sizeof(*verdict));
+	choose_secret(verdict->secret, sizeof(verdict->secret));
+	secret = verdict->secret;
 	if (!mkdtemp(scratch)) {
 		perror("cannot run here: /tmp");
 		exit(3);
