@@ -195,7 +195,7 @@ def _is_absolute(program: Program, effect: Effect, objects: Iterable[Object]) ->
         effect.parent.startswith("/")
         or any(item.path.startswith("/") for item in objects)
         or any(b"/work" in item.content for item in objects)
-        or any(b"/work" in blob.data for blob in program.blobs)
+        or any(b"/work" in b"/" + blob.data for blob in program.blobs)
     )
 
 

@@ -152,6 +152,9 @@ static void __attribute__((noreturn)) init(int from, int to)
 	SYS2(prctl, PR_SET_DUMPABLE, 0);
 	write_all(to, &answer, sizeof answer);
 	while (!read_all(from, &byte, 1)) {
+		// Some stay for us all the same: who died as the tracee of a parent that was dying.
+		while (SYS4(wait4, -1, 0, WNOHANG | WALL, 0) > 0)
+			;
 		answer.error = (i32)SYS2(kill, -1, SIGKILL);
 		if (write_all(to, &answer, sizeof answer))
 			break;

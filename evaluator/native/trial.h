@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // One trial from fixture to answer.
 
+// The kernel may take its time to end a ring.
+#define SWEEP_US 10000000
+
 // Until init says that nobody is left in the subjects' pid namespace.
 static int sweep(void)
 {
@@ -8,8 +11,9 @@ static int sweep(void)
 	int status;
 	i64 pid;
 	u8 byte = 0;
+	u64 deadline = now_us() + SWEEP_US;
 
-	for (int round = 0; round < 2000; round++) {
+	for (int round = 0; now_us() < deadline; round++) {
 		// What CLONE_PARENT made is our child, and init's kill leaves it for us to reap.
 		while ((pid = SYS4(wait4, -1, &status, WNOHANG | WALL, 0)) > 0)
 			gate_event((int)pid, status);
@@ -85,27 +89,64 @@ static i64 settle(struct trial *t, int pid, int status)
 	return t->gate && !t->gate->pid && !control->pid ? -ECHILD : -EINTR;
 }
 
-// A killed thread leaves a zombie where other threads live on (KILL_THREAD).  Its exit code is the
-// last field but one that /proc/PID/stat has had since Linux 3.5.
-static int leader_gone(int pid, u32 *exit_code)
+// The state of a task, and the number in a later field of its stat file (proc_pid_stat(5)); 0: gone.
+static char task_state(const char *path, int field, u32 *number)
 {
-	char path[64], text[1024];
+	char text[1024];
 	const char *p = text, *name_end = 0;
 
-	if (pid <= 0 || read_file(proc_path(path, pid, "stat"), text, sizeof text) <= 0)
+	if (read_file(path, text, sizeof text) <= 0)
 		return 0;
 	for (; *p; p++)
 		if (*p == ')')
 			name_end = p;
-	if (!name_end || name_end[2] != 'Z')
+	if (!name_end)
 		return 0;
 	p = name_end + 2;
-	for (int field = 3; *p && field < 52; p++)
-		field += *p == ' ';
-	u32 code = (u32)number_at(&p);
+	for (int at = 3; *p && at < field; p++)
+		at += *p == ' ';
+	*number = (u32)number_at(&p);
+	return name_end[2];
+}
 
-	if ((code & 0x7f) != SIGSYS)	// on its way out by itself
+// Whether what is left of a process is threads that the kernel made in it, for its rings.
+static int has_only_workers(int pid)
+{
+	static u8 buffer[4096] __attribute__((aligned(8)));
+	char path[64], file[96];
+	i64 dir = open_at(AT_FDCWD, proc_path(path, pid, "task"), O_DIRECTORY, 0), n;
+	int only = dir >= 0;
+
+	while (only && (n = SYS3(getdents64, dir, buffer, sizeof buffer)) > 0)
+		for (i64 at = 0; at < n;) {
+			struct dirent64 *d = (struct dirent64 *)(buffer + at);
+			const char *name = d->name;
+			u32 flags = 0;
+
+			at += d->reclen;
+			if (*name == '.' || number_at(&name) == (u64)pid)
+				continue;
+			append(append(append(append(file, path), "/"), d->name), "/stat");
+			char state = task_state(file, 9, &flags);
+
+			only &= !state || state == 'Z' || state == 'X' || flags & (PF_IO_WORKER | PF_USER_WORKER);
+		}
+	if (dir >= 0)
+		SYS1(close, dir);
+	return only;
+}
+
+// A thread that was killed, or that ended itself alone, leaves a zombie where other threads live on
+// (KILL_THREAD; exit where exit_group is denied).  A ring's threads would for long.
+static int leader_gone(int pid, u32 *exit_code)
+{
+	char path[64];
+	u32 code;
+
+	if (pid <= 0 || task_state(proc_path(path, pid, "stat"), 52, &code) != 'Z')
 		return 0;
+	if ((code & 0x7f) != SIGSYS && !has_only_workers(pid))
+		return 0;	// on its way out by itself
 	*exit_code = code;
 	return 1;
 }

@@ -226,6 +226,25 @@ def test_any_number_of_workers_gives_equal_rows_in_equal_order(more: dict[str, A
     assert differing(alone, shared) == []
 
 
+def test_who_cannot_wait_nor_end_is_cleared_away_all_the_same(tmp_path: Path) -> None:
+    """Tracees of the dying stay as zombies, and the threads of a ring outlive a lone exit."""
+    denied = {"names": ["wait4", "exit_group"], "action": "SCMP_ACT_ERRNO"}
+    path = tmp_path / "no-wait-no-exit.json"
+    path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [denied]}))
+    plan = Plan(
+        candidates=tuple(load(path)) * 10,
+        families=tuple(families(["create-directory", "kill-process"], library.SUITE)),
+        workloads=(),
+        jobs=JOBS,
+        fast_path=False,  # each of the ten is run
+    )
+    for result in campaign.evaluate(plan, lambda _: None):
+        for trial in result.trials:
+            known = (Outcome.BYPASSED, Outcome.BLOCKED, Outcome.UNSUPPORTED)
+            assert trial.outcome in known, (trial.variant, trial.reason)
+        assert result.duration_s < 60
+
+
 # What the rules for whole programs put around one, and what a process needs to end.
 AROUND = {"child": ["fork", "wait4"], "thread": ["clone"], "exec": ["execve"]}
 
