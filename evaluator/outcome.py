@@ -16,6 +16,7 @@ from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_d
 from attacks.text import context_of, program_text, render
 from evaluator import predict
 from evaluator.records import StepRecord, StoppedAt, TrialRecord
+from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.trial import already, grade, strange
 from evaluator.verdict import Outcome
 from evaluator.wire import Record, RecordState, Result
@@ -123,7 +124,7 @@ def _one(
         return Outcome.HARNESS_ERROR, not_ready, None
     reached = grade(variant, arm)
     calls = predict.judged(variant.program, arm, terms.filters, terms.syscall_insn)
-    outranked = _outranked(calls) if variant.guarded else None
+    outranked = _outranked(calls, arm) if variant.guarded else None
     if outranked:
         return Outcome.BLOCKED, "the sentinel hides this answer: it is the simulator's", outranked
     if reached is Grade.EXACT or reached is achieved:
@@ -176,10 +177,11 @@ def _stopped(
     return StoppedAt(one.op.name, one.op.abi.value, said, same)
 
 
-def _outranked(calls: Sequence[predict.Judged]) -> StoppedAt | None:
+def _outranked(calls: Sequence[predict.Judged], arm: Result) -> StoppedAt | None:
     """The decisive call, if the filters deny it by an answer that the sentinel's hides."""
     for one in calls:
-        if one.op.decisive and not one.decision.depends and not one.decision.allows:
+        hidden = arm.records[one.slot].error == SENTINEL_ERRNO
+        if one.op.decisive and hidden and not one.decision.depends and not one.decision.allows:
             return _stopped(one, predict.answer(one.decision))
     return None
 
@@ -327,6 +329,7 @@ def route(program: Program, control: Result | None, terms: Terms) -> str:
     """
     denied: list[str] = []
     decisive = "none"
+    elsewhere = predict.in_images(program)
     for slot, op in predict.attack_ops(program):
         if isinstance(op, Store) and op.decisive:
             decisive = "memory"
@@ -336,7 +339,8 @@ def route(program: Program, control: Result | None, terms: Terms) -> str:
         args: Sequence[int | None] = (
             control.records[slot].args if control and reached else [None] * 6
         )
-        decision = predict.decide(op, args, terms.filters, terms.syscall_insn)
+        insn = 0 if slot in elsewhere else terms.syscall_insn
+        decision = predict.decide(op, args, terms.filters, insn)
         if op.decisive:
             region = ",".join(f"{pc}{'+' if taken else '-'}" for pc, taken in decision.region)
             decisive = f"{op.abi.value}:{op.opcode or op.name}" + (f"[{region}]" if region else "")

@@ -33,6 +33,7 @@ SIGSYS = 31
 ARENA = 0x400000
 """Where runner.c maps the arena."""
 DEPENDS = "DEPENDS"
+_ASKS = (Action.TRACE, Action.USER_NOTIF)
 _KILLS = (Action.KILL_PROCESS, Action.KILL_THREAD, Action.TRAP)
 
 
@@ -43,6 +44,8 @@ class Judged:
     slot: int
     op: Syscall
     decision: Decision
+    asks: bool = False
+    """The filters leave it to a supervisor, and the program is one itself."""
 
 
 def decide(
@@ -64,6 +67,12 @@ def is_known(program: Program) -> bool:
     """Whether every call of a program has a number in its table."""
     calls = (op for _, op in program.flatten() if isinstance(op, Syscall))
     return all(x86_64.number(op.abi.value, op.name) is not None for op in calls)
+
+
+def supervises(program: Program) -> bool:
+    """Whether a program may answer for itself what its filters ask somebody."""
+    calls = (op.name for _, op in attack_ops(program) if isinstance(op, Syscall))
+    return any(name in ("ptrace", "seccomp") for name in calls)
 
 
 def decisive_calls(program: Program) -> set[tuple[Abi, str]]:
@@ -94,11 +103,13 @@ def until_decisive(program: Program) -> list[Operation]:
 
 def judged(program: Program, result: Result, filters: Sequence[Filter], insn: int) -> list[Judged]:
     """Every call that the subject says it made, decided on the arguments that it says it used."""
-    return [
-        Judged(slot, op, decide(op, result.records[slot].args, filters, insn))
-        for slot, op in attack_ops(program)
-        if isinstance(op, Syscall) and result.records[slot].state is not RecordState.NOT_REACHED
-    ]
+    asks = supervises(program)
+    found: list[Judged] = []
+    for slot, op in attack_ops(program):
+        if isinstance(op, Syscall) and result.records[slot].state is not RecordState.NOT_REACHED:
+            decision = decide(op, result.records[slot].args, filters, insn)
+            found.append(Judged(slot, op, decision, asks and decision.action in _ASKS))
+    return found
 
 
 def answer(decision: Decision, *, text: bool = True) -> str:
@@ -124,6 +135,8 @@ def stopped(one: Judged, record: Record, result: Result) -> str | None:
     Where that hangs on a word that nobody knows (the instruction pointer of an unusual entry), the
     kernel's answer tells: it is one that the filters could have given.
     """
+    if one.asks and record.state is RecordState.DONE and record.error != errno.ENOSYS:
+        return None
     if not one.decision.depends:
         return None if one.decision.allows else answer(one.decision)
     if record.state is RecordState.STARTED and result.signal == SIGSYS:
@@ -140,7 +153,7 @@ def errno_name(number: int) -> str:
 def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool) -> str | None:
     """How the kernel's answer to a call differs from the simulator's; ``None`` if it does not."""
     decision = one.decision
-    if decision.depends:
+    if decision.depends or one.asks:
         return None
     if decision.action is Action.TRAP and record.state is RecordState.DONE and _undone(one, record):
         return None
@@ -150,9 +163,10 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
         return (
             f"{one.op.name}: simulated {decision.text}, but the call returned" if returned else None
         )
-    # After an execve it is the new program that dies, of a call of its own.
+    # After an execve it is the new program that dies, of a call of its own; and who waits for a
+    # thread of his (CLONE_VFORK) dies of one of that thread's.
     died = record.state is RecordState.STARTED and result.signal == SIGSYS and not result.timed_out
-    if died and not in_body and one.op.name not in EXECS:
+    if died and not in_body and not one.op.body and one.op.name not in EXECS:
         return f"{one.op.name}: simulated {decision.text}, but the kernel killed the subject"
     if decision.allows or record.state is not RecordState.DONE:
         return None
@@ -171,7 +185,7 @@ def _undone(one: Judged, record: Record) -> bool:
 
     The kernel rolls the call back, so that its number is in the place of a result.
     """
-    return record.result == call_number(one.op, x86_64.number)
+    return record.result & 0xFFFFFFFF == call_number(one.op, x86_64.number)
 
 
 def bodies(program: Program) -> frozenset[int]:
@@ -204,7 +218,23 @@ def predicted(
     uncertain = False
     layout = program.layout()
     elsewhere = in_images(program)
-    for slot, op in attack_ops(program):
+    ops = attack_ops(program)
+    asks = supervises(program)
+    bodies_end: list[int] = []
+    at = 0
+
+    def decision_on(slot: int, op: Syscall) -> Decision:
+        args = [
+            _argument(value, index, slot, known, layout, control)
+            for index, value in enumerate(op.args)
+        ]
+        return decide(op, args, filters, 0 if slot in elsewhere else insn)
+
+    while at < len(ops):
+        slot, op = ops[at]
+        at += 1
+        while bodies_end and at > bodies_end[-1]:
+            bodies_end.pop()
         if not isinstance(op, Syscall):
             if isinstance(op, Add) and any(_unknown(value, known) for value in (op.a, op.b)):
                 known[slot] = None
@@ -213,24 +243,44 @@ def predicted(
             if is_decisive(op):
                 return DEPENDS if uncertain else "BYPASSED"
             continue
-        args = [
-            _argument(value, index, slot, known, layout, control)
-            for index, value in enumerate(op.args)
-        ]
-        decision = decide(op, args, filters, 0 if slot in elsewhere else insn)
+        decision = decision_on(slot, op)
         if decision.depends:
             return DEPENDS
-        if not decision.allows:
-            if op.decisive or decision.action in _KILLS:
+        if asks and decision.action in _ASKS:  # its own supervisor may let it pass
+            if op.decisive:
+                return DEPENDS
+            known[slot] = None
+            uncertain = True
+        elif not decision.allows:
+            if op.decisive:
                 return "BLOCKED"
-            failed = decision.action is not Action.ERRNO or decision.data > 0
-            if failed and not op.may_fail:
-                return "BLOCKED"
-            known[slot] = None if failed else 0
+            if _ends(op, decision):
+                # Only a child has ended, unless it was not in one: its parent goes on.
+                end = bodies_end[-1] if bodies_end else len(ops)
+                if any(is_decisive(other) for _, other in ops[at:end]) or not bodies_end:
+                    return "BLOCKED"
+                at, uncertain = end, True
+                continue
+            known[slot] = None if _fails(decision) else 0
             uncertain = True
         if op.decisive:
-            return DEPENDS if uncertain else "BYPASSED"
+            # A supervisor has to do its part after that.
+            rest = [(n, one) for n, one in ops[at:] if isinstance(one, Syscall)] if asks else []
+            sure = not uncertain and all(decision_on(*one).allows for one in rest)
+            return "BYPASSED" if sure else DEPENDS
+        if op.body:
+            bodies_end.append(at + size_of(op) - 1)
     return DEPENDS if uncertain else "BYPASSED"
+
+
+def _fails(decision: Decision) -> bool:
+    """Whether a denied call returns an error."""
+    return decision.action is not Action.ERRNO or decision.data > 0
+
+
+def _ends(op: Syscall, decision: Decision) -> bool:
+    """Whether whoever makes a call that is denied comes to an end by that."""
+    return decision.action in _KILLS or (_fails(decision) and not op.may_fail)
 
 
 def _unknown(value: Value, known: dict[int, int | None]) -> bool:

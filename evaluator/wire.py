@@ -101,10 +101,9 @@ class Step(IntEnum):
     VICTIM = 32
     PROTOCOL = 33
     SCRATCH_LOST = 34
-    SWEEP = 35
-    STATUS = 36
-    WITNESS = 37
-    GATE_KILLED = 38
+    STATUS = 35
+    WITNESS = 36
+    GATE_KILLED = 37
     """The error is the number of a signal."""
 
 

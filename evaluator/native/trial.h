@@ -5,7 +5,7 @@
 #define SWEEP_US 10000000
 
 // Until init says that nobody is left in the subjects' pid namespace.
-static int sweep(void)
+static void sweep(void)
 {
 	struct answer answer;
 	int status;
@@ -20,11 +20,11 @@ static int sweep(void)
 		if (write_all(init_to, &byte, 1) || read_all(init_from, &answer, sizeof answer))
 			SYS1(exit_group, 1);	// without init there is no sandbox: a new runner must come
 		if (answer.error == -ESRCH)
-			return 0;
+			return;
 		if (round > 3)
 			nap_us(100);
 	}
-	return fail(X_SWEEP, -EAGAIN);
+	SYS1(exit_group, 1);	// somebody cannot be killed, and would be in the way of all that follow
 }
 
 struct trial {
@@ -41,6 +41,22 @@ struct trial {
 	u64 probe_ino;
 };
 
+// Processes of the trial beside the subject and the victim.
+static void company(const struct trial *t, struct pids *to)
+{
+	struct pids all = { 0, { 0 } };
+
+	strangers(&all, t->subject, t->victim, t->gate ? t->gate->pid : 0);
+	for (int k = 0; k < all.n && k < 32; k++) {
+		int ours = all.pid[k] == common.pid || all.pid[k] == t->own_witness.pid;
+
+		for (u32 i = 0; i < 16; i++)
+			ours |= gates[i].pid && all.pid[k] == gates[i].pid;
+		if (!ours)
+			to->pid[to->n++ % 32] = all.pid[k];
+	}
+}
+
 static void watch(struct trial *t)
 {
 	struct pids extra = { 0, { 0 } };
@@ -48,18 +64,12 @@ static void watch(struct trial *t)
 
 	if (!(t->p->flags & (WATCHED & ~P_WATCH_CODE)))	// a trap is told, not looked for
 		return;
-	strangers(&extra, t->subject, t->victim, t->gate ? t->gate->pid : 0);
-	for (u32 i = 0; i < 16; i++)
-		for (int k = 0; k < extra.n && k < 32; k++)
-			if (gates[i].pid && extra.pid[k] == gates[i].pid)
-				extra.pid[k] = 0;
+	company(t, &extra);
 	if (t->subject)
 		extra.pid[extra.n++ % 32] = t->subject;
 	for (int k = 0; k < extra.n && k < 32; k++) {
 		int pid = extra.pid[k];
 
-		if (!pid || pid == common.pid || pid == t->own_witness.pid)
-			continue;
 		if (pid != t->subject)
 			r->saw_process = 1;
 		if (t->p->flags & P_WATCH_EXEC && runs_probe(pid, t->p->magic))
@@ -477,8 +487,8 @@ static void end_trial(struct trial *t)
 		if (!t->reply->timed_out && !t->reply->wait_status)
 			t->reply->wait_status = (u32)status;
 	}
-	if (sweeping && sweep())
-		t->reply->status = 1;
+	if (sweeping)
+		sweep();
 }
 
 static u64 probe_inode(const struct program *p)
@@ -670,11 +680,13 @@ static void release_subject(struct trial *t)
 
 // Whether the subject says that it began an operation and was not refused, or that it may fail and
 // still act (an open that breaks a lease answers EAGAIN).
-static int goes_on(const struct op *op, const volatile struct record *r)
+static int goes_on(const struct trial *t, const struct op *op, const volatile struct record *r)
 {
 	int counts = op->kind != K_SYSCALL || op->flags & F_MAY_FAIL;
 
-	return r->state == S_STARTED || (r->state == S_DONE && (counts || r->result < (u64)-4095));
+	if (r->state == S_STARTED)
+		return (t->reply->wait_status & 0x7f) != SIGSYS;
+	return r->state == S_DONE && (r->state == S_DONE && (counts || r->result < (u64)-4095));
 }
 
 // Whether an effect may still come: the decisive operation was not refused, or a child is on its
@@ -684,8 +696,6 @@ static int may_come(const struct trial *t)
 	const struct op *op = ops_of(t->p);
 	u32 last = 0;
 
-	if ((t->reply->wait_status & 0x7f) == SIGSYS)
-		return 0;
 	while (last < t->p->n_ops && !(op[last].flags & F_DECISIVE))
 		last++;
 	if (last == t->p->n_ops)
@@ -694,7 +704,26 @@ static int may_come(const struct trial *t)
 		last--;
 	if (op[last].skip && !(op[last].flags & F_BODY))
 		return 0;	// an executed file: it has come to its end
-	return goes_on(&op[last], &trace->record[last]);
+	return goes_on(t, &op[last], &trace->record[last]);
+}
+
+// A child that nobody waited for may still be on its way to the decisive operation.
+static void await_child(struct trial *t)
+{
+	u64 end = now_us() + look_for(t, 50000);
+	const struct op *op = ops_of(t->p);
+	u32 decisive = 0;
+
+	while (decisive < t->p->n_ops && !(op[decisive].flags & F_DECISIVE))
+		decisive++;
+	while (may_come(t) && trace->record[decisive].state < S_DONE && now_us() < end) {
+		struct pids left = { 0, { 0 } };
+
+		company(t, &left);
+		if (!left.n)
+			return;
+		nap_us(100);
+	}
 }
 
 static struct witness_state *witness_of(struct trial *t)
@@ -781,6 +810,8 @@ static int try_trial(struct trial *t)
 	}
 	if (t->looker && end_looking(t))
 		return -1;
+	if (!t->looker && !t->victim && !is_followed(t) && t->p->flags & P_SWEEP && !r->timed_out)
+		await_child(t);
 	if (t->victim && !t->looker && !r->timed_out && may_come(t))
 		await_victim(t);
 	r->learned = t->p->flags & P_SECRET && has_secret((const u8 *)ARENA, ARENA_SIZE);
