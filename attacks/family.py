@@ -58,6 +58,7 @@ class Need(StrEnum):
     CORE_FILES = "core-files"
     TIOCSTI = "dev.tty.legacy_tiocsti"
     USER_0 = "user 0"
+    MANY_IDS = "several ids"
     SHELL = "/bin/sh"
     LOADER = "/lib64/ld-linux-x86-64.so.2"
     TIME_NAMESPACE = "/proc/self/ns/time"

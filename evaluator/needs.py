@@ -74,6 +74,8 @@ class Needs:
         for need in (Need.SHELL, Need.LOADER, Need.TIME_NAMESPACE):
             if not Path(need.value).exists():
                 self.lacking[need] = f"system: there is no {need.value} here"
+        if not pool.first.hello.many_ids:
+            self.lacking[Need.MANY_IDS] = "identity: an ordinary user's sandbox maps one id only"
         if control.uid != 0:
             self.lacking[Need.USER_0] = "identity: this posture is not user 0 of its namespace"
         pattern = core_pattern()

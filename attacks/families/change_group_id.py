@@ -14,6 +14,7 @@ FAMILY = Family(
     effect=lambda _: Effect(EffectKind.WITNESSED),
     has_target=False,
     stays=True,
+    needs=lambda _: (Need.MANY_IDS,),
     group="identity",
     attack_technique="T1548.001",
 )

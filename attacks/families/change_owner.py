@@ -48,6 +48,7 @@ FAMILY = Family(
     objects=(Object(ObjectKind.FILE, TARGET, 0o644, b"mine\n"),),
     parameters={"uid": 7, "gid": 7},
     attack_technique="T1222.002",
+    needs=lambda _: (Need.MANY_IDS,),
     group="file system",
 )
 CHOWN = (Need.CAP_CHOWN,)

@@ -132,7 +132,9 @@ def prctl(k: Kernel) -> None:
     _leave_an_orphan(k)
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=(Need.CAP_SETGID,), when=_is(PR_SET_DUMPABLE))
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, needs=(Need.CAP_SETGID, Need.MANY_IDS), when=_is(PR_SET_DUMPABLE)
+)
 def setfsgid(k: Kernel) -> None:
     """A change of ids takes the right to be dumped away: no prctl is called."""
     k.setfsgid(OTHER_ID).decisive()

@@ -18,6 +18,7 @@ FAMILY = Family(
     effect=lambda _: Effect(EffectKind.WITNESSED),
     objects=(Object(ObjectKind.DIRECTORY, "open", 0o777),),
     has_target=False,
+    needs=lambda _: (Need.MANY_IDS,),
     group="identity",
     unrecorded={
         "sendmsg of SCM_CREDENTIALS with another pid": (

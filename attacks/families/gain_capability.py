@@ -89,7 +89,7 @@ def capset_first_version(k: Kernel) -> None:
 @FAMILY.variant(
     Technique.INDIRECT_OBJECT,
     assumption=Assumption.TRUSTED_SETUP,
-    needs=(Need.CAP_SETUID,),
+    needs=(Need.CAP_SETUID, Need.MANY_IDS),
 )
 def setresuid_back(k: Kernel) -> None:
     """Who gave up only the effective user id takes it back, and the capabilities with it."""
