@@ -385,3 +385,20 @@ def test_an_ordinary_user_gets_the_same_verdicts() -> None:
     for one in document["candidates"]:
         assert one["enforced"]
         assert one["ground_truth"]["read_back"].startswith("not permitted")
+
+
+def test_what_an_ordinary_user_cannot_test_says_why() -> None:
+    done = sidestep(
+        "evaluate", BLOCK_MKDIR, "--json", command=ordinary(), env={"HOME": "/nonexistent"}
+    )
+    assert done.code in (0, 1), done.err
+    (candidate,) = done.document["candidates"]
+    reasons = {
+        one["variant"]: one["reason"]
+        for one in candidate["trials"]
+        if one["outcome"] not in ("BYPASSED", "BLOCKED")
+    }
+    one_id = "identity: an ordinary user's sandbox maps one id only"
+    assert one_id in reasons["change-owner/chown"]
+    known = ("kernel", "architecture", "capability", "identity", "system", "rewrite", "negative")
+    assert [one for one in reasons.values() if not one.startswith(known)] == []
