@@ -16,8 +16,9 @@ from attacks.errors import AttackError
 from attacks.family import Family, FamilyInstance, Variant
 from attacks.rewrites import REWRITES, derive, derived
 
-SUITE = "2026.11"
 SUITES = Path(__file__).with_name("suites")
+SUITE = max(file.stem for file in SUITES.glob("*.json"))
+"""The newest one."""
 _REFERENCE = re.compile(r"(?P<name>[^\[\]@]+)(?:\[(?P<parameters>[^\[\]]*)\])?(?:@(?P<target>.*))?")
 _CLOSE_ENOUGH = 0.5
 _LONGEST_TARGET = 48

@@ -12,7 +12,6 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
 
 from attacks.consts import Named
 from attacks.effects import Effect
@@ -468,4 +467,4 @@ def _value(arg: Arg) -> Value:
         case Addr() | Const() | Env():
             return arg
         case _:
-            assert_never(arg)
+            raise AttackError(f"{arg!r} is no operand: a path is k.relative(...) or k.path()")

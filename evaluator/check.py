@@ -47,6 +47,7 @@ def check(
 def _family(instance: FamilyInstance, found: dict[str, list[TrialRecord]]) -> FamilyCheck:
     counts: Counter[str] = Counter()
     unsupported: dict[str, str] = {}
+    derived_unsupported: dict[str, str] = {}
     faults: dict[str, str] = {}
     for variant in instance.variants:
         trials = found[variant.id]
@@ -60,8 +61,9 @@ def _family(instance: FamilyInstance, found: dict[str, list[TrialRecord]]) -> Fa
         counts[kind] += 1
         if any(one.control_effect is not None for one in trials):
             counts[f"{kind} work"] += 1
-        elif not variant.parent and fault is None:
-            unsupported[variant.id] = trials[-1].reason or ""
+        elif fault is None:
+            reasons = derived_unsupported if variant.parent else unsupported
+            reasons[variant.id] = trials[-1].reason or ""
     return FamilyCheck(
         family=instance.label,
         title=instance.family.title,
@@ -73,5 +75,6 @@ def _family(instance: FamilyInstance, found: dict[str, list[TrialRecord]]) -> Fa
         negative=counts["negative"],
         mechanisms=count(instance.variants),
         unsupported=unsupported,
+        derived_unsupported=derived_unsupported,
         faults=faults,
     )

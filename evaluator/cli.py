@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         code = _explain(error)
     flush()
+    if any(one.name == "libseccomp" for one in threading.enumerate()):
+        os._exit(code or 0)  # nothing can interrupt libseccomp, and it must keep what it works on
     sys.exit(code or 0)
 
 
@@ -98,6 +102,7 @@ def _explain(error: BaseException) -> int:
         case click.Abort() if isinstance(error.__cause__, TerminatedError):
             return error.__cause__.exit_code  # click's word for any interruption
         case KeyboardInterrupt() | click.Abort():
+            complain("interrupted")
             return INTERRUPTED
         case SidestepError():
             complain(str(error))
@@ -108,7 +113,7 @@ def _explain(error: BaseException) -> int:
         case BrokenPipeError():
             discard_stdout()
             return 0
-        case OSError(errno=errno.ENOSPC, filename=None):
+        case OSError(errno=errno.ENOSPC | errno.EBADF, filename=None):
             discard_stdout()
             complain(f"cannot write to stdout: {error.strerror}")
             return InputError.exit_code
@@ -285,11 +290,14 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
     if not output:
         raise InputError("--output: an empty path")
     path = Path(output)
-    if path.is_file() and any(Path(one).is_file() and path.samefile(one) for one in inputs):
-        raise InputError(f"{path}: the output would overwrite an input")
-    directory = path.parent if path.suffix in FILE_SUFFIXES and not path.is_dir() else path
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory}: not a directory")
+    try:
+        if path.is_file() and any(Path(one).is_file() and path.samefile(one) for one in inputs):
+            raise InputError(f"{path}: the output would overwrite an input")
+        directory = path.parent if path.suffix in FILE_SUFFIXES and not path.is_dir() else path
+        if directory.exists() and not directory.is_dir():
+            raise InputError(f"{directory}: not a directory")
+    except OSError as error:
+        raise InputError(f"{path}: cannot write: {error.strerror}") from None
     from reports.files import check
 
     with border():

@@ -206,7 +206,8 @@ def _fail_on_faults(found: Sequence[FamilyCheck]) -> None:
 def attacks_run(file: str, family: str, under: str, posture: str, form: str, as_json: bool) -> None:
     """Run a program from a JSON file, without and with a profile.
 
-    The form of the file: sidestep attacks show --json, or the schema attacks/program.schema.json.
+    The form of the file: sidestep attacks export VARIANT --to json, or the schema
+    attacks/program.schema.json.
     """
     from attacks.library import parse_reference
     from evaluator import foreign
@@ -235,18 +236,27 @@ def _candidate(path: str) -> Candidate:
     from mitigations.candidate import Candidate, ProfileError
     from mitigations.load import load
 
-    found = load(Path(path))
-    if len(found) != 1:
-        raise ProfileError(f"holds {len(found)} candidates: name one file", path)
-    (one,) = found
-    if not isinstance(one, Candidate):
-        raise one.error
+    try:
+        found = load(Path(path))
+        if len(found) != 1:
+            raise InputError(f"{path}: holds {len(found)} candidates: name one file")
+        (one,) = found
+        if not isinstance(one, Candidate):
+            raise one.error
+    except ProfileError as error:
+        raise InputError(f"{path}: {error}") from None
     return one
 
 
 @attacks.command("export")
 @click.argument("variant")
-@click.option("--to", type=click.Choice(["c", "json"]), default="c", show_default=True)
+@click.option(
+    "--to",
+    type=click.Choice(["c", "json"]),
+    default="c",
+    show_default=True,
+    help="A C file that shows both arms, or a program for attacks run.",
+)
 @click.option("--under", metavar="CANDIDATE", help="The profile that the C program loads.")
 @click.option("-o", "--output", metavar="FILE", help="Where to write it; by default to stdout.")
 @debug_option
@@ -257,6 +267,8 @@ def attacks_export(variant: str, to: str, under: str | None, output: str | None)
     from evaluator.export_c import export_c
     from mitigations import x86_64
 
+    if to == "json" and under is not None:
+        raise InputError("--under: a program as JSON has no profile in it (attacks run takes one)")
     with border():
         found = find_variant(variant)
         if to == "json":
@@ -268,6 +280,8 @@ def attacks_export(variant: str, to: str, under: str | None, output: str | None)
         say(text.rstrip("\n"))
         return
     try:
+        if Path(output).exists() and not Path(output).is_file():
+            raise InputError(f"{output}: not a regular file")
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{output}: {error.strerror}") from None

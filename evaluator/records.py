@@ -321,7 +321,9 @@ class FamilyCheck:
     negative: int
     mechanisms: int
     unsupported: dict[str, str] = field(default_factory=dict[str, str])
-    """By variant, the probed reason; of what rewrites made only the number is kept."""
+    """By variant, the probed reason."""
+    derived_unsupported: dict[str, str] = field(default_factory=dict[str, str])
+    """The same of what rewrites made."""
     faults: dict[str, str] = field(default_factory=dict[str, str])
 
 

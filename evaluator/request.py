@@ -108,7 +108,10 @@ def families(
     held = [instance.only(frozen) for instance in distinct]
     for instance in held:
         if references and not instance.size:
-            raise InputError(f"suite {suite} holds nothing of family {instance.family.name}")
+            raise InputError(
+                f"suite {suite} holds nothing of family {instance.family.name}: a new family is in "
+                "the next suite (docs/adding-a-variant.md)"
+            )
     return tuple(instance for instance in held if instance.size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -385,6 +386,7 @@ def show_check(console: Console, families: Iterable[FamilyCheck]) -> None:
     )
     for title, reasons in (
         ("cannot be tried here", {k: v for one in found for k, v in one.unsupported.items()}),
+        ("rewritten, and no way to the effect here", _of_rewrites(found)),
         ("failed", {k: v for one in found for k, v in one.faults.items()}),
     ):
         if reasons:
@@ -392,6 +394,14 @@ def show_check(console: Console, families: Iterable[FamilyCheck]) -> None:
             console.print(Text(title, "bold"))
         for variant, reason in reasons.items():
             console.print(_indented(Text(printable(f"{variant}: {reason}"))))
+
+
+def _of_rewrites(found: Iterable[FamilyCheck]) -> dict[str, str]:
+    """What failed of itself by name; what the machine lacks for others only with their number."""
+    reasons = {k: v for one in found for k, v in one.derived_unsupported.items()}
+    own = {k: v.partition(": ")[2] for k, v in reasons.items() if v.startswith("rewrite: ")}
+    lacking = Counter(v for v in reasons.values() if not v.startswith("rewrite: "))
+    return own | {f"{number} more": reason for reason, number in lacking.most_common()}
 
 
 def show_trial(console: Console, trial: TrialRecord) -> None:

@@ -40,7 +40,10 @@ def printable(text: str) -> str:
 def complain(message: str) -> None:
     """One line on stderr, whatever the message holds."""
     line = " ".join(message.split())
-    click.echo(f"sidestep: {printable(line)}", err=True)
+    try:
+        click.echo(f"sidestep: {printable(line)}", err=True)
+    except OSError:  # nobody can be told, but the exit code still tells
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def say(text: str) -> None:

@@ -52,6 +52,8 @@ def parse_json(text: str) -> object:
 def load_document(path: Path) -> dict[str, Any]:
     """The raw document of a results directory, a ``run.json`` or a ``results.parquet``."""
     found = _locate(path)
+    if found.exists() and not found.is_file():
+        raise ReportError(f"{found}: not a regular file")
     try:
         if found.suffix == ".parquet":
             from reports.parquet import read_parquet  # pyarrow is slow to import

@@ -143,7 +143,7 @@ def test_digests_differ():
 
 def test_the_suite_is_current():
     differences = suite().differences()
-    assert not differences, "run: python tests/freeze_suite.py"
+    assert not differences, "freeze them into the next suite: tests/freeze_suite.py"
 
 
 def test_a_suite_names_what_changed():
