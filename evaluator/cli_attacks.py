@@ -292,16 +292,17 @@ def attacks_export(variant: str, to: str, under: str | None, output: str | None)
 @format_option
 @debug_option
 def attacks_coverage(exhaustive: bool, form: str, as_json: bool) -> None:
-    """Which calls of this kernel the library exercises, and which it does not know."""
-    from evaluator.coverage import coverage
+    """Which calls the library exercises, and which siblings of them a family lacks."""
+    from evaluator.coverage import coverage, missing_siblings
     from evaluator.records import plain
     from evaluator.request import families as families_named
     from evaluator.table import show_coverage
 
     with border():
-        found = coverage(families_named((), exhaustive=exhaustive))
+        instances = families_named((), exhaustive=exhaustive)
+        found, siblings = coverage(instances), missing_siblings(instances)
     if as_json or form == "json":
-        say(json.dumps({"tables": plain(found)}))
+        say(json.dumps({"tables": plain(found), "missing_siblings": siblings}))
         return
     with page() as console:
-        show_coverage(console, found)
+        show_coverage(console, found, siblings)

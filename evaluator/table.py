@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -271,7 +271,7 @@ def _way_through(family: Mapping[str, Any]) -> Text:
             return _dim("not targeted")
         case Verdict.HELD_HERE:
             elsewhere = len(family["reachable_elsewhere"])
-            return Text(f"{_evidence(family)}, {elsewhere} allowed on another kernel")
+            return Text(f"{_evidence(family)}, {elsewhere} allowed elsewhere")
         case Verdict.HELD:
             return _dim(_evidence(family))
         case _:
@@ -422,11 +422,16 @@ def show_trial(console: Console, trial: TrialRecord) -> None:
     console.print(table)
 
 
-def show_coverage(console: Console, tables: Iterable[Coverage]) -> None:
-    """For each table of calls, how much of it is used, and the rest by name."""
+def show_coverage(
+    console: Console, tables: Iterable[Coverage], siblings: Mapping[str, Sequence[str]]
+) -> None:
+    """For each table of calls, how much of it is used, and the rest by name; siblings by family."""
     for one in tables:
         console.print(Text(f"{one.abi}: {len(one.used)} of {one.known} used", "bold"))
         console.print(_indented(_dim(f"not used: {', '.join(one.unused) or 'none'}")))
+    console.print(Text("siblings of a decisive call that no attack of the family makes", "bold"))
+    for family, names in siblings.items():
+        console.print(_indented(Text(f"{family}: {', '.join(names)}")))
 
 
 def show_workloads(console: Console, workloads: Iterable[Workload]) -> None:

@@ -342,7 +342,7 @@ def _evidence(inside: Sequence[TrialFacts], search_s: float) -> str:
     parts.append(f"{untestable} not testable here")
     elsewhere = sum(trial.reachable_elsewhere for trial in inside)
     if elsewhere:
-        parts.append(f"{elsewhere} of these allowed on another kernel")
+        parts.append(f"{elsewhere} of these allowed elsewhere")
     parts.append(f"{search_s:.0f} s of search")
     return ", ".join(parts)
 

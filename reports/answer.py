@@ -202,7 +202,11 @@ def _hold(candidate: Candidate) -> str:
     here = any(family.verdict == "held here" for family in held)
     untestable = sum(family.untestable for family in held)
     missing = f"; {untestable} more cannot be tested on this machine" if untestable else ""
-    elsewhere = " On another kernel some of its gaps may open; they are listed." if here else ""
+    elsewhere = (
+        " On another kernel, or with more capabilities, gaps may open; they are listed."
+        if here
+        else ""
+    )
     return (
         f"holds{' on this machine' if here else ''}: all {ways} tried to reach "
         f"{names(held)} were stopped{missing}.{elsewhere}"
