@@ -370,6 +370,11 @@ def executes(op: Operation) -> bool:
     return isinstance(op, Syscall) and bool(op.body) and op.name in EXECS
 
 
+def spawns(op: Operation) -> bool:
+    """Whether its body is what a new process or thread does."""
+    return isinstance(op, Syscall) and bool(op.body) and op.name not in EXECS
+
+
 def fits_image(op: Operation, first: int) -> bool:
     """Whether an operation can be in an executed file, whose operations begin at slot ``first``.
 

@@ -15,7 +15,7 @@ from typing import assert_never
 
 from attacks.effects import SECRET, Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Variant
-from attacks.probe import PROBE_MAGIC, probe_elf
+from attacks.probe import PROBE_MAGIC
 from attacks.program import (
     ARENA_SIZE,
     Abi,
@@ -40,15 +40,15 @@ from attacks.program import (
     Syscall,
     Value,
     Wait,
-    executes,
     is_decisive,
     operands,
     size_of,
+    spawns,
 )
 from attacks.text import program_text
 from evaluator.errors import InputError
-from evaluator.machine_code import image
 from evaluator.sentinel import SENTINEL_ERRNO, sentinel
+from evaluator.trial import filled
 
 Numbers = Callable[[str, str], int | None]
 
@@ -213,11 +213,7 @@ def _pieces(name: str, program: Program) -> list[str]:
 def _objects(objects: Sequence[Object], program: Program) -> list[str]:
     rows: list[str] = []
     for item in objects:
-        content = item.content
-        if item.kind in (ObjectKind.PROBE, ObjectKind.PROBE32):
-            content = probe_elf(64 if item.kind is ObjectKind.PROBE else 32)
-        if item.kind is ObjectKind.IMAGE:
-            content = image(program)
+        content = filled(item, program).content
         cells = (
             _OBJECTS[item.kind],
             _c_string(item.path.encode()),
@@ -322,7 +318,7 @@ class _Writer:
         for op in ops:
             lines += [f"\t/* {slot}: {_plain(self.texts[slot])} */", f"\tstarted({slot});"]
             lines += [f"\t{line}" for line in self.operation(op, slot, inside)]
-            if isinstance(op, Syscall) and op.body and not executes(op):
+            if isinstance(op, Syscall) and spawns(op):
                 steps = f"{self.prefix}steps_{slot}"
                 body = f"static void {steps}(void)"
                 self.function(body, op.body, slot + 1, inside | {slot})
@@ -396,7 +392,7 @@ class _Writer:
             raise ExportError(f"a child made through {op.entry} cannot be exported to C")
         values = [self.value(item, inside) for item in op.args]
         arguments = ", ".join([*values, *["0"] * (6 - len(values))])
-        body = f"{self.prefix}body_{slot}" if op.body and not executes(op) else "0"
+        body = f"{self.prefix}body_{slot}" if spawns(op) else "0"
         call = f"{_CALLS[op.entry]}({body}, {number:#x}L, {arguments})"
         if op.abi is Abi.I386:
             call = f"from32({call})"

@@ -68,15 +68,21 @@ def image(program: Program) -> bytes:
     """
     for slot, (_, op) in enumerate(program.flatten()):
         if isinstance(op, Syscall) and executes(op):
-            return _file(_Code(program, slot + 1).compiled(op.body), program.arena(), len(op.body))
+            arena = program.arena()
+            results = ARENA + len(arena) + -len(arena) % 8
+            code = _Code(slot + 1, program.layout(), results).compiled(op.body)
+            return _file(code, arena, len(op.body))
     raise HarnessError("the program executes no image that it describes")
 
 
 @dataclass
 class _Code:
-    program: Program
     first: int
     """The slot of the first operation."""
+    layout: list[int]
+    """Where the arena has each blob."""
+    results: int
+    """Where the results are kept: behind the arena."""
     code: bytearray = field(default_factory=bytearray)
     ends: list[int] = field(default_factory=list[int])
     """Where jumps to the end are to be completed."""
@@ -84,7 +90,7 @@ class _Code:
     def compiled(self, body: tuple[Operation, ...]) -> bytes:
         for index, op in enumerate(body):
             if self._operation(op):
-                self.code += b"\x48\x89\x04\x25" + struct.pack("<I", _result(self.program, index))
+                self.code += b"\x48\x89\x04\x25" + struct.pack("<I", self.results + 8 * index)
             if isinstance(op, Syscall) and not op.may_fail:
                 self._end_if(_IF_ERROR)
         for at in self.ends:
@@ -153,10 +159,10 @@ class _Code:
             case Const(number):
                 number &= (1 << 64) - 1
             case Addr(blob, offset):
-                number = ARENA + self.program.layout()[blob] + offset
+                number = ARENA + self.layout[blob] + offset
             case Slot(index) if index >= self.first:
                 self.code += bytes((0x48 | high << 2, 0x8B, 0x04 | low << 3, 0x25))
-                self.code += struct.pack("<I", _result(self.program, index - self.first))
+                self.code += struct.pack("<I", self.results + 8 * (index - self.first))
                 return
             case _:
                 raise HarnessError("a program that is executed knows nothing of the one before")
@@ -166,12 +172,6 @@ class _Code:
         self.code += condition
         self.ends.append(len(self.code))
         self.code += bytes(4)
-
-
-def _result(program: Program, index: int) -> int:
-    """Where the result of the body's operation is kept: behind the arena."""
-    end = len(program.arena())
-    return ARENA + end + -end % 8 + 8 * index
 
 
 def _file(code: bytes, arena: bytes, results: int) -> bytes:

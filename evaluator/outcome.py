@@ -142,17 +142,8 @@ def _one(
             why = f"the decisive call passed; {one.op.name}, which has to follow it, did not"
             return Outcome.BLOCKED, why if passed else None, _stopped(one, said, decisive)
         passed = passed or _passed(one, arm)
-    if arm.timed_out:
-        return (
-            Outcome.INEFFECTIVE,
-            f"{_NEVER_CAME} in time",
-            None,
-        )
-    return (
-        Outcome.INEFFECTIVE,
-        "every call that matters was allowed, but the effect did not come",
-        None,
-    )
+    late = " in time" if arm.timed_out else ""
+    return Outcome.INEFFECTIVE, f"{_NEVER_CAME}{late}", None
 
 
 def _missing(arm: Result, control: Result, terms: Terms) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from attacks.program import (
@@ -23,6 +23,7 @@ from attacks.program import (
     executes,
     is_decisive,
     size_of,
+    spawns,
 )
 from evaluator.wire import Record, RecordState, Result, call_number
 from mitigations import x86_64
@@ -58,7 +59,7 @@ def decide(
         low = [None if arg is None else arg & 0xFFFFFFFF for arg in padded]
         return decide_stack(filters, x86_64.AUDIT_ARCH_I386, nr, low, None)
     # A filter sees the address after the instruction; we know that of the usual one.
-    usual = op.entry is Entry.SYSCALL and (not op.body or executes(op))
+    usual = op.entry is Entry.SYSCALL and not spawns(op)
     ip = insn + 2 if insn and usual else None
     return decide_stack(filters, x86_64.AUDIT_ARCH_X86_64, nr, padded, ip)
 
@@ -103,12 +104,12 @@ def until_decisive(program: Program) -> list[Operation]:
 
 def judged(program: Program, result: Result, filters: Sequence[Filter], insn: int) -> list[Judged]:
     """Every call that the subject says it made, decided on the arguments that it says it used."""
-    asks = supervises(program)
     found: list[Judged] = []
     for slot, op in attack_ops(program):
         if isinstance(op, Syscall) and result.records[slot].state is not RecordState.NOT_REACHED:
             decision = decide(op, result.records[slot].args, filters, insn)
-            found.append(Judged(slot, op, decision, asks and decision.action in _ASKS))
+            asks = decision.action in _ASKS and supervises(program)
+            found.append(Judged(slot, op, decision, asks))
     return found
 
 
@@ -190,18 +191,19 @@ def _undone(one: Judged, record: Record) -> bool:
 
 def bodies(program: Program) -> frozenset[int]:
     """Slots of operations inside children and threads."""
-    inside: set[int] = set()
-    for slot, op in enumerate(op for _, op in program.flatten()):
-        if isinstance(op, Syscall) and op.body:
-            inside.update(range(slot + 1, slot + size_of(op)))
-    return frozenset(inside)
+    return _below(program, lambda op: isinstance(op, Syscall) and bool(op.body))
 
 
 def in_images(program: Program) -> frozenset[int]:
     """Slots of what an executed file does: its calls come from elsewhere and are in no trace."""
+    return _below(program, executes)
+
+
+def _below(program: Program, chosen: Callable[[Operation], bool]) -> frozenset[int]:
+    """Slots of the bodies of the chosen operations."""
     inside: set[int] = set()
-    for slot, op in enumerate(op for _, op in program.flatten()):
-        if executes(op):
+    for slot, (_, op) in enumerate(program.flatten()):
+        if chosen(op):
             inside.update(range(slot + 1, slot + size_of(op)))
     return frozenset(inside)
 

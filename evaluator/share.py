@@ -282,11 +282,11 @@ class Share:
         ]
         for i, result in zip(open_, self._pool.run(arms), strict=True):
             variant = self._by_id[records[i].variant]
+            if isinstance(result, str) or _effect(variant, result):
+                continue
             decisive = predict.decisive_calls(variant.program)
-            stopped = (
-                None if isinstance(result, str) else diagnosis.stopped_at(result.denied, decisive)
-            )
-            if isinstance(result, str) or stopped is None or _effect(variant, result):
+            stopped = diagnosis.stopped_at(result.denied, decisive)
+            if stopped is None:
                 continue
             said = f"the program that it execs was denied {diagnosis.in_words(result.denied)}"
             records[i] = replace(

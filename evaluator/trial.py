@@ -35,7 +35,7 @@ def program_spec(variant: Variant) -> ProgramSpec:
     """The variant as the runner gets it."""
     return ProgramSpec(
         program=variant.program,
-        objects=tuple(_filled(one, variant.program) for one in variant.objects),
+        objects=tuple(filled(one, variant.program) for one in variant.objects),
         parent=variant.effect.parent,
         name=variant.effect.name,
         flags=_flags(variant),
@@ -51,7 +51,8 @@ def _witness(program: Program) -> ProgramSpec:
     return ProgramSpec(program)
 
 
-def _filled(one: Object, program: Program) -> Object:
+def filled(one: Object, program: Program) -> Object:
+    """The object with its contents, where the variant only says what they are."""
     match one.kind:
         case ObjectKind.PROBE:
             return replace(one, content=probe_elf(64))

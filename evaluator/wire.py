@@ -41,9 +41,9 @@ from attacks.program import (
     Syscall,
     Value,
     Wait,
-    executes,
     is_decisive,
     size_of,
+    spawns,
 )
 from evaluator.errors import HarnessError
 
@@ -311,7 +311,7 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
     match op:
         case Syscall():
             entry = _ENTRIES[op.entry]
-            flags |= _MAY_FAIL * op.may_fail | _BODY * (bool(op.body) and not executes(op))
+            flags |= _MAY_FAIL * op.may_fail | _BODY * spawns(op)
             nr = call_number(op, number_of)
             values = op.args
         case Load():

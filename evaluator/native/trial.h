@@ -686,7 +686,18 @@ static int goes_on(const struct trial *t, const struct op *op, const volatile st
 
 	if (r->state == S_STARTED)
 		return (t->reply->wait_status & 0x7f) != SIGSYS;
-	return r->state == S_DONE && (r->state == S_DONE && (counts || r->result < (u64)-4095));
+	return r->state == S_DONE && (counts || r->result < (u64)-4095);
+}
+
+// The index of the decisive operation; the number of operations if there is none.
+static u32 decisive_of(const struct program *p)
+{
+	const struct op *op = ops_of(p);
+	u32 i = 0;
+
+	while (i < p->n_ops && !(op[i].flags & F_DECISIVE))
+		i++;
+	return i;
 }
 
 // Whether an effect may still come: the decisive operation was not refused, or a child is on its
@@ -694,10 +705,8 @@ static int goes_on(const struct trial *t, const struct op *op, const volatile st
 static int may_come(const struct trial *t)
 {
 	const struct op *op = ops_of(t->p);
-	u32 last = 0;
+	u32 last = decisive_of(t->p);
 
-	while (last < t->p->n_ops && !(op[last].flags & F_DECISIVE))
-		last++;
 	if (last == t->p->n_ops)
 		return 0;
 	while (last && trace->record[last].state == S_NOT_REACHED)
@@ -711,11 +720,8 @@ static int may_come(const struct trial *t)
 static void await_child(struct trial *t)
 {
 	u64 end = now_us() + look_for(t, 50000);
-	const struct op *op = ops_of(t->p);
-	u32 decisive = 0;
+	u32 decisive = decisive_of(t->p);
 
-	while (decisive < t->p->n_ops && !(op[decisive].flags & F_DECISIVE))
-		decisive++;
 	while (may_come(t) && trace->record[decisive].state < S_DONE && now_us() < end) {
 		struct pids left = { 0, { 0 } };
 
