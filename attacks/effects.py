@@ -6,8 +6,9 @@ evaluator looks at the world from outside the subject and grades what it sees; n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from attacks.program import Program
 
@@ -54,8 +55,7 @@ class EffectKind(StrEnum):
     candidate would have let it pass.  It never runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     """One effect; ``bits`` only for MODE."""
 
     kind: EffectKind
@@ -87,8 +87,7 @@ class ObjectKind(StrEnum):
     """A static ELF that does what stands in the body of the program's execve."""
 
 
-@dataclass(frozen=True, slots=True)
-class Object:
+class Object(Struct, frozen=True):
     """Something that the judge makes before each trial, owned by the subject's ids."""
 
     kind: ObjectKind

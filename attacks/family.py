@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from attacks.effects import Effect, Grade, Object, ObjectKind
 from attacks.errors import AttackError
@@ -85,8 +87,7 @@ class Fresh(StrEnum):
     NET = "net"
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(Struct, frozen=True):
     """One way to get a family's effect.
 
     ``negative`` marks a control that must NOT reach the effect (``mknod`` makes no directory); it
@@ -141,8 +142,7 @@ _OCTAL = frozenset({"bits", "mode"})
 _HEX = frozenset({"cmd"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Recorded:
+class _Recorded(Struct, frozen=True, kw_only=True):
     """A recipe with what its decorator said."""
 
     name: str
@@ -163,8 +163,7 @@ class _Recorded:
     why: str
 
 
-@dataclass(frozen=True)
-class FamilyInstance:
+class FamilyInstance(Struct, frozen=True, dict=True):
     """A family with its parameters and target decided."""
 
     family: Family
@@ -226,8 +225,7 @@ class FamilyInstance:
         raise AttackError(f"{self.label} has no variant {wanted!r}")
 
 
-@dataclass(slots=True)
-class Family:
+class Family(Struct):
     """One effect an attacker wants.  ``parameters`` holds the defaults (``{"bits": 0o044}``).
 
     Recipes are kept and recorded anew for each instance, so ``change-mode[bits=04000]`` and

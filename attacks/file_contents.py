@@ -6,7 +6,7 @@ gets one, so that the family says how the file is opened and this module how the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from attacks.calls.operand import Fd
 from attacks.consts import (
@@ -89,8 +89,7 @@ def file_range32(k: Kernel, size: int) -> Buffer:
 # Pipes
 
 
-@dataclass(frozen=True, slots=True)
-class Pipe:
+class Pipe(Struct, frozen=True):
     """The descriptors of a pipe."""
 
     reader: Result
@@ -220,8 +219,7 @@ def through_another_ring(k: Kernel, holder: Ring) -> Ring:
 # Descriptors that come in a message
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """Where to receive: a ``msghdr`` and the control data that it points to."""
 
     header: Buffer
@@ -275,8 +273,7 @@ def directory_by_handle(k: Kernel, flags: int) -> Result:
 # What witnesses look at
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """An open file that a witness looks at."""
 
     fd: Result

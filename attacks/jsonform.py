@@ -11,10 +11,11 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
 from typing import Any, TypeVar, assert_never, cast
+
+from msgspec import Struct, field
 
 from attacks.errors import AttackError
 from attacks.program import (
@@ -284,8 +285,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     """Where the reader stands: the blobs by name and how many operations there are so far."""
 
     known_calls: KnownCalls | None
@@ -479,8 +479,7 @@ class _Reader:
         return Addr(index, offset)
 
 
-@dataclass(frozen=True, slots=True)
-class _Fields:
+class _Fields(Struct, frozen=True):
     """The fields of one operation, read one by one."""
 
     reader: _Reader

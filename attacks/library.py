@@ -6,10 +6,11 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+
+from msgspec import Struct
 
 import attacks.families
 from attacks.errors import AttackError
@@ -96,8 +97,7 @@ def _rewritten(variant: Variant, rule: str) -> Variant:
     return other
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
+class Suite(Struct, frozen=True):
     """A frozen list of variants with the digests of their programs."""
 
     name: str

@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from attacks.calls.operand import Fd, Ptr
 from attacks.consts import (

@@ -18,11 +18,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
 from operator import attrgetter
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 MAX_OPERATIONS = 512
 ARENA_SIZE = 256 * 1024
@@ -69,31 +71,33 @@ class Environment(StrEnum):
     """Address of a page that each process has of its own; the victim's begins with the secret."""
 
 
-@dataclass(frozen=True, slots=True)
-class Const:
+class Const(Struct, frozen=True, eq=False):
     """A 64-bit constant; ``text`` is how a person writes it (``O_CREAT|O_WRONLY``)."""
 
     value: int
-    text: str = field(default="", compare=False)
+    text: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
 
 
-@dataclass(frozen=True, slots=True)
-class Addr:
+class Addr(Struct, frozen=True):
     """The address of a blob of the arena, plus an offset."""
 
     blob: int
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """The result of an earlier operation."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Env:
+class Env(Struct, frozen=True):
     """A value from the judge."""
 
     name: Environment
@@ -102,8 +106,7 @@ class Env:
 Value = Const | Addr | Slot | Env
 
 
-@dataclass(frozen=True, slots=True)
-class Syscall:
+class Syscall(Struct, frozen=True, eq=False):
     """One raw system call.
 
     The program stops at the first call that returns an error, unless ``may_fail``.  With a ``body``
@@ -120,11 +123,19 @@ class Syscall:
     decisive: bool = False
     may_fail: bool = False
     body: tuple[Operation, ...] = ()
-    opcode: str = field(default="", compare=False)
+    opcode: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Syscall) and _what_runs(self) == _what_runs(other)
+
+    def __hash__(self) -> int:
+        return hash(_what_runs(self))
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+_what_runs = attrgetter("name", "args", "abi", "entry", "decisive", "may_fail", "body")
+
+
+class Load(Struct, frozen=True):
     """slot = the ``width`` bytes at ``address + offset``, zero-extended."""
 
     address: Value
@@ -132,8 +143,7 @@ class Load:
     width: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Struct, frozen=True):
     """The low ``width`` bytes of ``value`` go to ``address + offset``.
 
     ``decisive`` where a store is the attack.
@@ -146,16 +156,14 @@ class Store:
     decisive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Add:
+class Add(Struct, frozen=True):
     """slot = a + b, modulo 2**64."""
 
     a: Value
     b: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Struct, frozen=True):
     """``size`` bytes go from ``source`` to ``address``; ``decisive`` where that is the attack."""
 
     address: Value
@@ -164,8 +172,7 @@ class Copy:
     decisive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(Struct, frozen=True):
     """slot = 1 if the ``size`` bytes at ``a`` and ``b`` are the same, else 0."""
 
     a: Value
@@ -173,8 +180,7 @@ class Compare:
     size: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Find:
+class Find(Struct, frozen=True):
     """slot = where the bytes ``wanted`` first are among ``size`` bytes at ``address``, or -1."""
 
     address: Value
@@ -183,8 +189,7 @@ class Find:
     wanted_size: Value
 
 
-@dataclass(frozen=True, slots=True)
-class Print:
+class Print(Struct, frozen=True):
     """``value`` in decimal goes to ``address``, then the text at ``suffix``, then a NUL."""
 
     address: Value
@@ -192,8 +197,7 @@ class Print:
     suffix: Value = Const(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Spins until the 32-bit word at ``address + offset`` is not ``value``, for ``bound_us``."""
 
     address: Value
@@ -202,16 +206,14 @@ class Wait:
     bound_us: int = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """Calls the code at ``address``; ``decisive`` where running it is the attack."""
 
     address: Value
     decisive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Expect:
+class Expect(Struct, frozen=True):
     """Stops the program unless ``value & mask == equals``."""
 
     value: Value
@@ -219,8 +221,7 @@ class Expect:
     equals: int
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Executes ``ud2``: a death without a system call; ``decisive`` where dying is the attack."""
 
     decisive: bool = False
@@ -231,24 +232,31 @@ Operation = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Struct, frozen=True, eq=False):
     """Bytes of the arena: ``data``, then zeros up to ``size``, aligned to ``align``."""
 
     data: bytes
     size: int
     align: int = 8
-    name: str = field(default="", compare=False)
+    name: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Blob) and self._bytes() == other._bytes()
+
+    def __hash__(self) -> int:
+        return hash(self._bytes())
+
+    def _bytes(self) -> tuple[bytes, int, int]:
+        return self.data, self.size, self.align
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(Struct, frozen=True, dict=True):
     """What a variant does; see the module's text for the sections."""
 
     blobs: tuple[Blob, ...] = ()
     setup: tuple[Operation, ...] = ()
     victim: tuple[Operation, ...] = ()
-    attack: tuple[Operation, ...] = field(default=())
+    attack: tuple[Operation, ...] = ()
 
     @cached_property
     def _hash(self) -> int:
@@ -354,7 +362,7 @@ def changed(
 ) -> Syscall:
     """The same call on other arguments, with another body, and marked as well as it was.
 
-    ``dataclasses.replace`` says this in one line; recording the library does it 20,000 times.
+    ``replace`` says this in one line; recording the library does it 20,000 times.
     """
     marked, failing = op.decisive or decisive, op.may_fail or may_fail
     return Syscall(op.name, args, op.abi, op.entry, marked, failing, body, op.opcode)
@@ -401,7 +409,7 @@ def _preorder(ops: tuple[Operation, ...]) -> Iterator[Operation]:
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses to lists that start with the class name: the input of the digest."""
+    """Structs to lists that start with the class name: the input of the digest."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, tuple):
@@ -413,5 +421,10 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _digested(kind: type[Any]) -> tuple[str, ...]:
-    """The fields of a dataclass that change what runs: not what is for readers."""
-    return tuple(one.name for one in fields(kind) if one.compare) if is_dataclass(kind) else ()
+    """The fields of a struct that change what runs: not what is for readers."""
+    if not issubclass(kind, Struct):
+        return ()
+    return tuple(name for name in kind.__struct_fields__ if (kind, name) not in _FOR_READERS)
+
+
+_FOR_READERS = {(Const, "text"), (Syscall, "opcode"), (Blob, "name")}

@@ -10,8 +10,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from attacks.consts import Named
 from attacks.effects import Effect
@@ -65,8 +67,7 @@ class Section(StrEnum):
     ATTACK = "attack"
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
+class Buffer(Struct, frozen=True):
     """Memory of the arena; ``at`` gives an address inside it."""
 
     blob: int
@@ -76,8 +77,7 @@ class Buffer:
         return Addr(self.blob, offset)
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(Struct):
     number: int
     op: Operation
     body: list[_Node] | None = None
@@ -85,8 +85,7 @@ class _Node:
     may_fail: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What an operation returned, usable as a later operand.
 
     ``cause`` is the operation that made it happen, where that is another one: the result of an

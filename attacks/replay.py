@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from attacks.effects import Effect
 from attacks.kernel import Kernel
@@ -21,8 +23,7 @@ from attacks.program import (
 from attacks.recorder import Arg, Recording, Result, Section
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """A call of the program that is rewritten, with operands that the new program has."""
 
     name: str

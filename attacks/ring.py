@@ -9,7 +9,9 @@ and a load an acquire, which is all the protocol asks for.  Offsets are those of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from attacks.consts import (
     IORING_ENTER_GETEVENTS,
@@ -70,8 +72,7 @@ FUTEX_WAITV FIXED_FD_INSTALL FTRUNCATE BIND LISTEN RECV_ZC EPOLL_WAIT READV_FIXE
 OPCODES = {name: number for number, name in enumerate(_OPCODE_NAMES.split())}
 
 
-@dataclass(frozen=True, slots=True)
-class _Memory:
+class _Memory(Struct, frozen=True):
     """Where a ring lies, as operands that stay the same while it is used."""
 
     fd: Arg
@@ -84,8 +85,7 @@ class _Memory:
     """The ring's own offsets, which are the same in every mapping of it."""
 
 
-@dataclass(slots=True)
-class _Progress:
+class _Progress(Struct):
     """How many entries have been submitted: known when recording, as there are no branches."""
 
     submitted: int = 0
@@ -93,8 +93,7 @@ class _Progress:
     """Opcodes of entries that go with the next one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ring:
+class Ring(Struct, frozen=True):
     """A ring, the recorder that submits to it, and how.
 
     ``store_only`` relies on a kernel thread that already polls the queue: then the store of the

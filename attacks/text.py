@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import assert_never
+
+from msgspec import Struct, field
 
 from attacks.program import (
     Abi,
@@ -39,8 +40,7 @@ _LONGEST_STRING = 64
 _LONGEST_LOOK = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One operation as text, with its place in the program."""
 
     slot: int
@@ -54,8 +54,7 @@ class Line:
         return f"{self.slot:3}  {self.section:6}  {mark} {'  ' * self.depth}{self.text}"
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """What the text of one operation depends on beyond the operation itself."""
 
     blobs: tuple[Blob, ...] = ()

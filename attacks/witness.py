@@ -8,7 +8,7 @@ program comes to its end only if every call worked and everything expected was s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from attacks.calls.operand import Fd
 from attacks.consts import AT_FDCWD, ENOENT, O_NONBLOCK, O_RDONLY
@@ -21,8 +21,7 @@ _PAGE = 4096
 _WORD = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Struct, frozen=True):
     """What was read, with zeros behind it, and how long it is."""
 
     buffer: Buffer

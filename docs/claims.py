@@ -14,12 +14,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 from pathlib import Path
 
 import experiment as x
+from msgspec import Struct
 
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate
@@ -38,8 +38,7 @@ class Verdict(StrEnum):
     NOT_HERE = "not testable here"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     topic: str
     says: str
     verdict: Verdict

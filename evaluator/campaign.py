@@ -16,10 +16,12 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import NoReturn
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from attacks.family import FamilyInstance
 from evaluator.errors import HarnessError
@@ -130,8 +132,7 @@ def _put_together(runs: Sequence[CandidateRun], plan: Plan) -> CandidateRun:
     )
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(Struct):
     """Trials done, of how many."""
 
     total: int

@@ -347,7 +347,7 @@ def _run(
     return Run(
         tool=Tool("sidestep", _own_version()),
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        duration_s=time.time() - started,
+        duration_s=round(time.time() - started, 6),
         exit_code=run_exit_code(results, judged) if stopped is None else stopped,
         arguments=tuple(sys.argv[1:]),
         environment=where,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from attacks.family import FamilyInstance
 from attacks.program import Abi, Syscall
@@ -28,8 +29,7 @@ SIBLINGS = [frozenset(group.split()) for group in _SIBLINGS.split(";")]
 """Calls of which one often does what another does, by the SEE ALSO of their man pages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(Struct, frozen=True):
     """Calls by table, and operations of a ring; ``used`` by how many variants."""
 
     abi: str

@@ -9,7 +9,8 @@ diagnosis explains an outcome and never makes one up: the effect is looked for a
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from evaluator.predict import errno_name
 from evaluator.records import StoppedAt

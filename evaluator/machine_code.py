@@ -8,7 +8,8 @@ Encodings are those of the Intel manual, volume 2; the layout of the file is tha
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from attacks.program import (
     Add,
@@ -75,8 +76,7 @@ def image(program: Program) -> bytes:
     raise HarnessError("the program executes no image that it describes")
 
 
-@dataclass
-class _Code:
+class _Code(Struct, dict=True):
     first: int
     """The slot of the first operation."""
     layout: list[int]

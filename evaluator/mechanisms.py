@@ -7,7 +7,8 @@ decisive one the same constants: then no filter stops one and not the other.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from attacks.arguments import KINDS
 from attacks.family import Variant
@@ -34,8 +35,7 @@ _LOW = (1 << 32) - 1
 _ENDS = frozenset({(Abi.X86_64, 60), (Abi.X86_64, 231)})  # exit, exit_group
 
 
-@dataclass(frozen=True, slots=True)
-class Mechanism:
+class Mechanism(Struct, frozen=True):
     """The calls of an attack as (ABI, number), and the constants of the decisive one by place."""
 
     calls: frozenset[tuple[Abi, int]]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
+from msgspec import Struct
 
 POSTURES = ("container", "restricted", "root")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@dataclass(slots=True)
-class Invocation:
+class Invocation(Struct):
     """What the outermost frame must know of the command line."""
 
     debug: bool = False

@@ -8,7 +8,8 @@ the kernel agree; which call was stopped.  Whatever is left is not a block.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from attacks.effects import Grade
 from attacks.family import Need, Technique, Variant
@@ -23,8 +24,7 @@ from evaluator.wire import Record, RecordState, Result
 from mitigations.bpf import Filter
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """Both arms of one variant; an arm is a message where the harness failed."""
 
     variant: Variant
@@ -35,8 +35,7 @@ class Pair:
     """What the filters say of the control's arguments, where somebody has asked already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What is the same for all trials of a candidate."""
 
     filters: tuple[Filter, ...]

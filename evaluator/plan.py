@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum, auto
+
+from msgspec import Struct, field
 
 from attacks.family import Assumption, FamilyInstance
 from evaluator.objectives import Objective
@@ -21,8 +22,7 @@ class Rewrites(Enum):
     ALL = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """All candidates, under all families and workloads, in one posture."""
 
     candidates: tuple[Candidate | FailedCandidate, ...]
@@ -48,8 +48,7 @@ class Plan:
     """The text of each candidate's file, by ``source``: for the report."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True):
     """So many of all trials are done; ``candidate`` is the one in hand."""
 
     candidate: str

@@ -10,9 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
+
+from msgspec import Struct, field
 
 from evaluator.errors import HarnessError
 from evaluator.sandbox import Sandbox, runner_path
@@ -24,8 +25,7 @@ _PROGRAMS = 8192
 _CONFIGS = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Arm:
+class Arm(Struct, frozen=True):
     """One arm of one trial; ``victim`` is the configuration of a process beside the subject."""
 
     program: ProgramSpec
@@ -35,8 +35,7 @@ class Arm:
     flags: RunFlag = RunFlag.NONE
 
 
-@dataclass(slots=True)
-class _Told:
+class _Told(Struct):
     """What a runner has been told, by the number it knows it under; the longest unused gives way.
 
     What it was just asked for was used a moment ago: a number never changes its meaning under a
@@ -59,8 +58,7 @@ class _Told:
         return self._numbers.pop(next(iter(self._numbers)))[0]
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(Struct):
     """One runner and what it has been told."""
 
     sandbox: Sandbox

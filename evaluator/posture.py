@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from evaluator.errors import InputError
 
@@ -29,8 +29,7 @@ _CONTAINER = (
 CONTAINER = frozenset(f"CAP_{name}" for name in _CONTAINER)
 
 
-@dataclass(frozen=True, slots=True)
-class Posture:
+class Posture(Struct, frozen=True):
     """Ids, capabilities (effective, permitted and bounding are one set) and no_new_privs."""
 
     name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from attacks.program import (
     EXECS,
@@ -38,8 +39,7 @@ _ASKS = (Action.TRACE, Action.USER_NOTIF)
 _KILLS = (Action.KILL_PROCESS, Action.KILL_THREAD, Action.TRAP)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """A call of the attack with the filters' decision on it."""
 
     slot: int

@@ -11,9 +11,10 @@ Field names are the keys of the document, which are a contract.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
+
+from msgspec import Struct, field, to_builtins
+from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique
@@ -50,8 +51,7 @@ SCHEMA = "sidestep.results/1"
 PROFILE_TEXT_LIMIT = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class StoppedAt:
+class StoppedAt(Struct, frozen=True):
     """The call that the candidate stopped, with the answer that it gave."""
 
     call: str
@@ -62,7 +62,7 @@ class StoppedAt:
     decisive: bool
 
 
-class StepRecord(NamedTuple):
+class StepRecord(Struct, frozen=True):
     """One operation in both arms; ``None`` where an arm did not reach it."""
 
     slot: int
@@ -76,8 +76,7 @@ class StepRecord(NamedTuple):
     """``None`` where it is no call, or was not judged."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrialRecord:
+class TrialRecord(Struct, frozen=True):
     """One variant under one candidate; ``scope`` is filled in by ``assemble``."""
 
     variant: str
@@ -120,8 +119,7 @@ class TrialRecord:
     """All of them, if the plan wanted that."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroundTruth:
+class GroundTruth(Struct, frozen=True):
     """What the kernel says of the subject, as a difference to the control."""
 
     seccomp_mode: int | None = None
@@ -134,8 +132,7 @@ class GroundTruth:
     apparmor: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Enforcement:
+class Enforcement(Struct, frozen=True):
     """Whether every layer is in force; ``reason`` says which one is not, and why."""
 
     enforced: bool
@@ -143,8 +140,7 @@ class Enforcement:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Starts:
+class Starts(Struct, frozen=True):
     """Four parts of starting under the candidate; ``None`` where it was not tried."""
 
     loads: bool | None = None
@@ -165,8 +161,7 @@ class Starts:
         return self.loads
 
 
-@dataclass(frozen=True, slots=True)
-class WorkloadRecord:
+class WorkloadRecord(Struct, frozen=True):
     workload: str
     title: str
     works: bool
@@ -175,8 +170,7 @@ class WorkloadRecord:
     output: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateRun:
+class CandidateRun(Struct, frozen=True):
     """What the campaign saw of one candidate."""
 
     candidate: Candidate
@@ -191,14 +185,12 @@ class CandidateRun:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RouteCount:
+class RouteCount(Struct, frozen=True):
     working: int
     blocked: int
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyRecord:
+class FamilyRecord(Struct, frozen=True):
     """One family under one candidate; all counts are of trials in scope."""
 
     family: str
@@ -227,8 +219,7 @@ class FamilyRecord:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Why a candidate is invalid: one line, and the JSON path or line that it is about."""
 
     message: str
@@ -236,15 +227,13 @@ class Problem:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
-class LayerRecord:
+class LayerRecord(Struct, frozen=True):
     kind: str
     instructions: int = 0
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateResult:
+class CandidateResult(Struct, frozen=True):
     """One candidate, judged."""
 
     name: str
@@ -279,8 +268,7 @@ class CandidateResult:
     profile_text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """One question to this machine; ``meaning`` says what the answer costs or allows."""
 
     name: str
@@ -289,8 +277,7 @@ class Probe:
     ok: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Struct, frozen=True):
     """Where a run took place; ``ambient`` is the confinement that was there before we came."""
 
     kernel: str
@@ -306,8 +293,7 @@ class Environment:
     probes: tuple[Probe, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyCheck:
+class FamilyCheck(Struct, frozen=True):
     """One family: how many of its variants reach the effect, and what becomes of the others."""
 
     family: str
@@ -327,14 +313,12 @@ class FamilyCheck:
     faults: dict[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     name: str
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """The whole document but its first key."""
 
     tool: Tool
@@ -355,31 +339,9 @@ def document(run: Run) -> dict[str, Any]:
     return {"schema": SCHEMA, **plain(run)}
 
 
-_PLAIN = frozenset({str, int, bool, type(None)})
-
-
 def plain(value: Any) -> Any:
-    """A record in JSON's own types."""
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, float):
-        return round(value, 6)
-    if isinstance(value, str | int):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - any JSON
-    if isinstance(value, StepRecord):
-        return value._asdict()
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType] - any JSON
-    # A record; there are tens of thousands of them, and most of what they hold is plain.
-    return {
-        name: item if type(item) in _PLAIN else plain(item)
-        for name in value.__slots__
-        for item in (getattr(value, name),)
-    }
+    """Records, and what holds them, in JSON's own types."""
+    return to_builtins(value, str_keys=True)
 
 
 def facts(trial: TrialRecord) -> TrialFacts:
@@ -444,18 +406,22 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         ground_truth=run.enforcement.ground_truth,
         warnings=(*candidate.warnings, *run.warnings),
         notes=(f"not in force: {reason}", *run.notes) if reason else run.notes,
-        robustness=scores.robustness,
+        robustness=_rounded(scores.robustness),
         held=scores.held.part,
         targeted=scores.held.whole,
-        routes=scores.routes,
-        utility=scores.utility,
+        routes=_rounded(scores.routes),
+        utility=_rounded(scores.utility),
         counts=_counts(trials),
-        duration_s=run.duration_s,
+        duration_s=round(run.duration_s, 6),
         families=families,
         workloads=run.workloads,
         trials=trials,
         profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def judged(

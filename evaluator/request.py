@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from attacks import library
 from attacks.family import Assumption, FamilyInstance
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
     from mitigations.load import Meaning
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """The options of ``evaluate``, still as the user wrote them."""
 
     paths: tuple[str, ...]

@@ -11,7 +11,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant

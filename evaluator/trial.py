@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import stat
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from attacks.effects import SECRET, Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Assumption, Fresh, Variant

@@ -7,8 +7,9 @@ scope* and of whether the family is targeted; ``decide`` holds its order and not
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+
+from msgspec import Struct
 
 from attacks.effects import Grade
 from attacks.family import Assumption, Technique
@@ -72,8 +73,7 @@ WORKS_IN_CONTROL = frozenset({Outcome.BYPASSED, Outcome.BLOCKED, Outcome.INEFFEC
 HOLDING = frozenset({Verdict.HELD, Verdict.HELD_HERE})
 
 
-@dataclass(frozen=True, slots=True)
-class TrialFacts:
+class TrialFacts(Struct, frozen=True):
     """All that a verdict may know about one trial."""
 
     variant: str
@@ -110,8 +110,7 @@ class TrialFacts:
         return self.outcome in UNSETTLED or not (self.stable or self.bypassed)
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
+class Ratio(Struct, frozen=True):
     """So many of so many; never shown without both."""
 
     part: int
@@ -125,8 +124,7 @@ class Ratio:
         return f"{self.part} of {self.whole}"
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """The verdict on one family, with its evidence."""
 
     verdict: Verdict
@@ -147,8 +145,7 @@ class Judgement:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(Struct, frozen=True):
     """Both axes with their counts; ``None`` where there is nothing to divide."""
 
     robustness: float | None
@@ -158,8 +155,7 @@ class Scores:
     workloads: Ratio
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     """One condition on one candidate."""
 
     candidate: str

@@ -14,9 +14,10 @@ import functools
 import signal
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, assert_never, cast, overload
+
+from msgspec import Struct
 
 from attacks.effects import Object, ObjectKind
 from attacks.program import (
@@ -235,8 +236,7 @@ def head(data: bytes, at: int = 0) -> tuple[Frame, int]:
     return found, length
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramSpec:
+class ProgramSpec(Struct, frozen=True):
     """Everything that the runner must know of one variant."""
 
     program: Program
@@ -378,16 +378,14 @@ def call_number(op: Syscall, number_of: NumberOf) -> int:
     return nr & 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
+class Filter(Struct, frozen=True):
     """One seccomp filter as the runner loads it; ``flags`` are those of seccomp(2)."""
 
     program: bytes
     flags: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigSpec:
+class ConfigSpec(Struct, frozen=True):
     """A posture and the layers on top of it; without layers it is the control arm."""
 
     uid: int
@@ -437,8 +435,7 @@ def encode_run(requests: Sequence[Request]) -> bytes:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Struct, frozen=True):
     """The runner's first words: whether it stands, and addresses that programs may use."""
 
     step: Step
@@ -541,8 +538,7 @@ class Denied(NamedTuple):
 KILLED = 0xFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """One arm of one trial."""
 
     tag: int
@@ -729,8 +725,7 @@ def _decode_name(payload: bytes, at: int) -> Name:
     return Name(ino, kind, name.split(b"\0")[0].decode(errors="replace"))
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedStatus:
+class ParkedStatus(Struct, frozen=True):
     """A subject parked under a configuration: its pid as the judge sees it, its status file."""
 
     step: Step

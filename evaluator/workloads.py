@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from evaluator.errors import InputError
 from evaluator.objectives import unknown
@@ -19,8 +20,7 @@ class Program(StrEnum):
     """``argv[0]`` is an absolute path of this machine, seen read-only in the sandbox."""
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
+class Workload(Struct, frozen=True):
     """Runs in an empty, writable directory of its own; works if it exits with 0 and ``stdout``."""
 
     name: str

@@ -7,8 +7,10 @@ It may say so too often (two tests of one unknown word are taken as independent)
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mitigations import classic, disassembly
 from mitigations.classic import MAX_INSTRUCTIONS, Action, FilterError, Instruction
@@ -27,8 +29,7 @@ _FIRST_ARGUMENT_WORD = 2  # instruction pointer, then the arguments; before it n
 _STATE_LIMIT = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What happens to one call.
 
     `region` holds every conditional jump on a value that came from an argument or the instruction
@@ -65,8 +66,7 @@ class _Stop(Enum):
     SPLIT = auto()
 
 
-@dataclass(slots=True)
-class _State:
+class _State(Struct):
     """Registers, each with whether its value came from an argument."""
 
     pc: int = 0

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 
 class ProfileError(Exception):
@@ -20,8 +21,7 @@ class ProfileError(Exception):
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A warning: the input is usable, but does not do what it seems to say."""
 
     code: str
@@ -29,8 +29,7 @@ class Finding:
     where: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SeccompLayer:
+class SeccompLayer(Struct, frozen=True):
     """One cBPF filter: the bytes that we load, and all bytes that the runtime might load instead.
 
     `program` is an array of struct sock_filter, little-endian. `valid` has more than one member
@@ -45,8 +44,7 @@ class SeccompLayer:
         assert self.program in self.valid
 
 
-@dataclass(frozen=True, slots=True)
-class NoNewPrivsLayer:
+class NoNewPrivsLayer(Struct, frozen=True):
     """PR_SET_NO_NEW_PRIVS, where the candidate itself asks for it."""
 
 
@@ -58,8 +56,7 @@ class Attachment(StrEnum):
     SELF = "self"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     name: str
     source: str
     layers: tuple[Layer, ...]
@@ -69,7 +66,7 @@ class Candidate:
     posture: str | None = None
     default_action: str = ""
     intent: str = ""
-    profile: Mapping[str, Any] | None = field(default=None, hash=False)
+    profile: Mapping[str, Any] | None = None
     warnings: tuple[Finding, ...] = ()
 
     @property
@@ -90,8 +87,7 @@ class Candidate:
         return hasher.hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class FailedCandidate:
+class FailedCandidate(Struct, frozen=True):
     """A file of a directory that is no usable profile; the others go on."""
 
     name: str

@@ -7,10 +7,11 @@ import errno
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from threading import Thread
 from typing import Any, cast
+
+from msgspec import Struct
 
 from mitigations.candidate import ProfileError
 from mitigations.rules import Condition
@@ -57,8 +58,7 @@ class LibseccompMissing(Exception):  # noqa: N818 - it names what is missing, as
     """Without libseccomp no profile can be compiled; the message says what to install."""
 
 
-@dataclass(frozen=True, slots=True)
-class NumberedRule:
+class NumberedRule(Struct, frozen=True):
     action: int
     number: int
     conditions: tuple[Condition, ...]

@@ -9,8 +9,9 @@ what runtimes refuse, and reports what they would silently drop.
 import errno
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from mitigations.candidate import Finding, ProfileError
 from mitigations.classic import MAX_ERRNO
@@ -63,8 +64,7 @@ _ARCH_MAP = ("architecture", "subArchitectures")
 _KERNEL_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.\d{1,6})?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class _Gate:
+class _Gate(Struct, frozen=True):
     """An `includes` or `excludes` of Docker's format."""
 
     capabilities: tuple[str, ...]
@@ -76,8 +76,7 @@ class _Gate:
         return not self.capabilities and not self.arches and self.kernel is None
 
 
-@dataclass(frozen=True, slots=True)
-class _SourceRule:
+class _SourceRule(Struct, frozen=True):
     """A rule as written, in either format."""
 
     rule: Rule
@@ -87,8 +86,7 @@ class _SourceRule:
     errno_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(Struct, frozen=True):
     """A document as written, in either format."""
 
     top: Section
@@ -98,8 +96,7 @@ class _Source:
     default_errno_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What a document means; no profile where it leaves the process unconfined."""
 
     profile: Profile | None

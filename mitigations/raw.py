@@ -6,7 +6,8 @@ A `.bpf` file is an array of struct sock_filter.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mitigations import classic
 from mitigations.bpf import Filter
@@ -36,8 +37,7 @@ _LONGEST_STACK = 32768
 _COST_OF_A_FILTER = 4
 
 
-@dataclass(frozen=True, slots=True)
-class RawCandidate:
+class RawCandidate(Struct, frozen=True):
     layers: tuple[Layer, ...]
     attachment: Attachment
     intent: str

@@ -1,7 +1,8 @@
 """A seccomp profile as a container runtime gets it, and the words it may use."""
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 ACTIONS = (
     "SCMP_ACT_ALLOW",
@@ -48,16 +49,14 @@ ARCHITECTURES = (
 LARGEST_RETURN_DATA = 0xFFFF  # SECCOMP_RET_DATA
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     index: int
     operator: str
     value: int
     value_two: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """`named_at` holds where each name stands in the source."""
 
     names: tuple[str, ...]
@@ -68,8 +67,7 @@ class Rule:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """A `linux.seccomp` block as a runtime gets it: nothing left to resolve.
 
     `flags` is None where the profile has none, which is not the same as an empty list.

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, permutations
+
+from msgspec import Struct
 
 from mitigations import classic, libseccomp
 from mitigations.candidate import ProfileError, SeccompLayer
@@ -44,8 +45,7 @@ _Tests = tuple[tuple[int, int], ...]
 _MOST_ORDERED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(Struct, frozen=True):
     """How one line of a runtime's releases turns a profile into a program.
 
     `flags` are those that it takes in a profile, `loaded` those that reach the kernel, `default`

@@ -6,11 +6,12 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reports.answer import Standing, advice, headline, sentence, standing
 from reports.document import findings
@@ -33,8 +34,7 @@ table has every trial and the program of every bypass."""
 ORDER = ("leaky", "not-enforced", "undecided", "held here", "held", "open", "untested")
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """What one candidate may write out of the page's limits."""
 
     programs: int
@@ -43,8 +43,7 @@ class Share:
     source: int
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(Struct, frozen=True):
     """Variants that were stopped at the same call with the same answer."""
 
     call: str
@@ -54,8 +53,7 @@ class Blocked:
     variants: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
+class Lines(Struct, frozen=True):
     """The first of some trials, and how many there are."""
 
     shown: tuple[Trial, ...]
@@ -66,16 +64,14 @@ class Lines:
         return self.total - len(self.shown)
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """A trial that is written out call by call."""
 
     trial: Trial
     lines: tuple[Line, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyView:
+class FamilyView(Struct, frozen=True):
     anchor: str
     family: Family
     programs: tuple[Program, ...]
@@ -91,8 +87,7 @@ class FamilyView:
     """Neither reached the effect nor were stopped."""
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateView:
+class CandidateView(Struct, frozen=True):
     anchor: str
     candidate: Candidate
     standing: Standing
@@ -106,23 +101,20 @@ class CandidateView:
     source_cut: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     verdict: str
     anchor: str
     detail: str
     targeted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     family: str
     title: str
     cells: tuple[Cell | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """What the template shows."""
 
     document: Document

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import groupby
+
+from msgspec import Struct
 
 from reports.schema import Step
 
 _ADDRESS = re.compile(r"0x[0-9a-f]{7,}")
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One call, or some memory operations in a row."""
 
     slots: str

@@ -1,4 +1,4 @@
-"""The results document as dataclasses, and the columns of the tables made from it.
+"""The results document as structs, and the columns of the tables made from it.
 
 The meaning of every key stands here once, in its annotation; ``docs/data.md`` is generated from it.
 Keys without a default must be there; the others may be missing from an older document or from a
@@ -7,56 +7,53 @@ candidate that could not be read.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from msgspec import Meta, Struct, field
 
 SCHEMA = "sidestep.results/1"
 
 Scalar = str | int | float | bool | None
+Int = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""What a column of 64 bits can hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     name: Annotated[str, "which program wrote the document"] = "sidestep"
     version: Annotated[str, "its version"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     name: Annotated[str, "what was probed"]
     value: Annotated[Scalar, "what was found"]
     meaning: Annotated[str, "what that means for the tests"] = ""
     ok: Annotated[bool, "false if something cannot be tested because of it"] = True
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Struct, frozen=True):
     kernel: Annotated[str, "release of the running kernel"]
     arch: Annotated[str, "machine architecture"]
     libseccomp: Annotated[str, "version of libseccomp that compiled the filters"]
     isolation: Annotated[str, "how trials were kept apart from the machine"]
     lsm: Annotated[tuple[str, ...], "active security modules"] = ()
-    ambient: Annotated[Mapping[str, object], "confinement that was there before"] = field(
-        default_factory=dict[str, object]
+    ambient: Annotated[Mapping[str, Any], "confinement that was there before"] = field(
+        default_factory=dict[str, Any]
     )
     user: Annotated[str, "who ran it: root or an ordinary user"] = ""
     probes: Annotated[tuple[Probe, ...], "what this machine can enforce and test"] = ()
-    id_map: Annotated[int, "number of user ids mapped into the sandbox"] = 0
+    id_map: Annotated[Int, "number of user ids mapped into the sandbox"] = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     candidate: Annotated[str, "the candidate judged"]
     gate: Annotated[str, "what had to be true"]
     ok: Annotated[bool, "whether it was"]
     message: Annotated[str, "why not"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Warn:
+class Warn(Struct, frozen=True):
     """Something about the source that the author should know."""
 
     code: Annotated[str, "stable name of the kind of finding"]
@@ -64,8 +61,7 @@ class Warn:
     where: Annotated[str, "JSON path or line in the source"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Why a candidate could not be used at all."""
 
     message: Annotated[str, "what is wrong"]
@@ -73,15 +69,13 @@ class Fault:
     code: Annotated[str, "stable name of the kind of error"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     kind: Annotated[str, "seccomp, no-new-privs, ..."]
-    instructions: Annotated[int, "BPF instructions, 0 if not a filter"] = 0
+    instructions: Annotated[Int, "BPF instructions, 0 if not a filter"] = 0
     flags: Annotated[tuple[str, ...], "flags the filter is loaded with"] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Starts:
+class Starts(Struct, frozen=True):
     loads: Annotated[bool | None, "the kernel accepts the filter"] = None
     runtime: Annotated[bool | None, "the runtime can finish its own work after loading it"] = None
     static: Annotated[bool | None, "a static program runs under it"] = None
@@ -89,10 +83,9 @@ class Starts:
     reason: Annotated[str, "the first call that stops it"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GroundTruth:
-    seccomp_mode: Annotated[int | None, "Seccomp in /proc/PID/status: 2 is a filter"] = None
-    seccomp_filters: Annotated[int | None, "filters in force beyond those of the control"] = None
+class GroundTruth(Struct, frozen=True):
+    seccomp_mode: Annotated[Int | None, "Seccomp in /proc/PID/status: 2 is a filter"] = None
+    seccomp_filters: Annotated[Int | None, "filters in force beyond those of the control"] = None
     no_new_privs: Annotated[bool | None, "NoNewPrivs in /proc/PID/status"] = None
     read_back: Annotated[str | None, "the loaded filter compared with ours, or why not"] = None
     capabilities: Annotated[Mapping[str, str], "sets that differ from the control's"] = field(
@@ -101,17 +94,15 @@ class GroundTruth:
     apparmor: Annotated[str, "AppArmor profile of the subject, if it differs"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StoppedAt:
+class StoppedAt(Struct, frozen=True):
     call: Annotated[str, "the call that was stopped"]
     abi: Annotated[str, "the ABI it was made through"]
     answer: Annotated[str, "what it was answered: EPERM, 0 (faked), SIGSYS (killed), ..."]
     decisive: Annotated[bool, "whether it is the operation that causes the effect"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    slot: Annotated[int, "position in the program"]
+class Step(Struct, frozen=True):
+    slot: Annotated[Int, "position in the program"]
     section: Annotated[str, "setup, victim or attack"]
     text: Annotated[str, "the operation as text"]
     abi: Annotated[str | None, "ABI of a call"] = None
@@ -121,8 +112,7 @@ class Step:
     filter: Annotated[str | None, "what the filter decides on these arguments"] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """One variant under one candidate: a control and a mitigated arm."""
 
     variant: Annotated[str, "stable id, family/variant"]
@@ -142,34 +132,32 @@ class Trial:
     reason: Annotated[str | None, "the cause of an outcome that decides nothing"] = None
     prerequisite_only: Annotated[bool, "blocked, but not on the decisive operation"] = False
     references: Annotated[tuple[str, ...], "where this is described"] = ()
-    repeats: Annotated[int, "how often it ran"] = 1
+    repeats: Annotated[Int, "how often it ran"] = 1
     agree: Annotated[bool, "whether all repeats agree"] = True
-    latency_us: Annotated[int, "time of the mitigated arm in microseconds"] = 0
+    latency_us: Annotated[Int, "time of the mitigated arm in microseconds"] = 0
     native: Annotated[bool, "the decisive operation is a call of the machine's own ABI"] = True
     negative: Annotated[bool, "a control that must not reach the effect"] = False
     derived_from: Annotated[str, "the variant that a rewrite made this one of; empty if none"] = ""
     beyond_seccomp: Annotated[bool, "gets through even if every call is denied"] = False
     reachable_elsewhere: Annotated[bool, "not testable here, but the filter would allow it"] = False
-    length: Annotated[int, "the number of operations"] = 0
+    length: Annotated[Int, "the number of operations"] = 0
     steps: Annotated[tuple[Step, ...], "the program, operation by operation"] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RouteCount:
-    blocked: Annotated[int, "distinct routes blocked"] = 0
-    working: Annotated[int, "distinct routes that work in the control arm"] = 0
+class RouteCount(Struct, frozen=True):
+    blocked: Annotated[Int, "distinct routes blocked"] = 0
+    working: Annotated[Int, "distinct routes that work in the control arm"] = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """One effect under one candidate."""
 
     family: Annotated[str, "name of the effect"]
     verdict: Annotated[str, "leaky, open, undecided, not-enforced, held, held here, untested"]
     targeted: Annotated[bool, "whether the candidate is meant to stop it"]
-    working: Annotated[int, "variants in scope whose control reached the effect"]
-    blocked: Annotated[int, "of these, stopped by the candidate"]
-    bypassed: Annotated[int, "of these, still reaching the effect"]
+    working: Annotated[Int, "variants in scope whose control reached the effect"]
+    blocked: Annotated[Int, "of these, stopped by the candidate"]
+    bypassed: Annotated[Int, "of these, still reaching the effect"]
     bypasses: Annotated[tuple[str, ...], "ids of the variants that got through, in scope"]
     reachable_elsewhere: Annotated[
         tuple[str, ...], "not testable here, but the filter would allow them"
@@ -180,7 +168,7 @@ class Family:
     baseline: Annotated[str | None, "id of the variant a policy's author has in mind"] = None
     techniques: Annotated[tuple[str, ...], "distinct techniques that worked in the control"] = ()
     routes: Annotated[RouteCount, "distinct routes"] = RouteCount()
-    untestable: Annotated[int, "variants that cannot run on this machine"] = 0
+    untestable: Annotated[Int, "variants that cannot run on this machine"] = 0
     undecided: Annotated[tuple[str, ...], "ids of variants whose outcome decides nothing"] = ()
     shortest_bypass: Annotated[str | None, "the bypass with the fewest operations"] = None
     summary: Annotated[str, "one sentence"] = ""
@@ -190,8 +178,7 @@ class Family:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
+class Workload(Struct, frozen=True):
     """One honest program under one candidate."""
 
     workload: Annotated[str, "name of the honest program"]
@@ -202,8 +189,7 @@ class Workload:
     output: Annotated[str, "the end of what it printed"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """One mitigation under evaluation."""
 
     name: Annotated[str, "name of the candidate"]
@@ -222,7 +208,7 @@ class Candidate:
     trials: Annotated[tuple[Trial, ...], "every variant"] = ()
     workloads: Annotated[tuple[Workload, ...], "honest programs"] = ()
     digest: Annotated[str, "of the layers; equal digests are equal mitigations"] = ""
-    instructions: Annotated[int, "BPF instructions of all filters"] = 0
+    instructions: Annotated[Int, "BPF instructions of all filters"] = 0
     intent: Annotated[str, "what it is meant to stop"] = ""
     attachment: Annotated[str, "runtime or self"] = ""
     meaning: Annotated[str, "how the source was read: oci, docker, raw"] = ""
@@ -231,16 +217,15 @@ class Candidate:
     errors: Annotated[tuple[Fault, ...], "why it could not be used"] = ()
     profile_text: Annotated[str, "the source, at most 64 KiB"] = ""
     notes: Annotated[tuple[str, ...], "remarks on the run"] = ()
-    counts: Annotated[Mapping[str, int], "trials by outcome"] = field(
+    counts: Annotated[Mapping[str, Int], "trials by outcome"] = field(
         default_factory=dict[str, int]
     )
-    targeted: Annotated[int, "families it is meant to stop"] = 0
-    held: Annotated[int, "of these, held"] = 0
+    targeted: Annotated[Int, "families it is meant to stop"] = 0
+    held: Annotated[Int, "of these, held"] = 0
     duration_s: Annotated[float, "seconds spent on it"] = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """One run: what ``run.json`` holds."""
 
     schema: Annotated[str, "name and version of this format"]
@@ -252,13 +237,12 @@ class Document:
     tool: Annotated[Tool, "the program"] = Tool()
     started: Annotated[str, "ISO 8601"] = ""
     duration_s: Annotated[float, "seconds"] = 0.0
-    exit_code: Annotated[int, "exit code of the command"] = 0
+    exit_code: Annotated[Int, "exit code of the command"] = 0
     gates: Annotated[tuple[Gate, ...], "what had to be true"] = ()
     arguments: Annotated[tuple[str, ...], "the command line"] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """A remark on a candidate's source: warnings, errors and notes in one table."""
 
     severity: Annotated[str, "error, warning or note"]
@@ -267,8 +251,7 @@ class Finding:
     where: Annotated[str, "JSON path or line in the source"]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """One column; ``path`` leads from the row's object to the value."""
 
     name: str
@@ -278,8 +261,7 @@ class Column:
     path: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """One table: its rows are ``row`` objects, flattened, after the candidate's name."""
 
     name: str
@@ -294,9 +276,8 @@ DTYPES = {str: "string", int: "Int64", float: "Float64", bool: "boolean"}
 
 def described(cls: type[Any]) -> dict[str, tuple[Any, str]]:
     """Type and meaning of every field, in order."""
-    hints = get_type_hints(cls, include_extras=True)
-    fields = [f.name for f in dataclasses.fields(cls)]
-    return {name: (hints[name].__origin__, hints[name].__metadata__[0]) for name in fields}
+    types, hints = get_type_hints(cls), get_type_hints(cls, include_extras=True)
+    return {name: (types[name], hints[name].__metadata__[-1]) for name in cls.__struct_fields__}
 
 
 def split_optional(kind: Any) -> tuple[Any, bool]:
@@ -316,8 +297,8 @@ def _columns(
         kind, optional = split_optional(annotated)
         path = (*prefix, name)
         missing = optional or nullable
-        if dataclasses.is_dataclass(kind):
-            found += _columns(kind, path, nullable=missing)  # type: ignore[arg-type]  # a class
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            found += _columns(kind, path, nullable=missing)
         elif kind in DTYPES:
             found.append(Column("_".join(path), DTYPES[kind], missing, meaning, path))
         elif get_origin(kind) is tuple and get_args(kind)[0] in (str, Step):

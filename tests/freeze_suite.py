@@ -7,7 +7,8 @@ A suite that was released stays as it is: what is added later is in the next one
 """
 
 import sys
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from attacks.library import SUITE, SUITES, current_suite, suite
 

@@ -5,7 +5,8 @@ which a process hides its memory and its files in procfs from others of its user
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from attacks import kernel_state, witness
 from attacks.consts import (
@@ -38,8 +39,7 @@ OTHER_ID = 2
 LIFE_US = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """An option, what prctl is given after it, and how the change is seen."""
 
     option: Named

@@ -1,6 +1,6 @@
 """Execute a program."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from attacks.calls.operand import Fd
 from attacks.consts import (

@@ -3,7 +3,7 @@
 The witness looks among the subject's descriptors for one of the victim.
 """
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from attacks import deputy, descriptors, witness
 from attacks.consts import (
@@ -137,8 +137,7 @@ def pidfd_open_self(k: Kernel) -> None:
     k.pidfd_open(k.getpid(), 0).decisive()
 
 
-@dataclass(frozen=True, slots=True)
-class _Listener:
+class _Listener(Struct, frozen=True):
     """A socket of the victim's that waits for connections."""
 
     socket: Result

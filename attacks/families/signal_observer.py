@@ -5,7 +5,8 @@ before the attack.  What cannot be read counts as unchanged: that a process dies
 """
 
 import struct
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from attacks import deputy, loopback, witness
 from attacks.consts import (
@@ -72,8 +73,7 @@ SLOT = 8
 # What the observer sees
 
 
-@dataclass(slots=True)
-class _View:
+class _View(Struct):
     """One slot for each channel; all are zero again whenever the observer looks."""
 
     w: Kernel

@@ -12,7 +12,9 @@ its arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from attacks.errors import AttackError
 from attacks.family import Assumption, Technique, Variant, image_of, needs_of
@@ -20,8 +22,7 @@ from attacks.program import Program
 from attacks.replay import Rule, replay
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True):
     """One rule; ``name`` shows in the id of what it derives: ``create-directory/mkdirat~i386``."""
 
     name: str

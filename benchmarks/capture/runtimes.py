@@ -9,9 +9,10 @@ import re
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from benchmarks.capture import newer_runc
 from benchmarks.capture.private_space import CaptureError
@@ -24,8 +25,7 @@ _MODELS = {"runc": "runc-1.1", "crun": "crun", "runc12": "runc-1.2"}
 _START_SECONDS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Runtime:
+class Runtime(Struct, frozen=True):
     """One runtime program; `name` prefixes file names, `model` is the model it is data for."""
 
     name: str

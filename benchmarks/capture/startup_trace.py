@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from benchmarks.capture.private_space import CaptureError
 
@@ -124,8 +125,7 @@ _WORD_KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A system call with the words that are stable; None is unknown."""
 
     name: str
@@ -133,8 +133,7 @@ class Call:
     args: Args
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One container start: whose, and the calls in order."""
 
     user: int
@@ -142,8 +141,7 @@ class Run:
     calls: tuple[Call, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A call in the merged record, and in how many starts of which users it was seen."""
 
     call: Call

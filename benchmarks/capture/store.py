@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from benchmarks.capture.private_space import REPOSITORY
 
@@ -18,8 +19,7 @@ CAPTURES = REPOSITORY / "tests" / "data" / "captures"
 DATA = REPOSITORY / "mitigations" / "data"
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
+class Capture(Struct, frozen=True):
     """One program as the kernel had it, and how it came to be there."""
 
     name: str

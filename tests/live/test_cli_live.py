@@ -10,11 +10,11 @@ import sysconfig
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "mitigations" / "library"
@@ -37,8 +37,7 @@ TRIAL_KEYS = (
 )
 
 
-@dataclass
-class Done:
+class Done(Struct, dict=True):
     code: int
     out: str
     err: str

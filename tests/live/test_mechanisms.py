@@ -3,9 +3,9 @@
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from attacks import library
 from attacks.family import Assumption, Need, Variant

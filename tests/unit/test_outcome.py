@@ -1,9 +1,9 @@
 """From two arms to an outcome: each outcome has its own evidence, and the trace is no evidence."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from attacks.effects import Effect, EffectKind, Grade
 from attacks.family import Assumption, Need, Technique, Variant

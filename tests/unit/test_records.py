@@ -1,9 +1,9 @@
 """From what a campaign saw to what it means, and to the document."""
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance

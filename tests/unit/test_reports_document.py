@@ -78,26 +78,29 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda d: d.update(schema="sidestep.results/9"),
         "schema: 'sidestep.results/9' is not 'sidestep.results/1'",
     ),
-    "a missing key": (lambda d: d["candidates"][1].pop("source"), "candidates[1].source: missing"),
+    "a missing key": (
+        lambda d: d["candidates"][1].pop("source"),
+        "candidates[1]: Object missing required field `source`",
+    ),
     "a wrong type": (
         lambda d: d["candidates"][0]["trials"][2].update(outcome=3),
-        "candidates[0].trials[2].outcome: expected a string, found a whole number",
+        "candidates[0].trials[2].outcome: Expected `str`, got `int`",
     ),
     "true is no number": (
         lambda d: d["candidates"][0].update(instructions=True),
-        "candidates[0].instructions: expected a whole number, found true or false",
+        "candidates[0].instructions: Expected `int`, got `bool`",
     ),
     "a list for an object": (
         lambda d: d.update(environment=[]),
-        "environment: expected an object, found a list",
+        "environment: Expected `object`, got `array`",
     ),
     "a number too large": (
         lambda d: d["candidates"][0].update(held=1 << 70),
-        "candidates[0].held: a number that does not fit 64 bits",
+        "candidates[0].held: Expected `int` <= 9223372036854775807",
     ),
     "a wrong value in a mapping": (
         lambda d: d["candidates"][0]["counts"].update(BLOCKED="many"),
-        "candidates[0].counts.BLOCKED: expected a whole number, found a string",
+        "candidates[0].counts[...]: Expected `int`, got `str`",
     ),
     "one name twice": (
         lambda d: d["candidates"][1].update(name="block-mkdir"),

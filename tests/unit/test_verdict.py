@@ -1,11 +1,11 @@
 """The verdict is a pure, total function; every combination is tried."""
 
-import dataclasses
 from itertools import chain, combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import Assumption, Technique
@@ -50,7 +50,7 @@ BADNESS = {
 
 def trial(outcome: Outcome = Outcome.BLOCKED, **changes: object) -> TrialFacts:
     base = TrialFacts("f/v", Technique.BASELINE, outcome, "route")
-    return dataclasses.replace(base, **changes)
+    return replace(base, **changes)
 
 
 trials = st.builds(
@@ -112,7 +112,7 @@ def test_one_trial_for_each_outcome_gives_what_decide_gives(outcomes: frozenset[
 def test_a_bypass_more_never_improves_the_verdict(
     facts: list[TrialFacts], extra: TrialFacts, named: bool | None
 ) -> None:
-    bypass = dataclasses.replace(extra, outcome=Outcome.BYPASSED, variant="family/more")
+    bypass = replace(extra, outcome=Outcome.BYPASSED, variant="family/more")
     before = judge(facts, named=named).verdict
     after = judge([*facts, bypass], named=named).verdict
     assert BADNESS[after] >= BADNESS[before]
@@ -122,12 +122,12 @@ def test_a_bypass_more_never_improves_the_verdict(
 def test_what_is_out_of_scope_changes_nothing_but_what_is_shown_beside(
     facts: list[TrialFacts], extra: TrialFacts, named: bool | None
 ) -> None:
-    outside = dataclasses.replace(extra, variant="family/outside")
+    outside = replace(extra, variant="family/outside")
     if scope(outside, (), seccomp_only=True) is Scope.IN:
-        outside = dataclasses.replace(outside, grade=Grade.EQUIVALENT)
+        outside = replace(outside, grade=Grade.EQUIVALENT)
     before = judge(facts, named=named)
     after = judge([*facts, outside], named=named)
-    assert dataclasses.replace(after, beside=before.beside) == before
+    assert replace(after, beside=before.beside) == before
 
 
 @given(families, named, st.randoms(use_true_random=False))
@@ -177,7 +177,7 @@ def test_a_blocked_baseline_or_direct_native_sibling_gives_the_intention_away() 
     sibling = trial(technique=Technique.SIBLING_SYSCALL)
     assert is_targeted([trial()], named=None)
     assert is_targeted([sibling], named=None)
-    assert not is_targeted([dataclasses.replace(sibling, native=False)], named=None)
+    assert not is_targeted([replace(sibling, native=False)], named=None)
     assert not is_targeted([trial(technique=Technique.COMPAT_ABI)], named=None)
     assert not is_targeted([trial(Outcome.BYPASSED)], named=None)
     assert not is_targeted([trial(stable=False)], named=None)
