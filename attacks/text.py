@@ -66,12 +66,16 @@ class Context(Struct, frozen=True):
     """(blob, offset) -> the value that a Print puts there and its suffix."""
 
 
-def context_of(program: Program) -> Context:
-    """The context in which every operation of ``program`` is rendered."""
+def context_of(program: Program, *, results: bool = True) -> Context:
+    """The context in which every operation of ``program`` is rendered.
+
+    ``results``: whether those that are used later are named.
+    """
     read: set[int] = set()
     printed: dict[tuple[int, int], tuple[Value, Value]] = {}
     for _, op in program.flatten():
-        read.update(value.index for value in operands(op) if isinstance(value, Slot))
+        if results:
+            read.update(value.index for value in operands(op) if isinstance(value, Slot))
         if isinstance(op, Print) and isinstance(op.address, Addr):
             printed[op.address.blob, op.address.offset] = (op.value, op.suffix)
     return Context(program.blobs, frozenset(read), printed)

@@ -259,7 +259,7 @@ def _record(
     return TrialRecord(
         variant=variant.id,
         family=variant.family,
-        title=_title(variant.program, shown_steps),
+        title=_title(variant.program),
         technique=variant.technique,
         assumption=variant.assumption,
         grade=variant.grade,
@@ -303,13 +303,11 @@ def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
     return predict.DEPENDS if foreign and said == "BYPASSED" else said
 
 
-def _title(program: Program, shown: Sequence[StepRecord]) -> str:
-    """The decisive operation as text; from the steps, if they were written."""
-    flat = program.flatten()
-    slot = next((slot for slot, (_, op) in enumerate(flat) if is_decisive(op)), len(flat) - 1)
-    if shown or not flat:
-        return shown[slot].text if shown else ""
-    return render(flat[slot][1], context_of(program), slot)
+def _title(program: Program) -> str:
+    """The decisive operation as text."""
+    ops = [op for _, op in program.flatten()]
+    shown = next((op for op in ops if is_decisive(op)), ops[-1] if ops else None)
+    return render(shown, context_of(program, results=False)) if shown else ""
 
 
 def route(program: Program, control: Result | None, terms: Terms) -> str:

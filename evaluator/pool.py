@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct, field
 
@@ -23,6 +23,8 @@ _CHUNK = 48
 # What a runner has room for; far more than the arms that it is asked for at one time.
 _PROGRAMS = 8192
 _CONFIGS = 256
+_AT_A_TIME = 3
+T = TypeVar("T")
 
 
 class Arm(Struct, frozen=True):
@@ -59,12 +61,33 @@ class _Told(Struct):
 
 
 class _Worker(Struct):
-    """One runner and what it has been told."""
+    """One runner, the thread that speaks with it, and what it has been told."""
 
     sandbox: Sandbox
     core: int
+    thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="runner")
+    )
     programs: _Told = field(default_factory=lambda: _Told(_PROGRAMS))
     configs: _Told = field(default_factory=lambda: _Told(_CONFIGS))
+
+
+class Batch:
+    """Arms that were given to the runners together."""
+
+    def __init__(self, arms: Sequence[Arm], chunk: int, done: Callable[[int], None]) -> None:
+        self.arms = arms
+        self.chunk = chunk
+        self.done = done
+        self.left = deque(range(len(arms)))
+        self.found: list[Result | str] = ["not run"] * len(arms)
+        self.at_work: list[Future[None]] = []
+
+    def results(self) -> list[Result | str]:
+        """Waits for all of them; a message stands where the runner was lost on that very arm."""
+        for future in self.at_work:
+            future.result()
+        return self.found
 
 
 class Pool:
@@ -76,7 +99,6 @@ class Pool:
         self._lock = threading.Lock()
         self._closed = False
         self._workers: list[_Worker] = []
-        self._executor = ThreadPoolExecutor(max(1, jobs), thread_name_prefix="runner")
         try:
             cores = sorted(os.sched_getaffinity(0))
             for index in range(max(1, jobs)):
@@ -102,7 +124,7 @@ class Pool:
         self._closed = True
         for worker in self._workers:
             worker.sandbox.close()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+            worker.thread.shutdown(wait=False, cancel_futures=True)
 
     @property
     def first(self) -> Sandbox:
@@ -116,49 +138,40 @@ class Pool:
         """The number under which the first runner knows a configuration; it is told if need be."""
         return self._tell_config(self._workers[0], spec)
 
-    def run(
-        self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None
-    ) -> list[Result | str]:
+    def run(self, arms: Sequence[Arm]) -> list[Result | str]:
         """All arms, in order; a message stands where the runner was lost on that very arm."""
+        return self.start(arms).results()
+
+    def start(self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None) -> Batch:
+        """Has the arms run, after those of earlier batches, while the caller goes on.
+
+        ``done`` hears of each arm that is done, on another thread.
+        """
         if self._closed:
             raise HarnessError("the runners are closed")
-        results: list[Result | str] = ["not run"] * len(arms)
-        queue = deque(range(len(arms)))
         # Few at a time where there are few: nobody should be left with a heap at the end.
         chunk = min(_CHUNK, 1 + len(arms) // (8 * len(self._workers)))
-        futures = [
-            self._executor.submit(self._work, worker, arms, queue, chunk, results, done)
-            for worker in self._workers
-        ]
-        for future in futures:
-            future.result()
-        return results
+        batch = Batch(arms, chunk, done)
+        batch.at_work += [one.thread.submit(self._work, one, batch) for one in self._workers]
+        return batch
 
-    def _work(
-        self,
-        worker: _Worker,
-        arms: Sequence[Arm],
-        queue: deque[int],
-        chunk: int,
-        results: list[Result | str],
-        done: Callable[[int], None],
-    ) -> None:
+    def _work(self, worker: _Worker, batch: Batch) -> None:
         """Keeps one chunk with the runner while the one before is decoded."""
         asked: deque[int] = deque()
         while not self._closed:
             try:
-                if len(asked) <= chunk:
-                    self._ask(worker, arms, queue, chunk, asked)
+                if len(asked) <= batch.chunk:
+                    self._ask(worker, batch, asked)
                 if not asked:
                     return
-                result = self._next(worker, asked[0], arms[asked[0]])
-                results[asked.popleft()] = result if result.ok else result.trouble
-                done(1)
+                result = self._next(worker, asked[0], batch.arms[asked[0]])
+                batch.found[asked.popleft()] = result if result.ok else result.trouble
+                batch.done(1)
             except HarnessError as error:
-                results[asked.popleft()] = str(error)
-                done(1)
+                batch.found[asked.popleft()] = str(error)
+                batch.done(1)
                 with self._lock:
-                    queue.extend(asked)
+                    batch.left.extend(asked)
                 asked.clear()
                 if not self._closed:
                     self._replace(worker)
@@ -170,19 +183,12 @@ class Pool:
             raise HarnessError("the runner answered something that it was not asked")
         return result
 
-    def _ask(
-        self,
-        worker: _Worker,
-        arms: Sequence[Arm],
-        queue: deque[int],
-        chunk: int,
-        asked: deque[int],
-    ) -> None:
+    def _ask(self, worker: _Worker, batch: Batch, asked: deque[int]) -> None:
         with self._lock:
-            taken = [queue.popleft() for _ in range(min(chunk, len(queue)))]
+            taken = [batch.left.popleft() for _ in range(min(batch.chunk, len(batch.left)))]
         asked.extend(taken)  # first, so that none is lost if the runner is
         if taken:
-            worker.sandbox.ask([self._request(worker, i, arms[i]) for i in taken])
+            worker.sandbox.ask([self._request(worker, i, batch.arms[i]) for i in taken])
 
     def _replace(self, worker: _Worker) -> None:
         worker.sandbox.close()
@@ -213,3 +219,29 @@ class Pool:
         if new:
             worker.sandbox.define_config(number, spec)
         return number
+
+
+Asking = Generator[Batch, None, T]
+"""Work that needs batches: it yields each one that it waits for."""
+
+
+def overlapped(works: Iterable[Asking[T]]) -> Iterator[T]:
+    """What each comes to, as it ends.  While runners are at work for one, another one thinks."""
+    waiting: deque[tuple[Asking[T], Batch]] = deque()
+    fresh = iter(works)
+    while True:
+        new = next(fresh, None) if len(waiting) < _AT_A_TIME else None
+        if new is None and not waiting:
+            return
+        if new is None:
+            new, batch = waiting.popleft()
+            batch.results()
+        try:
+            waiting.append((new, next(new)))
+        except StopIteration as end:
+            yield end.value
+
+
+def alone(work: Asking[T]) -> T:
+    """What one comes to, with nothing beside it."""
+    return next(overlapped([work]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -23,7 +23,7 @@ from evaluator.errors import HarnessError
 from evaluator.needs import Needs
 from evaluator.outcome import Pair, Terms
 from evaluator.plan import Plan, Rewrites
-from evaluator.pool import Arm, Pool
+from evaluator.pool import Arm, Asking, Pool, alone, overlapped
 from evaluator.posture import Posture, posture
 from evaluator.records import (
     CandidateRun,
@@ -164,9 +164,8 @@ class Share:
             self._controls.pop(stance.name, None)
         insn = self._pool.first.hello.syscall_insn
         terms = applied.terms(insn, with_steps=self._plan.with_steps)
-        trials = self._trials(candidate, applied, terms, self._parts(candidate.name))
-        trials += self._rewritten(candidate, applied, trials, terms)
-        trials = self._rescues(trials, applied, terms)
+        asking = (self._group(group, candidate, applied, terms) for group in self._groups)
+        trials = tuple(trial for group in overlapped(asking) for trial in group)
         started, works = Starts(), tuple[WorkloadRecord, ...]()
         if self._honest:
             started, works = starts.honest_programs(
@@ -183,20 +182,53 @@ class Share:
             notes=applied.notes,
         )
 
-    def _trials(
+    def _group(
         self,
+        group: Sequence[FamilyInstance],
         candidate: Candidate,
         applied: Applied,
         terms: Terms,
-        parts: Iterable[Sequence[Variant]],
-    ) -> tuple[TrialRecord, ...]:
+    ) -> Asking[list[TrialRecord]]:
+        """A group of families: what is recorded, and what rewrites make of it."""
+        variants = [variant for family in group for variant in family.variants]
+        if self._plan.rewrites is Rewrites.ALL:
+            variants += self._more(
+                candidate, [one for family in group for one in self._sampler.rewrite(family)]
+            )
+        trials = yield from self._trials(variants, candidate, applied, terms)
+        chosen = [
+            variant
+            for family in self._targeted(group, trials, terms)
+            for variant in self._sampler.choose(family, terms)
+        ]
+        if chosen:
+            more = self._more(candidate, chosen)
+            trials += yield from self._trials(more, candidate, applied, terms)
+        return (yield from self._rescues(trials, applied, terms))
+
+    def _more(self, candidate: Candidate, variants: list[Variant]) -> list[Variant]:
+        """What rewrites made, and nobody has counted yet."""
+        self._on_step(candidate.name, 0, len(variants) * self._plan.repeats)
+        return variants
+
+    def _targeted(
+        self, group: Sequence[FamilyInstance], trials: Sequence[TrialRecord], terms: Terms
+    ) -> list[FamilyInstance]:
+        """The families that somebody meant to stop, if they are to be rewritten at all."""
+        if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing or not terms.filters:
+            return []
+        return [one for one in group if judged(one, trials, self._plan, seccomp_only=True).targeted]
+
+    def _taken(self) -> list[FamilyInstance]:
+        return [family for group in self._groups for family in group]
+
+    def _trials(
+        self, variants: Sequence[Variant], candidate: Candidate, applied: Applied, terms: Terms
+    ) -> Asking[list[TrialRecord]]:
+        self._by_id.update((one.id, one) for one in variants)
         needs = self._needs_of(applied.stance)
-        pairs: list[Pair] = []
-        records: list[TrialRecord] = []
-        for variants in parts:
-            part = self._pairs(candidate, applied, terms, variants)
-            pairs += part
-            records += (outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in part)
+        pairs = yield from self._pairs(variants, candidate, applied, terms)
+        records = [outcome.classify(pair, terms, needs.unmet(pair.variant)) for pair in pairs]
         # A harness fault is tried once more; an effect that did not come may only have been late.
         again = [
             i
@@ -204,59 +236,15 @@ class Share:
             if one.outcome in (Outcome.HARNESS_ERROR, Outcome.INEFFECTIVE)
         ]
         if again:
-            retried = self._pairs(
-                candidate, applied, terms, [pairs[i].variant for i in again], patient=True
-            )
+            doubtful = [pairs[i].variant for i in again]
+            retried = yield from self._pairs(doubtful, candidate, applied, terms, patient=True)
             for i, pair in zip(again, retried, strict=True):
                 second = outcome.classify(pair, terms, needs.unmet(pair.variant))
                 records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
-        self._diagnose(records, applied)
-        return tuple(records)
+        yield from self._diagnose(records, applied)
+        return records
 
-    def _taken(self) -> list[FamilyInstance]:
-        return [family for group in self._groups for family in group]
-
-    def _parts(self, name: str) -> Iterator[list[Variant]]:
-        """All variants of this share, group by group."""
-        for group in self._groups:
-            part = [variant for family in group for variant in family.variants]
-            if self._plan.rewrites is Rewrites.ALL:
-                more = [one for family in group for one in self._sampler.rewrite(family)]
-                self._on_step(name, 0, len(more) * self._plan.repeats)
-                part += more
-            yield self._known(part)
-
-    def _known(self, variants: list[Variant]) -> list[Variant]:
-        self._by_id.update((one.id, one) for one in variants)
-        return variants
-
-    def _rewritten(
-        self,
-        candidate: Candidate,
-        applied: Applied,
-        recorded: Sequence[TrialRecord],
-        terms: Terms,
-    ) -> tuple[TrialRecord, ...]:
-        """What rewrites make of the variants of the families that somebody meant to stop."""
-        chosen = [
-            variant
-            for instance in self._targeted(recorded, terms)
-            for variant in self._sampler.choose(instance, terms)
-        ]
-        self._on_step(candidate.name, 0, len(chosen) * self._plan.repeats)
-        return self._trials(candidate, applied, terms, [self._known(chosen)])
-
-    def _targeted(self, trials: Sequence[TrialRecord], terms: Terms) -> list[FamilyInstance]:
-        """The families that somebody meant to stop, if they are to be rewritten at all."""
-        if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing or not terms.filters:
-            return []
-        return [
-            one
-            for one in self._taken()
-            if judged(one, trials, self._plan, seccomp_only=True).targeted
-        ]
-
-    def _diagnose(self, records: list[TrialRecord], applied: Applied) -> None:
+    def _diagnose(self, records: list[TrialRecord], applied: Applied) -> Asking[None]:
         """An effect that did not come for calls that are not in our trace: whose they are."""
         config = diagnosis.trapping(applied.config)
         for _ in range(_CONTROL_ROUNDS):
@@ -267,11 +255,11 @@ class Share:
             ]
             if config is None or not open_:
                 return
-            self._diagnose_these(open_, records, applied, config)
+            yield from self._diagnose_these(open_, records, applied, config)
 
     def _diagnose_these(
         self, open_: Sequence[int], records: list[TrialRecord], applied: Applied, config: ConfigSpec
-    ) -> None:
+    ) -> Asking[None]:
         arms = [
             replace(
                 self._arm(
@@ -281,7 +269,8 @@ class Share:
             )
             for i in open_
         ]
-        for i, result in zip(open_, self._pool.run(arms), strict=True):
+        results = yield from self._asked(arms)
+        for i, result in zip(open_, results, strict=True):
             variant = self._by_id[records[i].variant]
             if isinstance(result, str) or _effect(variant, result):
                 continue
@@ -300,15 +289,15 @@ class Share:
 
     def _pairs(
         self,
+        variants: Sequence[Variant],
         candidate: Candidate,
         applied: Applied,
         terms: Terms,
-        variants: Sequence[Variant],
         *,
         patient: bool = False,
-    ) -> list[Pair]:
+    ) -> Asking[list[Pair]]:
         """Runs the mitigated arm wherever the control says that there is something to compare."""
-        controls = self._control(applied.stance, variants)
+        controls = yield from self._control(applied.stance, variants)
         wanted = [] if terms.layers_missing else [v for v in variants if _worked(v, controls[v.id])]
         said = {v.id: self._predicted(v, controls[v.id], terms) for v in wanted}
         arms: list[Arm] = []
@@ -317,7 +306,9 @@ class Share:
             arms += [self._arm(v, applied.config, applied.control, bound)] * self._plan.repeats
         # What is run once more was counted before.
         counts = 0 if patient else 1
-        results = self._pool.run(arms, lambda n: self._on_step(candidate.name, n * counts, 0))
+        results = yield from self._asked(
+            arms, lambda n: self._on_step(candidate.name, n * counts, 0)
+        )
         skipped = (len(variants) - len(wanted)) * self._plan.repeats
         self._on_step(candidate.name, skipped * counts, 0)
         found: dict[str, list[Result | str]] = {}
@@ -352,7 +343,7 @@ class Share:
 
     def _control(
         self, stance: Posture, variants: Sequence[Variant], rounds: int = _CONTROL_ROUNDS
-    ) -> dict[str, Result | str]:
+    ) -> Asking[dict[str, Result | str]]:
         """The control arm of each variant in a posture; what fails without a cause is retried."""
         known = self._controls.setdefault(stance.name, {})
         needs = self._needs_of(stance)
@@ -360,7 +351,7 @@ class Share:
         for attempt in range(rounds):
             if not open_:
                 break
-            results = self._run_control(stance, open_, patient=attempt > 0)
+            results = yield from self._run_control(stance, open_, patient=attempt > 0)
             known.update(zip((v.id for v in open_), results, strict=True))
             open_ = [
                 v
@@ -373,7 +364,7 @@ class Share:
 
     def _run_control(
         self, stance: Posture, variants: Sequence[Variant], *, patient: bool = True
-    ) -> list[Result | str]:
+    ) -> Asking[list[Result | str]]:
         config = enforcement.control_of(self._pool, stance)
         quick_us = self._timeout_us if patient else min(self._timeout_us, _QUICK_US)
         needs = self._needs_of(stance)
@@ -388,7 +379,7 @@ class Share:
             if needs.unmet(variant):  # it will not work, and nobody waits for that
                 arm = replace(arm, flags=arm.flags | RunFlag.GLANCE, timeout_us=_GLANCE_US)
             arms.append(arm)
-        results = iter(self._pool.run(arms))
+        results = iter((yield from self._asked(arms)))
         return ["not tried" if skipped else next(results) for skipped in hopeless]
 
     def check_controls(self) -> None:
@@ -402,12 +393,11 @@ class Share:
                 for variant in family.variants
                 if variant.id in known and _worked(variant, known[variant.id])
             ]
-            for variant, second in zip(
-                working, self._run_control(posture(name), working), strict=True
-            ):
+            results = alone(self._run_control(posture(name), working))
+            for variant, second in zip(working, results, strict=True):
                 if _effect(variant, second) is _effect(variant, known[variant.id]):
                     continue
-                again = self._run_control(posture(name), [variant] * _CONTROL_ROUNDS)
+                again = alone(self._run_control(posture(name), [variant] * _CONTROL_ROUNDS))
                 if all(
                     _effect(variant, one) is not _effect(variant, known[variant.id])
                     for one in again
@@ -416,6 +406,13 @@ class Share:
                         f"the control arm of {variant.id} changed during the run: "
                         "results are in doubt"
                     )
+
+    def _asked(
+        self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None
+    ) -> Asking[list[Result | str]]:
+        batch = self._pool.start(arms, done)
+        yield batch
+        return batch.results()
 
     def _arm(
         self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int
@@ -429,8 +426,8 @@ class Share:
     # ------------------------------------------------------------------ beside the trials
 
     def _rescues(
-        self, trials: tuple[TrialRecord, ...], applied: Applied, terms: Terms
-    ) -> tuple[TrialRecord, ...]:
+        self, trials: Sequence[TrialRecord], applied: Applied, terms: Terms
+    ) -> Asking[list[TrialRecord]]:
         """For each block of a mere prerequisite: what if the earlier steps were done before."""
         rescues: dict[str, Variant] = {}
         for trial in trials:
@@ -446,17 +443,17 @@ class Share:
                         self._by_id[trial.variant], id=trial.variant + _RESCUE, program=program
                     )
         # One round: earlier steps done before may leave nothing that works, and that says nothing.
-        controls = self._control(applied.stance, tuple(rescues.values()), rounds=1)
+        controls = yield from self._control(applied.stance, tuple(rescues.values()), rounds=1)
         working = [v for v in rescues.values() if _worked(v, controls[v.id])]
         wait = min(self._timeout_us, _LEAST_WAIT_US)
-        results = self._pool.run(
+        results = yield from self._asked(
             [self._arm(v, applied.config, applied.control, wait) for v in working]
         )
         said: dict[str, str | None] = {}
         for variant, result in zip(working, results, strict=True):
             one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
             said[variant.id.removesuffix(_RESCUE)] = _rescue_text(one)
-        return tuple(replace(t, reason=said.get(t.variant) or t.reason) for t in trials)
+        return [replace(t, reason=said.get(t.variant) or t.reason) for t in trials]
 
 
 def _execs(variant: Variant) -> bool:

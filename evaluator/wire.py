@@ -48,7 +48,7 @@ from attacks.program import (
 )
 from evaluator.errors import HarnessError
 
-VERSION = 1
+VERSION = 2
 MAX_FRAME = 4 * 1024 * 1024
 
 
@@ -158,7 +158,9 @@ _HEAD = struct.Struct("<II")
 _OP = struct.Struct("<BBBBIII8s6Q")
 _RECORD = struct.Struct("<I4x7Q")
 _OBJECT = struct.Struct("<IIII64s")
-_PROGRAM = struct.Struct("<12I16s64s64s64s")
+_HEAD = struct.Struct("<2I")
+_PROGRAM = struct.Struct("<10I16s64s64s64s")
+_PROGRAMS_KEPT = 4096
 _CONFIG = struct.Struct("<IIIIQQII")
 _LAYER = struct.Struct("<IIII")
 _REQUEST = struct.Struct("<6I")
@@ -173,7 +175,14 @@ _STATUS = struct.Struct("<IiII")
 _NAMES = 8
 _FACTS_SIZE = _FACTS.size + _NAMES * _NAME.size
 _REPLY_SIZE = _REPLY.size + _TRUTH.size + 2 * _FACTS_SIZE
-_SIZES = (_OP.size, _RECORD.size, _REPLY_SIZE, _PROGRAM.size, _CONFIG.size, _REQUEST.size)
+_SIZES = (
+    _OP.size,
+    _RECORD.size,
+    _REPLY_SIZE,
+    _HEAD.size + _PROGRAM.size,
+    _CONFIG.size,
+    _REQUEST.size,
+)
 
 _KINDS = {
     Syscall: 1,
@@ -236,7 +245,7 @@ def head(data: bytes, at: int = 0) -> tuple[Frame, int]:
     return found, length
 
 
-class ProgramSpec(Struct, frozen=True):
+class ProgramSpec(Struct, frozen=True, eq=False):
     """Everything that the runner must know of one variant."""
 
     program: Program
@@ -259,6 +268,13 @@ def encode_program(
 
     ``witness`` is the number under which the runner knows ``spec.witness``.
     """
+    head = _HEAD.pack(number, 0 if witness is None else witness + 1)
+    return frame(Frame.PROGRAM, head + _encoded(spec, number_of))
+
+
+@functools.lru_cache(_PROGRAMS_KEPT)
+def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
+    """What is the same for every runner, and told to most of them."""
     program = spec.program
     sections = [sum(map(size_of, ops)) for ops in (program.setup, program.victim, program.attack)]
     setup_end, victim_end, attack_end = sections[0], sum(sections[:2]), sum(sections)
@@ -273,7 +289,6 @@ def encode_program(
     layout = program.layout()
     ops = b"".join(_encode_op(op, layout, number_of) for _, op in program.flatten())
     fixed = _PROGRAM.pack(
-        number,
         spec.flags,
         spec.fresh,
         len(spec.objects),
@@ -283,14 +298,13 @@ def encode_program(
         victim_end,
         attack_end,
         attack_end,
-        0 if witness is None else witness + 1,
         0,
         spec.magic,
         _text(spec.parent, 64),
         _text(spec.name, 64),
         _text(spec.collect, 64),
     )
-    return frame(Frame.PROGRAM, fixed + bytes(objects) + _padded(contents) + _padded(arena) + ops)
+    return fixed + bytes(objects) + _padded(contents) + _padded(arena) + ops
 
 
 def _text(text: str, size: int) -> bytes:

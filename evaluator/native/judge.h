@@ -13,8 +13,8 @@ struct object {
 };
 
 struct program {	// as it arrives on the wire, followed by objects, contents, arena, operations
-	u32 id, flags, fresh, n_objects, contents_length, arena_length, setup_end, victim_end, attack_end, n_ops;
-	u32 witness, spare;	// 0, or one more than the number of the program that looks for the effect
+	u32 id, witness;	// 0, or one more than the number of the program that looks for the effect
+	u32 flags, fresh, n_objects, contents_length, arena_length, setup_end, victim_end, attack_end, n_ops, spare;
 	u8 magic[16];
 	char parent[64], name[64], collect[64];
 };

@@ -110,7 +110,7 @@ def test_a_frame_says_what_it_is(kind: Frame, payload: bytes) -> None:
 def test_a_program_says_where_its_sections_end() -> None:
     payload = wire.encode_program(3, SPEC, x86_64.number)[8:]
     fixed = struct.unpack_from("<12I", payload)
-    assert fixed == (3, 0, 0, 0, 0, 4, 0, 0, 1, 1, 0, 0)
+    assert fixed == (3, 0, 0, 0, 0, 0, 4, 0, 0, 1, 1, 0)
     assert payload[256 : 256 + 8] == b"d/t\0\0\0\0\0"
     kind, entry, flags, width, nr = struct.unpack_from("<BBBBI", payload, 264)
     assert (kind, entry, flags, width, nr) == (1, 0, 4, 0, 83)
