@@ -335,12 +335,12 @@ class Run(Struct, frozen=True):
 
 
 def document(run: Run) -> dict[str, Any]:
-    """The results document in JSON's own types, its keys in the order of the fields."""
+    """The results document as ``json`` writes it, its keys in the order of the fields."""
     return {"schema": SCHEMA, **plain(run)}
 
 
 def plain(value: Any) -> Any:
-    """Records, and what holds them, in JSON's own types."""
+    """Records, and what holds them, in types that ``json`` knows."""
     return to_builtins(value, str_keys=True)
 
 

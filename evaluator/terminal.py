@@ -120,10 +120,13 @@ def _color_system(terminal: Console) -> Literal["standard", "256", "truecolor"] 
 @contextmanager
 def progress_bar() -> Generator[Callable[[Progress], None]]:
     """Live on stderr if that is a terminal, and gone at the end."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
-    if not console.is_terminal or console.is_dumb_terminal:
+    if console.is_dumb_terminal:
         yield lambda _: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn

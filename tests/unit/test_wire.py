@@ -48,7 +48,7 @@ def record(state: int = 2, result: int = 0) -> bytes:
 
 def hello(step: Step = Step.NONE, error: int = 0) -> bytes:
     sizes = (72, 64, 72 + 40 + 2 * (4 * SEEN.size + 16 + 8 * NAME.size), 256, 40, 24)
-    return struct.pack("<IIiI6IQQ", 1, step, error, 1, *sizes, 0x1000, 0x2000)
+    return struct.pack("<IIiI6IQQ", wire.VERSION, step, error, 1, *sizes, 0x1000, 0x2000)
 
 
 RESULT = reply(records=2, collected=3) + record() + record(4, 2**64 - 38) + b"out"
