@@ -116,6 +116,8 @@ class Variant(Struct, frozen=True):
     """Runs over a sentinel, which keeps dangerous calls from the kernel."""
     parent: str = ""
     """The id of the variant that a rewrite made this one of; empty if it was recorded."""
+    foreign: bool = False
+    """Somebody else's program: that it does not reach the effect is no fault of ours."""
 
     @property
     def name(self) -> str:

@@ -66,11 +66,17 @@ class HungUpError(TerminatedError):
     exit_code = HUNG_UP
 
 
+_NO_MYSTERY = (click.exceptions.Exit, click.ClickException)
+"""What needs no traceback, even if somebody asked for one."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit; every failure is one line on stderr."""
     fill_descriptors()
     invocation = Invocation()
     try:
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _on_interrupt)
         signal.signal(signal.SIGTERM, _on_signal)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
             signal.signal(signal.SIGHUP, _on_signal)
@@ -81,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             obj=invocation,
         )
     except BaseException as error:
-        if invocation.debug and not isinstance(error, click.exceptions.Exit):
+        if invocation.debug and not isinstance(error, _NO_MYSTERY):
             raise
         code = _explain(error)
     flush()
@@ -107,6 +113,9 @@ def _explain(error: BaseException) -> int:
         case SidestepError():
             complain(str(error))
             return error.exit_code
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+            return InputError.exit_code
         case click.ClickException():
             complain(error.format_message())
             return InputError.exit_code
@@ -121,6 +130,13 @@ def _explain(error: BaseException) -> int:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             complain(f"internal error: {what} (--debug shows where)")
             return HARNESS_FAILED
+
+
+def _on_interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Once: what is cleaned up then is bounded, and must not be interrupted in turn."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
@@ -296,6 +312,10 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
         directory = path.parent if path.suffix in FILE_SUFFIXES and not path.is_dir() else path
         if directory.exists() and not directory.is_dir():
             raise InputError(f"{directory}: not a directory")
+        if any(
+            directory.is_dir() and Path(one).is_dir() and directory.samefile(one) for one in inputs
+        ):
+            raise InputError(f"{directory}: the next run would take the output for a profile")
     except OSError as error:
         raise InputError(f"{path}: cannot write: {error.strerror}") from None
     from reports.files import check

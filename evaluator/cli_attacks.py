@@ -227,9 +227,11 @@ def attacks_run(file: str, family: str, under: str, posture: str, form: str, as_
     (trial,) = result.trials
     if as_json or form == "json":
         say(json.dumps(plain(trial)))
-        return
-    with page() as console:
-        show_trial(console, trial)
+    else:
+        with page() as console:
+            show_trial(console, trial)
+    if trial.control_effect is None:
+        raise InputError(f"{file}: not tried under the profile: {trial.reason}")
 
 
 def _candidate(path: str) -> Candidate:

@@ -40,6 +40,7 @@ def instance(path: Path, family: FamilyInstance) -> FamilyInstance:
         needs=needs_of(program),
         fresh=family.baseline.fresh,
         guarded=True,
+        foreign=True,
     )
     return replace(family, recipes=(), made=(variant,))
 

@@ -58,8 +58,9 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     premise = isinstance(pair.control, str) and pair.control.startswith(
         ("setup ", "witness EINVAL")
     )
-    if premise and variant.parent:
-        broken = f"rewrite: what comes before the attack does not work ({pair.control})"
+    if premise and (variant.parent or variant.foreign):
+        whose = "rewrite" if variant.parent else "program"
+        broken = f"{whose}: what comes before the attack does not work ({pair.control})"
         return _record(pair, terms, Outcome.UNSUPPORTED, reason=broken)
     if isinstance(pair.control, str):
         return _record(pair, terms, Outcome.HARNESS_ERROR, reason=f"control arm: {pair.control}")
@@ -199,11 +200,14 @@ def lacking(variant: Variant, control: Result) -> str | None:
 
 
 def _no_equivalent(variant: Variant, control: Result) -> str | None:
-    """A rewritten program that does not reach the effect is none of the ways to it here."""
-    if not variant.parent:
+    """A program that does not reach the effect is none of the ways to it here.
+
+    Only of what we recorded do we know that it is one.
+    """
+    if not variant.parent and not variant.foreign:
         return None
-    rule = variant.id.rpartition("~")[2]
-    return f"rewrite: {rule} does not lead to the effect ({_how_it_ended(variant, control)})"
+    what = f"rewrite: {variant.id.rpartition('~')[2]}" if variant.parent else "program: it"
+    return f"{what} does not lead to the effect ({_how_it_ended(variant, control)})"
 
 
 def _called(op: Syscall) -> str:
@@ -219,6 +223,8 @@ def _how_it_ended(variant: Variant, control: Result) -> str:
         record = control.records[slot]
         if isinstance(op, Syscall) and record.error and not op.may_fail:
             return f"{_called(op)} answered {predict.errno_name(record.error)}"
+        if record.state is RecordState.STARTED and control.timed_out:
+            return f"operation {slot} did not return in time"
         if record.state is RecordState.STARTED:
             return f"it died in operation {slot} (status {control.wait_status:#x})"
         if record.state in (RecordState.MISMATCH, RecordState.TIMEOUT):

@@ -357,8 +357,7 @@ class Share:
                 v
                 for v in open_
                 if _unexplained(v, known[v.id], needs)
-                or _maybe_late(v, known[v.id])
-                or (not attempt and _maybe_chance(v, known[v.id], needs))
+                or (not attempt and _worth_a_second_try(v, known[v.id], needs))
             ]
         return known
 
@@ -482,24 +481,19 @@ def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
     return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 
-def _maybe_late(variant: Variant, result: Result | str) -> bool:
-    """Whether what may not work was only waited for too shortly."""
-    if isinstance(result, str) or not result.timed_out:
+def _worth_a_second_try(variant: Variant, result: Result | str, needs: Needs) -> bool:
+    """Whether what may not work was waited for too shortly, or met somebody else's lock."""
+    if isinstance(result, str) or not _may_not_work(variant) or _effect(variant, result):
         return False
-    return _may_not_work(variant) and _effect(variant, result) is None
-
-
-def _maybe_chance(variant: Variant, result: Result | str, needs: Needs) -> bool:
-    """Whether what a rewrite made deserves a second try: a lock may have been somebody else's."""
-    if isinstance(result, str) or not variant.parent or variant.id.endswith(_RESCUE):
-        return False
-    failed = not variant.negative and _effect(variant, result) is None
-    return failed and needs.unmet(variant) is None and outcome.lacking(variant, result) is None
+    if result.timed_out:
+        return True
+    chance = bool(variant.parent) and not variant.id.endswith(_RESCUE)
+    return chance and needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 
 def _may_not_work(variant: Variant) -> bool:
     """What nobody has tried before: that it does not reach the effect is no news."""
-    return bool(variant.parent) or variant.id.endswith(_RESCUE)
+    return bool(variant.parent) or variant.foreign or variant.id.endswith(_RESCUE)
 
 
 def _rescue_text(one: TrialRecord) -> str | None:

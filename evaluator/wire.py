@@ -158,7 +158,7 @@ _HEAD = struct.Struct("<II")
 _OP = struct.Struct("<BBBBIII8s6Q")
 _RECORD = struct.Struct("<I4x7Q")
 _OBJECT = struct.Struct("<IIII64s")
-_HEAD = struct.Struct("<2I")
+_NUMBERS = struct.Struct("<2I")
 _PROGRAM = struct.Struct("<10I16s64s64s64s")
 _PROGRAMS_KEPT = 4096
 _CONFIG = struct.Struct("<IIIIQQII")
@@ -179,7 +179,7 @@ _SIZES = (
     _OP.size,
     _RECORD.size,
     _REPLY_SIZE,
-    _HEAD.size + _PROGRAM.size,
+    _NUMBERS.size + _PROGRAM.size,
     _CONFIG.size,
     _REQUEST.size,
 )
@@ -268,7 +268,7 @@ def encode_program(
 
     ``witness`` is the number under which the runner knows ``spec.witness``.
     """
-    head = _HEAD.pack(number, 0 if witness is None else witness + 1)
+    head = _NUMBERS.pack(number, 0 if witness is None else witness + 1)
     return frame(Frame.PROGRAM, head + _encoded(spec, number_of))
 
 

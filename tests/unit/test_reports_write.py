@@ -70,7 +70,7 @@ def test_a_place_that_takes_no_files_is_one_line(raw: dict[str, Any]) -> None:
 
 def test_a_wrong_document_writes_nothing(raw: dict[str, Any], tmp_path: Path) -> None:
     raw["candidates"][0]["trials"][0]["outcome"] = None
-    with pytest.raises(ReportError, match=r"outcome: expected a string"):
+    with pytest.raises(ReportError, match=r"outcome: Expected `str`"):
         write(raw, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
