@@ -202,9 +202,14 @@ def rows(result: CandidateResult) -> list[tuple[Any, ...]]:
     ]
 
 
-def differing(one: CandidateResult, other: CandidateResult) -> list[tuple[Any, ...]]:
-    pairs = zip(rows(one), rows(other), strict=True)
-    return [pair for pair in pairs if pair[0] != pair[1]]
+def differing(one: CandidateResult, other: CandidateResult) -> list[str]:
+    """The trials that are not the same, with both reasons and what the second one did."""
+    return [
+        f"{left.outcome} ({left.reason}) and {right.outcome} ({right.reason}): {right.variant} "
+        + " ".join(f"{step.text}={step.control}/{step.mitigated}" for step in right.steps)
+        for left, right, *rest in zip(one.trials, other.trials, rows(one), rows(other), strict=True)
+        if rest[0] != rest[1]
+    ]
 
 
 @pytest.mark.slow
@@ -213,7 +218,7 @@ def differing(one: CandidateResult, other: CandidateResult) -> list[tuple[Any, .
 )
 def test_the_fast_path_changes_no_row(name: str) -> None:
     fast, slow = (evaluate(name, fast_path=on)[0] for on in (True, False))
-    assert differing(fast, slow) == []
+    assert "\n".join(differing(fast, slow)) == ""
     assert verdicts(fast) == verdicts(slow)
 
 
@@ -223,7 +228,7 @@ def test_any_number_of_workers_gives_equal_rows_in_equal_order(more: dict[str, A
     (alone,) = evaluate("block-mkdir.json", jobs=1, **more)
     (shared,) = evaluate("block-mkdir.json", jobs=3, **more)
     assert [one.variant for one in alone.trials] == [one.variant for one in shared.trials]
-    assert differing(alone, shared) == []
+    assert "\n".join(differing(alone, shared)) == ""
 
 
 def test_who_cannot_wait_nor_end_is_cleared_away_all_the_same(tmp_path: Path) -> None:
@@ -283,7 +288,7 @@ def test_runs_are_identical() -> None:
     first = evaluate(*names)
     for _ in range(RUNS - 1):
         for one, other in zip(first, evaluate(*names), strict=True):
-            assert differing(one, other) == []
+            assert "\n".join(differing(one, other)) == ""
             assert verdicts(one) == verdicts(other)
 
 
