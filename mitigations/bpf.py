@@ -66,7 +66,7 @@ class _Stop(Enum):
     SPLIT = auto()
 
 
-class _State(Struct):
+class State(Struct):
     """Registers, each with whether its value came from an argument."""
 
     pc: int = 0
@@ -123,7 +123,7 @@ class Filter:
     def __init__(self, instructions: Sequence[Instruction]) -> None:
         self.instructions = tuple(instructions)
         self._code = tuple(_decode(each, pc) for pc, each in enumerate(self.instructions))
-        self._prefixes: dict[tuple[int, int], _State | Decision] = {}
+        self._prefixes: dict[tuple[int, int], State | Decision] = {}
 
     @classmethod
     def decode(cls, program: bytes) -> "Filter":
@@ -138,23 +138,24 @@ class Filter:
         self, arch: int, nr: int, args: Sequence[Word], ip: Word = 0, *, with_path: bool = False
     ) -> Decision:
         if with_path:
-            return self._finish(_State(), _words(arch, nr, args, ip), [])
-        key = (arch & _MASK, nr & _MASK)
-        start = self._prefixes.get(key)
-        if start is None:
-            start = self._prefixes[key] = self._prefix(_words(arch, nr, args, ip))
+            return self._finish(State(), _words(arch, nr, args, ip), [])
+        start = self.prefix(arch, nr)
         if isinstance(start, Decision):
             return start
         return self._finish(copy.copy(start), _words(arch, nr, args, ip), None)
 
-    def _prefix(self, words: Sequence[Word]) -> "_State | Decision":
-        """Run what depends on arch and nr alone: the answer, or the state at the first argument."""
-        state = _State()
-        if self._run(state, words, None, stop_at_argument=True) is _Stop.ARGUMENT:
-            return state
-        return _decided(state, None)
+    def prefix(self, arch: int, nr: int) -> "State | Decision":
+        """What depends on arch and nr alone: the answer, or the state at the first argument."""
+        key = (arch & _MASK, nr & _MASK)
+        known = self._prefixes.get(key)
+        if known is None:
+            state = State()
+            stop = self._run(state, _words(arch, nr, (), 0), None, stop_at_argument=True)
+            known = state if stop is _Stop.ARGUMENT else _decided(state, None)
+            self._prefixes[key] = known
+        return known
 
-    def _finish(self, state: _State, words: Sequence[Word], path: list[int] | None) -> Decision:
+    def _finish(self, state: State, words: Sequence[Word], path: list[int] | None) -> Decision:
         if self._run(state, words, path, stop_at_argument=False) is _Stop.RETURN:
             return _decided(state, path)
         possible = self._explore(state, words)
@@ -163,7 +164,7 @@ class Filter:
             return _decided(state, None, ret_pc=-1)
         return Decision(None, 0, True, state.region, -1, possible)
 
-    def _explore(self, state: _State, words: Sequence[Word]) -> frozenset[Word]:
+    def _explore(self, state: State, words: Sequence[Word]) -> frozenset[Word]:
         """Every value that may be returned when the unknown words may be anything."""
         values: set[Word] = set()
         pending, seen = [state], {state.key()}
@@ -184,7 +185,7 @@ class Filter:
 
     def _run(
         self,
-        state: _State,
+        state: State,
         words: Sequence[Word],
         path: list[int] | None,
         *,
@@ -237,7 +238,7 @@ def _words(arch: int, nr: int, args: Sequence[Word], ip: Word) -> list[Word]:
     return words
 
 
-def _decided(state: _State, path: list[int] | None, ret_pc: int | None = None) -> Decision:
+def _decided(state: State, path: list[int] | None, ret_pc: int | None = None) -> Decision:
     value = state.a
     trail = None if path is None else tuple(path)
     if value is None:
@@ -247,7 +248,7 @@ def _decided(state: _State, path: list[int] | None, ret_pc: int | None = None) -
     return Decision(action, value & 0xFFFF, False, state.region, where, frozenset({value}), trail)
 
 
-def _step(state: _State, instruction: Instruction) -> _Stop | None:
+def _step(state: State, instruction: Instruction) -> _Stop | None:
     """Everything that compiled profiles hardly use; it moves `state.pc`."""
     code, k = instruction.code, instruction.k
     match code & 7:
@@ -275,12 +276,12 @@ def _step(state: _State, instruction: Instruction) -> _Stop | None:
     return None
 
 
-def _store(state: _State, index: int, value: Word, from_argument: bool) -> None:
+def _store(state: State, index: int, value: Word, from_argument: bool) -> None:
     scratch = state.scratch
     state.scratch = (*scratch[:index], (value, from_argument), *scratch[index + 1 :])
 
 
-def _load(state: _State, code: int, k: int) -> tuple[Word, bool]:
+def _load(state: State, code: int, k: int) -> tuple[Word, bool]:
     match code & 0xE0:
         case classic.MEM:
             return state.scratch[k]
@@ -290,7 +291,7 @@ def _load(state: _State, code: int, k: int) -> tuple[Word, bool]:
             return k, False
 
 
-def _arithmetic(state: _State, instruction: Instruction) -> _Stop | None:
+def _arithmetic(state: State, instruction: Instruction) -> _Stop | None:
     code = instruction.code
     operation = code & 0xF0
     state_a = state.a
@@ -314,7 +315,7 @@ def _arithmetic(state: _State, instruction: Instruction) -> _Stop | None:
     return None
 
 
-def _jump_on_x(state: _State, instruction: Instruction) -> _Stop | None:
+def _jump_on_x(state: State, instruction: Instruction) -> _Stop | None:
     if state.a is None or state.x is None:
         return _Stop.SPLIT
     test = instruction.code & 0xF0

@@ -1,0 +1,559 @@
+"""What filters do with every argument that a call can have: an exact partition.
+
+A filter compares 32-bit words of struct seccomp_data, or some of their bits, with constants
+(seccomp(2)).  Each way through the program is a conjunction of such tests; words are independent
+of each other, so a way exists if for each word there is a value that passes its tests.  Arithmetic
+that mixes bits (a sum, a product, two words compared with each other) is told, never guessed.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from msgspec import Struct
+
+from mitigations import classic
+from mitigations.bpf import UNFILTERED_X86_64, Decision, Filter
+from mitigations.classic import Action, Instruction
+from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
+
+_MASK = 0xFFFFFFFF
+_BITS = 32
+_NR, _ARCH, _POINTER, _ARGUMENTS = 0, 1, 2, 4  # words of struct seccomp_data
+_WORDS = 16
+_MOST_PARTS = 4096
+
+
+class InexactError(Exception):
+    """A filter computes with an argument in a way that this analysis does not follow."""
+
+
+class Bits(Struct, frozen=True):
+    """Bits of one word of struct seccomp_data: ``((word << shift) & mask) ^ flip``.
+
+    A negative ``shift`` is to the right.
+    """
+
+    word: int
+    shift: int = 0
+    mask: int = _MASK
+    flip: int = 0
+
+    def of(self, value: int) -> int:
+        """What they are where the word has that value."""
+        moved = value << self.shift if self.shift >= 0 else value >> -self.shift
+        return (moved & self.mask) ^ self.flip
+
+    @property
+    def text(self) -> str:
+        """As C writes it."""
+        shown = f"{'high' if self.word % 2 else 'low'}({_named(self.word)})"
+        if self.shift:
+            shown = f"{shown} {'<<' if self.shift > 0 else '>>'} {abs(self.shift)}"
+        if self.mask != _MASK:
+            shown = f"{shown} & {self.mask:#x}"
+        return f"({shown}) ^ {self.flip:#x}" if self.flip else shown
+
+
+Value = int | Bits
+
+
+class Test(Struct, frozen=True):
+    """One comparison on the way: ``operator`` is that of the jump, ``holds`` how it came out."""
+
+    __test__ = False
+
+    bits: Bits
+    operator: int
+    constant: int
+    holds: bool
+
+    def passes(self, value: int) -> bool:
+        """Whether a word of that value takes this way."""
+        return _compared(self.operator, self.bits.of(value), self.constant) is self.holds
+
+    @property
+    def text(self) -> str:
+        """As C writes it: ``low(args[1]) & 0x40 != 0``."""
+        if self.operator == classic.JSET:
+            plain = Bits(self.bits.word, self.bits.shift, self.bits.mask & self.constant)
+            flipped = self.bits.flip & self.constant
+            tested = f"({self.bits.text}) & {self.constant:#x}" if flipped else plain.text
+            return f"{tested} {'!=' if self.holds else '=='} 0"
+        operator = _WRITTEN[self.operator, self.holds]
+        return f"{self.bits.text} {operator} {self.constant:#x}"
+
+
+_WRITTEN = {
+    (classic.JEQ, True): "==",
+    (classic.JEQ, False): "!=",
+    (classic.JGT, True): ">",
+    (classic.JGT, False): "<=",
+    (classic.JGE, True): ">=",
+    (classic.JGE, False): "<",
+}
+
+
+class Part(Struct, frozen=True):
+    """Arguments that get one answer, by one way through the filters.
+
+    ``value`` is what the filters return together, ``words`` a struct seccomp_data of this part.
+    """
+
+    value: int
+    tests: tuple[Test, ...]
+    words: tuple[int, ...]
+
+    @property
+    def action(self) -> Action:
+        return Action.of(self.value)
+
+    @property
+    def allows(self) -> bool:
+        return self.action in (Action.ALLOW, Action.LOG)
+
+    @property
+    def answer(self) -> str:
+        """``ALLOW``, ``ERRNO(EPERM)`` and so on."""
+        return classic.answer_text(self.value)
+
+    @property
+    def args(self) -> tuple[int, ...]:
+        """The six arguments of the witness, 64 bits each."""
+        pairs = zip(self.words[_ARGUMENTS::2], self.words[_ARGUMENTS + 1 :: 2], strict=True)
+        return tuple(low | high << _BITS for low, high in pairs)
+
+    @property
+    def pointer(self) -> int:
+        """The instruction pointer of the witness."""
+        return self.words[_POINTER] | self.words[_POINTER + 1] << _BITS
+
+    def holds(self, args: Sequence[int], pointer: int = 0) -> bool:
+        """Whether a call with these arguments belongs to this part."""
+        full = (pointer, *args, *[0] * (6 - len(args)))
+        words = [0, 0, *(half for one in full for half in (one & _MASK, one >> _BITS & _MASK))]
+        return all(test.passes(words[test.bits.word]) for test in self.tests)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The tests in words, those of both halves of an argument as one where they are one."""
+        return tuple(_conditions(self.tests))
+
+
+def partition(filters: Sequence[Filter], arch: int, nr: int) -> tuple[Part, ...]:
+    """What a stack of filters, the oldest first, does with every argument of one call.
+
+    Every struct seccomp_data of this arch and nr is in exactly one part.  ``InexactError`` where a
+    filter computes what cannot be followed, or makes more than 4,096 parts.
+    """
+    if arch == AUDIT_ARCH_X86_64 and nr in UNFILTERED_X86_64:
+        filters = ()
+    parts: list[Part] = []
+    for part in _Walk(filters, arch & _MASK, nr & _MASK).parts():
+        parts.append(part)
+        while len(parts) > 1 and (both := _merged(*parts[-2:])):
+            parts[-2:] = [both]
+        if len(parts) > _MOST_PARTS:
+            raise InexactError(f"more than {_MOST_PARTS} parts")
+    return tuple(parts)
+
+
+def _merged(one: Part, other: Part) -> Part | None:
+    """Both in one, if a test tells them apart that changes nothing."""
+    if one.value != other.value or len(one.tests) != len(other.tests) or not one.tests:
+        return None
+    *before, last = one.tests
+    *others, opposite = other.tests
+    told = (last.bits, last.operator, last.constant)
+    if before != others or told != (opposite.bits, opposite.operator, opposite.constant):
+        return None
+    return Part(one.value, tuple(before), one.words)
+
+
+class _State(Struct):
+    """A place on a way: which filter, which instruction, what the registers hold."""
+
+    filters_left: int
+    held: int
+    """What the filters before have returned together."""
+    pc: int = 0
+    a: Value = 0
+    x: Value = 0
+    scratch: tuple[Value, ...] = (0,) * classic.SCRATCH_WORDS
+    tests: tuple[Test, ...] = ()
+
+
+class _Walk:
+    """All ways through a stack of filters, in the order of a depth-first search."""
+
+    def __init__(self, filters: Sequence[Filter], arch: int, nr: int) -> None:
+        self._filters = filters
+        self._known = {_NR: nr, _ARCH: arch}
+        if arch == AUDIT_ARCH_I386:  # whoever calls through that table has 32-bit arguments
+            self._known |= dict.fromkeys(range(_ARGUMENTS + 1, _WORDS, 2), 0)
+
+    def parts(self) -> Iterator[Part]:
+        # The newest filter runs first, and with equal answers the first one counts.
+        pending = [_State(len(self._filters), int(Action.ALLOW))]
+        while pending:
+            state = pending.pop()
+            if not state.filters_left:
+                yield Part(state.held, state.tests, self._witness(state.tests))
+            else:
+                pending += self._advance(state)
+
+    def _witness(self, tests: Sequence[Test]) -> tuple[int, ...]:
+        words = [self._known.get(word, 0) for word in range(_WORDS)]
+        for word in {test.bits.word for test in tests}:
+            found = solution(frozenset(test for test in tests if test.bits.word == word))
+            assert found is not None
+            words[word] = found
+        return tuple(words)
+
+    def _advance(self, state: _State) -> list[_State]:
+        """Runs to the next test of an argument, or to the end of a filter: what may come then."""
+        filter_ = self._filters[state.filters_left - 1]
+        if not state.pc:
+            start = filter_.prefix(self._known[_ARCH], self._known[_NR])
+            if isinstance(start, Decision):
+                (value,) = start.possible
+                assert value is not None  # nothing of it came from an argument
+                return [_after(state, value)]
+            assert start.a is not None
+            assert start.x is not None
+            state.pc, state.a, state.x = start.pc, start.a, start.x
+            state.scratch = tuple(value or 0 for value, _ in start.scratch)
+        instructions = filter_.instructions
+        while True:
+            instruction = instructions[state.pc]
+            code = instruction.code
+            match code & 7:
+                case classic.RET:
+                    return [self._returned(state, instruction)]
+                case classic.JMP if code == classic.JUMP:
+                    state.pc += 1 + instruction.k
+                case classic.JMP:
+                    ways = _branches(state, instruction)
+                    if len(ways) > 1:
+                        return ways
+                    state = ways[0]
+                case classic.ALU:
+                    divided = _calculate(state, instruction)
+                    if divided is not None:
+                        return [_after(state, divided)]
+                case classic.ST | classic.STX as kind:
+                    value = state.a if kind == classic.ST else state.x
+                    k = instruction.k
+                    state.scratch = (*state.scratch[:k], value, *state.scratch[k + 1 :])
+                    state.pc += 1
+                case classic.MISC:
+                    if code & 0xF8 == classic.TAX:
+                        state.x = state.a
+                    else:
+                        state.a = state.x
+                    state.pc += 1
+                case register:
+                    value = self._loaded(state, instruction)
+                    if register == classic.LD:
+                        state.a = value
+                    else:
+                        state.x = value
+                    state.pc += 1
+
+    def _loaded(self, state: _State, instruction: Instruction) -> Value:
+        match instruction.code & 0xE0:
+            case classic.ABS:
+                word = instruction.k // 4
+                return self._known[word] if word in self._known else Bits(word)
+            case classic.MEM:
+                return state.scratch[instruction.k]
+            case classic.LEN:
+                return classic.SECCOMP_DATA_BYTES
+            case _:
+                return instruction.k
+
+    @staticmethod
+    def _returned(state: _State, instruction: Instruction) -> _State:
+        value = instruction.k if instruction.code == classic.RETURN_K else state.a
+        if isinstance(value, Bits):
+            raise InexactError(f"instruction {state.pc} returns {value.text}")
+        return _after(state, value)
+
+
+def _after(state: _State, value: int) -> _State:
+    """The next older filter, after one that returned ``value``: the strictest answer counts."""
+    stricter = _rank(value) < _rank(state.held)
+    return _State(state.filters_left - 1, value if stricter else state.held, tests=state.tests)
+
+
+def _rank(value: int) -> int:
+    full = value & 0xFFFF0000
+    return full - (1 << 32) if full & 0x80000000 else full
+
+
+# ------------------------------------------------------------------------------------ comparing
+
+
+def _compared(operator: int, left: int, right: int) -> bool:
+    match operator:
+        case classic.JEQ:
+            return left == right
+        case classic.JSET:
+            return bool(left & right)
+        case classic.JGT:
+            return left > right
+        case _:
+            return left >= right
+
+
+def _branches(state: _State, instruction: Instruction) -> list[_State]:
+    """What may come after a conditional jump; where it is not taken stands last, and runs first."""
+    operator = instruction.code & 0xF0
+    left, right = state.a, state.x if instruction.code & classic.X else instruction.k
+    turned = False
+    if isinstance(right, Bits) and not isinstance(left, Bits):
+        left, right, operator, turned = _turned(left, right, operator)
+    if isinstance(left, Bits) and isinstance(right, Bits):
+        if left != right:
+            raise InexactError(f"instruction {state.pc} compares {left.text} with {right.text}")
+        taken = operator in (classic.JEQ, classic.JGE)
+        if operator == classic.JSET:
+            right = _MASK
+        else:
+            return [_jumped(state, instruction, taken)]
+    if isinstance(left, Bits):
+        assert isinstance(right, int)
+        return _tested(state, instruction, left, operator, right, turned=turned)
+    assert isinstance(right, int)
+    return [_jumped(state, instruction, _compared(operator, left, right))]
+
+
+def _turned(left: int, right: Bits, operator: int) -> tuple[Bits, int, int, bool]:
+    """The same comparison with the constant on the right, and whether it is the opposite."""
+    if operator == classic.JGT:
+        return right, left, classic.JGE, True
+    if operator == classic.JGE:
+        return right, left, classic.JGT, True
+    return right, left, operator, False
+
+
+def _tested(
+    state: _State,
+    instruction: Instruction,
+    bits: Bits,
+    operator: int,
+    constant: int,
+    *,
+    turned: bool,
+) -> list[_State]:
+    ways: list[tuple[bool, Test]] = []
+    same = [test for test in state.tests if test.bits.word == bits.word]
+    for holds in (False, True):
+        test = Test(bits, operator, constant, holds)
+        if solution(frozenset((*same, test))) is not None:
+            ways.append((holds is not turned, test))
+    if len(ways) == 1:  # what came before decides it
+        return [_jumped(state, instruction, ways[0][0])]
+    return [_jumped(state, instruction, taken, (*state.tests, test)) for taken, test in ways]
+
+
+def _jumped(
+    state: _State, instruction: Instruction, taken: bool, tests: tuple[Test, ...] | None = None
+) -> _State:
+    pc = state.pc + 1 + (instruction.jt if taken else instruction.jf)
+    kept = state.tests if tests is None else tests
+    return _State(state.filters_left, state.held, pc, state.a, state.x, state.scratch, kept)
+
+
+# ---------------------------------------------------------------------------------- calculating
+
+
+def _calculate(state: _State, instruction: Instruction) -> int | None:
+    """One arithmetic instruction; 0 where it ends the program, by a division by zero."""
+    operation = instruction.code & 0xF0
+    operand = state.x if instruction.code & classic.X else instruction.k
+    if operation == classic.DIV and operand == 0:
+        return 0
+    where = state.pc
+    state.pc += 1
+    if operation == classic.NEG:
+        if isinstance(state.a, Bits):
+            raise InexactError(f"instruction {where} negates {state.a.text}")
+        state.a = -state.a & _MASK
+        return None
+    left, right = state.a, operand
+    if isinstance(right, Bits) and operation in (classic.AND, classic.OR, classic.XOR):
+        left, right = right, left
+    if isinstance(right, Bits):
+        raise InexactError(f"instruction {where} calculates with {right.text}")
+    state.a = (
+        _moved(left, operation, right, where)
+        if isinstance(left, Bits)
+        else _number(left, operation, right)
+    )
+    return None
+
+
+def _number(left: int, operation: int, right: int) -> int:
+    match operation:
+        case classic.ADD:
+            value = left + right
+        case classic.SUB:
+            value = left - right
+        case classic.MUL:
+            value = left * right
+        case classic.DIV:
+            value = left // right
+        case classic.AND:
+            value = left & right
+        case classic.OR:
+            value = left | right
+        case classic.XOR:
+            value = left ^ right
+        case classic.LSH:
+            value = left << (right & 31)
+        case _:
+            value = left >> (right & 31)
+    return value & _MASK
+
+
+def _moved(left: Bits, operation: int, right: int, where: int) -> Value:
+    """Bits after an operation that only moves, drops, sets or flips them."""
+    power = right.bit_length() - 1
+    if operation in (classic.MUL, classic.DIV) and right == 1 << power:
+        operation, right = (classic.LSH if operation == classic.MUL else classic.RSH), power
+    shift, mask, flip = left.shift, left.mask, left.flip
+    match operation:
+        case classic.AND:
+            mask, flip = mask & right, flip & right
+        case classic.OR:
+            mask, flip = mask & ~right, flip | right
+        case classic.XOR:
+            flip ^= right
+        case classic.LSH:
+            by = right & 31
+            shift, mask, flip = shift + by, mask << by & _MASK, flip << by & _MASK
+        case classic.RSH:
+            by = right & 31
+            shift, mask, flip = shift - by, mask >> by, flip >> by
+        case classic.ADD | classic.SUB if right == 0:
+            pass
+        case _:
+            raise InexactError(f"instruction {where} calculates with {left.text}")
+    return Bits(left.word, shift, mask, flip) if mask else flip
+
+
+# -------------------------------------------------------------------------------------- solving
+
+
+@lru_cache(1 << 16)
+def solution(tests: frozenset[Test]) -> int | None:
+    """A value of a word that passes all tests; None if there is none."""
+    for guess in (0, *(_first_guess(test) for test in tests)):
+        if all(test.passes(guess) for test in tests):
+            return guess
+    return _Search(tuple(tests)).value()
+
+
+def _first_guess(test: Test) -> int:
+    """A value that passes one test, if its bits stand where they are in the word."""
+    aimed = test.constant ^ test.bits.flip
+    if test.operator == classic.JSET:
+        aimed &= test.bits.mask
+    elif (test.operator == classic.JGT) is test.holds and test.operator != classic.JEQ:
+        aimed = min(_MASK, test.constant + 1) ^ test.bits.flip
+    back = aimed >> test.bits.shift if test.bits.shift >= 0 else aimed << -test.bits.shift
+    return back & _MASK
+
+
+class _Search:
+    """The smallest word that passes all tests, bit by bit from the highest.
+
+    After some bits a test knows of its value whether it is smaller than, equal to or larger than
+    the beginning of its constant (or whether a bit was met, for JSET): nothing else matters.
+    """
+
+    def __init__(self, tests: tuple[Test, ...]) -> None:
+        self._tests = tests
+        self._dead: set[tuple[int, tuple[int, ...]]] = set()
+
+    def value(self) -> int | None:
+        # Bits that no bit of the word reaches come first where a value was moved to the right.
+        begun = tuple(
+            self._read(test, 0, range(_BITS - 1, _BITS - 1 + test.bits.shift, -1), None)
+            for test in self._tests
+        )
+        return self._search(_BITS - 1, begun)
+
+    def _search(self, bit: int, states: tuple[int, ...]) -> int | None:
+        if bit < 0:
+            ended = zip(self._tests, states, strict=True)
+            return 0 if all(self._ends(test, state) for test, state in ended) else None
+        if (bit, states) in self._dead:
+            return None
+        for digit in (0, 1):
+            after = tuple(
+                self._read(test, state, (bit + test.bits.shift,), digit)
+                for test, state in zip(self._tests, states, strict=True)
+            )
+            rest = self._search(bit - 1, after)
+            if rest is not None:
+                return digit << bit | rest
+        self._dead.add((bit, states))
+        return None
+
+    @staticmethod
+    def _read(test: Test, state: int, places: Sequence[int], digit: int | None) -> int:
+        """The state after bits of the value; those that no bit of the word reaches are flipped."""
+        bits = test.bits
+        for place in places:
+            if not 0 <= place < _BITS:
+                continue
+            own = bits.flip >> place & 1
+            if digit is not None and bits.mask >> place & 1:
+                own ^= digit
+            wanted = test.constant >> place & 1
+            if test.operator == classic.JSET:
+                state |= own & wanted
+            elif not state:
+                state = own - wanted
+        return state
+
+    def _ends(self, test: Test, state: int) -> bool:
+        """Whether a test passes; what was moved to the left ends in bits of no word."""
+        state = self._read(test, state, range(test.bits.shift - 1, -1, -1), None)
+        match test.operator:
+            case classic.JEQ:
+                true = state == 0
+            case classic.JGT:
+                true = state > 0
+            case classic.JGE:
+                true = state >= 0
+            case _:
+                true = state == 1
+        return true is test.holds
+
+
+# -------------------------------------------------------------------------------------- wording
+
+
+def _conditions(tests: Sequence[Test]) -> Iterator[str]:
+    equal = {
+        test.bits.word: test.constant
+        for test in tests
+        if test.operator == classic.JEQ and test.holds and test.bits == Bits(test.bits.word)
+    }
+    whole = {word for word in equal if word % 2 == 0 and word + 1 in equal}
+    said: set[int] = set()
+    for test in tests:
+        word = test.bits.word
+        pair = word & ~1
+        if pair not in whole:
+            yield test.text
+        elif pair not in said:
+            said.add(pair)
+            yield f"{_named(pair)} == {equal[pair] | equal[pair + 1] << _BITS:#x}"
+
+
+def _named(word: int) -> str:
+    """The field of struct seccomp_data that a word is half of."""
+    return f"args[{(word - _ARGUMENTS) // 2}]" if word >= _ARGUMENTS else "instruction_pointer"
