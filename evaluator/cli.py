@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from evaluator.cli_attacks import attacks
+from evaluator.cli_explain import explain
 from evaluator.errors import HarnessError, InputError, SidestepError, border
 from evaluator.options import (
     Invocation,
@@ -408,6 +409,7 @@ def _publish(request: Request, run: Run) -> int:
 
 
 cli.add_command(attacks)
+cli.add_command(explain)
 
 
 @cli.group()

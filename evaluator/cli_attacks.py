@@ -19,7 +19,6 @@ from evaluator.terminal import page, progress_bar, say
 if TYPE_CHECKING:
     from attacks.family import FamilyInstance, Variant
     from evaluator.records import FamilyCheck
-    from mitigations.candidate import Candidate
 
 
 _family_option = click.option(
@@ -214,11 +213,12 @@ def attacks_run(file: str, family: str, under: str, posture: str, form: str, as_
     from evaluator.campaign import evaluate
     from evaluator.plan import Plan
     from evaluator.records import plain
+    from evaluator.request import candidate_of
     from evaluator.table import show_trial
 
     with border():
         plan = Plan(
-            candidates=(_candidate(under),),
+            candidates=(candidate_of(under),),
             families=(foreign.instance(Path(file), parse_reference(family)),),
             workloads=(),
             posture=posture,
@@ -232,22 +232,6 @@ def attacks_run(file: str, family: str, under: str, posture: str, form: str, as_
             show_trial(console, trial)
     if trial.control_effect is None:
         raise InputError(f"{file}: not tried under the profile: {trial.reason}")
-
-
-def _candidate(path: str) -> Candidate:
-    from mitigations.candidate import Candidate, ProfileError
-    from mitigations.load import load
-
-    try:
-        found = load(Path(path))
-        if len(found) != 1:
-            raise InputError(f"{path}: holds {len(found)} candidates: name one file")
-        (one,) = found
-        if not isinstance(one, Candidate):
-            raise one.error
-    except ProfileError as error:
-        raise InputError(f"{path}: {error}") from None
-    return one
 
 
 @attacks.command("export")
@@ -267,6 +251,7 @@ def attacks_export(variant: str, to: str, under: str | None, output: str | None)
     from attacks.jsonform import dumps
     from attacks.library import find_variant
     from evaluator.export_c import export_c
+    from evaluator.request import candidate_of
     from mitigations import x86_64
 
     if to == "json" and under is not None:
@@ -276,7 +261,7 @@ def attacks_export(variant: str, to: str, under: str | None, output: str | None)
         if to == "json":
             text = dumps(found.program)
         else:
-            layers = _candidate(under).seccomp if under else ()
+            layers = candidate_of(under).seccomp if under else ()
             text = export_c(found, [layer.program for layer in layers], x86_64.number)
     if output is None:
         say(text.rstrip("\n"))

@@ -187,3 +187,19 @@ def _text(source: str) -> str:
     except OSError:
         return ""
     return "" if b"\0" in content else content.decode("utf-8", errors="replace")
+
+
+def candidate_of(path: str) -> Candidate:
+    """The one candidate of a file; ``InputError`` if it cannot be used, or is not one."""
+    from mitigations.load import load
+
+    try:
+        found = load(Path(path))
+        if len(found) != 1:
+            raise InputError(f"{path}: holds {len(found)} candidates: name one file")
+        (one,) = found
+        if not isinstance(one, Candidate):
+            raise one.error
+    except ProfileError as error:
+        raise InputError(f"{path}: {error}") from None
+    return one

@@ -14,7 +14,8 @@ from msgspec import Struct
 from mitigations import classic
 from mitigations.bpf import UNFILTERED_X86_64, Decision, Filter
 from mitigations.classic import Action, Instruction
-from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
+from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, NUMBERS
+from mitigations.x86_64 import arch as arch_of
 
 _MASK = 0xFFFFFFFF
 _BITS = 32
@@ -80,6 +81,8 @@ class Test(Struct, frozen=True):
             tested = f"({self.bits.text}) & {self.constant:#x}" if flipped else plain.text
             return f"{tested} {'!=' if self.holds else '=='} 0"
         operator = _WRITTEN[self.operator, self.holds]
+        if self.operator == classic.JGT and not self.constant:
+            operator = "!=" if self.holds else "=="  # nothing is below 0
         return f"{self.bits.text} {operator} {self.constant:#x}"
 
 
@@ -127,11 +130,14 @@ class Part(Struct, frozen=True):
         """The instruction pointer of the witness."""
         return self.words[_POINTER] | self.words[_POINTER + 1] << _BITS
 
-    def holds(self, args: Sequence[int], pointer: int = 0) -> bool:
-        """Whether a call with these arguments belongs to this part."""
-        full = (pointer, *args, *[0] * (6 - len(args)))
-        words = [0, 0, *(half for one in full for half in (one & _MASK, one >> _BITS & _MASK))]
-        return all(test.passes(words[test.bits.word]) for test in self.tests)
+    def holds(self, args: Sequence[int | None], pointer: int | None = 0) -> bool:
+        """Whether a call with these arguments may belong to this part; None may be anything."""
+        words: list[int | None] = [0, 0]
+        for one in (pointer, *args, *[0] * (6 - len(args))):
+            words += (None, None) if one is None else (one & _MASK, one >> _BITS & _MASK)
+        known = ((test, words[test.bits.word]) for test in self.tests)
+        # Words are independent of each other, and for each one there is a value that passes.
+        return all(word is None or test.passes(word) for test, word in known)
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -557,3 +563,61 @@ def _conditions(tests: Sequence[Test]) -> Iterator[str]:
 def _named(word: int) -> str:
     """The field of struct seccomp_data that a word is half of."""
     return f"args[{(word - _ARGUMENTS) // 2}]" if word >= _ARGUMENTS else "instruction_pointer"
+
+
+# ---------------------------------------------------------------------------- two of a kind
+
+
+class Change(Struct, frozen=True):
+    """Arguments of a call that one stack of filters answers otherwise than another."""
+
+    abi: str
+    call: str
+    nr: int
+    before: str
+    """``ALLOW``, ``ERRNO(EPERM)`` and so on."""
+    after: str
+    opened: bool
+    """It was denied, and passes now."""
+    closed: bool
+    """It passed, and is denied now."""
+    conditions: tuple[str, ...]
+    """All of them hold; none means whatever the arguments are."""
+    witness: tuple[int, ...]
+    """Six arguments of this region."""
+
+
+def difference(before: Sequence[Filter], after: Sequence[Filter]) -> Iterator[Change]:
+    """Every region of every call on every table that two stacks of filters answer differently.
+
+    ``InexactError`` where one of them cannot be analysed exactly.
+    """
+    for abi, table in NUMBERS.items():
+        seen_as = arch_of(abi)
+        for call, nr in table.items():
+            old, new = partition(before, seen_as, nr), partition(after, seen_as, nr)
+            for one in old:
+                for other in new:
+                    if one.value != other.value:
+                        yield from _changed(one, other, (abi, call, nr))
+
+
+def _changed(one: Part, other: Part, of: tuple[str, str, int]) -> Iterator[Change]:
+    """What two parts of different answers have in common, if that is anything."""
+    tests = tuple(dict.fromkeys((*one.tests, *other.tests)))
+    words = list(one.words)
+    for word in {test.bits.word for test in tests}:
+        found = solution(frozenset(test for test in tests if test.bits.word == word))
+        if found is None:
+            return
+        words[word] = found
+    both = Part(other.value, tests, tuple(words))
+    yield Change(
+        *of,
+        before=one.answer,
+        after=other.answer,
+        opened=other.allows and not one.allows,
+        closed=one.allows and not other.allows,
+        conditions=both.conditions,
+        witness=both.args,
+    )

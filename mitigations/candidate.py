@@ -1,11 +1,11 @@
 """What one mitigation under evaluation is: its layers, where it came from, what is odd about it."""
 
 import hashlib
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
 
 from msgspec import Struct
+
+from mitigations.rules import Profile
 
 
 class ProfileError(Exception):
@@ -66,7 +66,8 @@ class Candidate(Struct, frozen=True):
     posture: str | None = None
     default_action: str = ""
     intent: str = ""
-    profile: Mapping[str, Any] | None = None
+    profile: Profile | None = None
+    """What the filter was compiled from; None for a raw program."""
     warnings: tuple[Finding, ...] = ()
 
     @property

@@ -179,7 +179,7 @@ class _Loader:
             runtime_model=runtimes.describe(self._model),
             default_action=profile.default_action,
             intent=intent,
-            profile=profile.as_dict(),
+            profile=profile,
             warnings=(*warnings, *find_traps(profile)),
         )
 

@@ -165,6 +165,11 @@ def number(abi: str, name: str) -> int | None:
     return NUMBERS[abi].get(name)
 
 
+def arch(abi: str) -> int:
+    """What a filter sees as ``arch`` of a call through that table."""
+    return AUDIT_ARCH_I386 if abi == "i386" else AUDIT_ARCH_X86_64
+
+
 def name(abi: str, nr: int) -> str | None:
     return _NAMES[abi].get(nr)
 

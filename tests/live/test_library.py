@@ -21,6 +21,7 @@ from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import Program
 from evaluator import campaign
 from evaluator.enforcement import control_of
+from evaluator.explain import Explainer
 from evaluator.objectives import objective
 from evaluator.plan import Plan, Rewrites
 from evaluator.pool import Arm, Pool
@@ -28,7 +29,7 @@ from evaluator.posture import posture
 from evaluator.records import CandidateResult, TrialRecord
 from evaluator.request import families
 from evaluator.trial import grade, program_spec
-from evaluator.verdict import Outcome, Verdict
+from evaluator.verdict import Outcome, Scope, Verdict
 from evaluator.wire import Result
 from evaluator.workloads import WORKLOADS
 from mitigations.candidate import Attachment, Candidate, SeccompLayer
@@ -327,3 +328,31 @@ def test_every_name_of_a_held_profile_is_needed_or_redundant(tmp_path: Path) -> 
     results = campaign.evaluate(plan, lambda _: None)
     still_held = {one.name for one in results if one.families[0].verdict is Verdict.HELD}
     assert still_held == REDUNDANT.keys()
+
+
+EXPLAINED = (
+    "change-mode",
+    "create-directory",
+    "create-file",
+    "create-filesystem-object",
+    "create-process",
+    "delete-file",
+    "execute-program",
+)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_what_is_explained_as_held_is_not_bypassed(name: str) -> None:
+    explainer = Explainer(candidate(name))
+    for family in EXPLAINED:
+        found = explainer.family(library.parse_reference(family))
+        denied = {one for way in found.ways if way.verdict == "denied" for one in way.variants}
+        through = {
+            trial.variant
+            for trial in evaluated(name).trials
+            if trial.family == family
+            and trial.scope is Scope.IN
+            and trial.outcome is Outcome.BYPASSED
+        }
+        assert not denied & through
+        assert not (found.held and through)

@@ -8,10 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mitigations import x86_64
-from mitigations.analysis import Bits, InexactError, Part, Test, partition, solution
+from mitigations.analysis import (
+    Bits,
+    InexactError,
+    Part,
+    Test,
+    difference,
+    partition,
+    solution,
+)
 from mitigations.bpf import Filter, decide_stack
 from mitigations.candidate import Candidate
-from mitigations.classic import JEQ, JGE, JGT, JSET
+from mitigations.classic import JEQ, JGE, JGT, JSET, answer_text
 from mitigations.load import load
 from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
 
@@ -167,3 +175,38 @@ def test_a_32_bit_caller_has_no_high_words() -> None:
     assert [part.answer for part in partition(stack, AUDIT_ARCH_I386, 1)] == ["ALLOW"]
     both: list[Part] = list(partition(stack, AUDIT_ARCH_X86_64, 1))
     assert [part.answer for part in both] == ["ALLOW", "ERRNO(EPERM)"]
+
+
+def library_filters(name: str) -> list[Filter]:
+    (candidate,) = load(LIBRARY / name)
+    assert isinstance(candidate, Candidate)
+    return [Filter.decode(layer.program) for layer in candidate.seccomp]
+
+
+def test_a_difference_is_every_region_that_opened_or_closed() -> None:
+    before, after = (library_filters(f"{name}.json") for name in ("unconfined", "block-mkdir"))
+    changes = list(difference(before, after))
+    closed = {(one.abi, one.call) for one in changes if one.closed}
+    assert not any(one.opened for one in changes)
+    assert {call for abi, call in closed if abi == "x86_64"} == {"mkdir", "mkdirat"}
+    assert {call for abi, call in closed if abi == "i386"} == set(x86_64.NUMBERS["i386"])
+    assert [one for one in difference(after, before) if one.closed] == []
+    assert list(difference(after, after)) == []
+
+
+@settings(max_examples=30)
+@given(filters(), filters(), arguments)
+def test_a_difference_is_what_the_interpreter_sees(
+    old: Filter, new: Filter, args: tuple[int, ...]
+) -> None:
+    try:
+        changes = [one for one in difference([old], [new]) if one.call == "write"]
+    except InexactError:
+        return
+    for one in changes:
+        seen_as = x86_64.arch(one.abi), one.nr, one.witness
+        before, after = (each.decide(*seen_as, None).possible for each in (old, new))
+        assert one.before in {answer_text(value or 0) for value in before}
+        assert one.after in {answer_text(value or 0) for value in after}
+    said = [each.decide(AUDIT_ARCH_X86_64, 1, args, 0).possible for each in (old, new)]
+    assert said[0] == said[1] or any(one.abi == "x86_64" for one in changes)

@@ -189,7 +189,7 @@ def test_detection_chooses_docker_only_for_keys_that_oci_lacks(tmp_path: Path) -
 
 def resolved(candidate: Candidate) -> dict[str, Any]:
     assert candidate.profile is not None
-    return dict(candidate.profile)
+    return candidate.profile.as_dict()
 
 
 def test_legacy_name_blocks_under_docker_and_nothing_under_oci(tmp_path: Path) -> None:

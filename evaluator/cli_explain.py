@@ -1,0 +1,84 @@
+"""The command ``sidestep explain``: what a candidate's filters answer, and why, without a run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, TypedDict
+
+import click
+
+from evaluator.errors import InputError, border
+from evaluator.options import debug_option, format_option
+from evaluator.terminal import page, say
+
+if TYPE_CHECKING:
+    from evaluator.explain import (
+        CallExplanation,
+        Explainer,
+        FamilyExplanation,
+        VariantExplanation,
+    )
+
+
+class _Explained(TypedDict, total=False):
+    """One of them."""
+
+    calls: list[CallExplanation]
+    variant: VariantExplanation
+    family: FamilyExplanation
+
+
+@click.command()
+@click.argument("candidate")
+@click.argument("what")
+@format_option
+@debug_option
+def explain(candidate: str, what: str, form: str, as_json: bool) -> None:
+    """Say what a candidate's filters answer, and which instructions and rules are behind it.
+
+    WHAT is a call, with or without arguments (openat, "i386:openat(AT_FDCWD, _, O_CREAT)", where _
+    may be anything), a variant (create-directory/mkdirat~i386), or a family (create-directory):
+    then every known way to its effect is judged. Nothing is run.
+    """
+    from evaluator import table_explain
+    from evaluator.explain import Explainer
+    from evaluator.records import plain
+    from evaluator.request import candidate_of
+
+    with border():
+        explainer = Explainer(candidate_of(candidate))
+        found = _explained(explainer, what)
+    if as_json or form == "json":
+        say(json.dumps(plain(found)))
+        return
+    with page() as console:
+        for call in found.get("calls", []):
+            table_explain.show_call(console, call)
+        if "variant" in found:
+            table_explain.show_variant(console, found["variant"])
+        if "family" in found:
+            table_explain.show_family(console, found["family"])
+
+
+def _explained(explainer: Explainer, what: str) -> _Explained:
+    """What was asked for, under the name of its kind."""
+    from attacks import library
+    from attacks.errors import AttackError
+    from evaluator.explain import parse_call
+    from mitigations import x86_64
+    from mitigations.suggestion import did_you_mean
+
+    question = parse_call(what)
+    if question is not None:
+        return {
+            "calls": [explainer.call(abi, question.name, question.args) for abi in question.abis]
+        }
+    if "(" in what or ":" in what:
+        raise InputError(f"{what}: no table of system calls has that name")
+    if "/" in what.partition("@")[0]:
+        return {"variant": explainer.variant(library.find_variant(what))}
+    try:
+        return {"family": explainer.family(library.parse_reference(what))}
+    except AttackError as error:
+        hint = did_you_mean(what, {name for one in x86_64.NUMBERS.values() for name in one})
+        raise InputError(f"{what}: no call{hint}, and as a family: {error}") from None
