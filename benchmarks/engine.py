@@ -124,7 +124,27 @@ class Worker:
                 end.send(trials_us(pool, spec, how, n))
 
 
-def workers_us(workers: Sequence[Worker], n: int) -> float:
+class Forker:
+    """The same for what the machine itself makes of a second core: nothing but fork and wait."""
+
+    def __init__(self, core: int) -> None:
+        context = multiprocessing.get_context("fork")
+        self.end, theirs = context.Pipe()
+        context.Process(target=self._serve, args=(core, theirs), daemon=True).start()
+
+    @staticmethod
+    def _serve(core: int, end: Connection) -> None:
+        os.sched_setaffinity(0, {core})
+        while n := end.recv():
+            for _ in range(n):
+                child = os.fork()
+                if not child:
+                    os._exit(0)
+                os.waitpid(child, 0)
+            end.send(n)
+
+
+def workers_us(workers: Sequence[Worker | Forker], n: int) -> float:
     """Microseconds a trial, where each of the workers does ``n``."""
     begin = time.perf_counter()
     for worker in workers:
@@ -183,7 +203,9 @@ def main() -> None:
         for flag in (_CLONE_NEWNS, _CLONE_NEWNET)
     )
     n = options.trials
-    workers = [Worker(core, spec, config(large)) for core in sorted(os.sched_getaffinity(0))[:2]]
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    workers = [Worker(core, spec, config(large)) for core in cores]
+    forkers = [Forker(core) for core in cores]
     with tempfile.TemporaryDirectory() as folder, Pool(1) as one:
         base = compile_base(Path(folder))
         found = rounds_of(
@@ -194,6 +216,8 @@ def main() -> None:
                 "trial, 983": lambda: trials_us(one, spec, config(large), n),
                 "one worker on one core, 983": lambda: workers_us(workers[:1], n * 2),
                 "two workers on two cores, 983": lambda: workers_us(workers, n * 2),
+                "forks on one core": lambda: workers_us(forkers[:1], n * 2),
+                "forks on two cores": lambda: workers_us(forkers, n * 2),
                 "no fast path, 14": lambda: trials_us(
                     one, spec, config(small), n // 4, RunFlag.SLOW
                 ),
@@ -214,6 +238,9 @@ def main() -> None:
         "one worker on one core / two on two (at least 1.8)": ratio(
             found, "one worker on one core, 983", "two workers on two cores, 983"
         ),
+        "forks on one core / on two (what the machine gives)": ratio(
+            found, "forks on one core", "forks on two cores"
+        ),
         "no fast path / trial": ratio(found, "no fast path, 14", "trial, 14"),
         "fresh mount namespace / trial": ratio(found, "fresh mount namespace", "trial, 14"),
         "fresh network namespace / trial": ratio(found, "fresh network namespace", "trial, 14"),
@@ -230,7 +257,7 @@ def main() -> None:
         print(f"{name:31} {statistics.median(values):9.1f} us (median of {len(values)} rounds)")
     print()
     for name, value in ratios.items():
-        print(f"{name:50} {value:7.2f}")
+        print(f"{name:52} {value:7.2f}")
 
 
 if __name__ == "__main__":
