@@ -219,15 +219,9 @@ class _Walk:
         """Runs to the next test of an argument, or to the end of a filter: what may come then."""
         filter_ = self._filters[state.filters_left - 1]
         if not state.pc:
-            start = filter_.prefix(self._known[_ARCH], self._known[_NR])
-            if isinstance(start, Decision):
-                (value,) = start.possible
-                assert value is not None  # nothing of it came from an argument
-                return [_after(state, value)]
-            assert start.a is not None
-            assert start.x is not None
-            state.pc, state.a, state.x = start.pc, start.a, start.x
-            state.scratch = tuple(value or 0 for value, _ in start.scratch)
+            decided = self._begun(state, filter_)
+            if decided is not None:
+                return [_after(state, decided)]
         instructions = filter_.instructions
         while True:
             instruction = instructions[state.pc]
@@ -264,6 +258,19 @@ class _Walk:
                     else:
                         state.x = value
                     state.pc += 1
+
+    def _begun(self, state: _State, filter_: Filter) -> int | None:
+        """Goes to the first argument that a filter looks at; its answer if it looks at none."""
+        start = filter_.prefix(self._known[_ARCH], self._known[_NR])
+        if isinstance(start, Decision):
+            (answer,) = start.possible
+            assert answer is not None  # nothing of it came from an argument
+            return answer
+        assert start.a is not None
+        assert start.x is not None
+        state.pc, state.a, state.x = start.pc, start.a, start.x
+        state.scratch = tuple(word or 0 for word, _ in start.scratch)
+        return None
 
     def _loaded(self, state: _State, instruction: Instruction) -> Value:
         match instruction.code & 0xE0:
