@@ -12,7 +12,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from mitigations import classic
-from mitigations.bpf import UNFILTERED_X86_64, Decision, Filter
+from mitigations.bpf import ALU, UNFILTERED_X86_64, Decision, Filter, severity
 from mitigations.classic import Action, Instruction
 from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, NUMBERS
 from mitigations.x86_64 import arch as arch_of
@@ -294,13 +294,8 @@ class _Walk:
 
 def _after(state: _State, value: int) -> _State:
     """The next older filter, after one that returned ``value``: the strictest answer counts."""
-    stricter = _rank(value) < _rank(state.held)
+    stricter = severity(value) < severity(state.held)
     return _State(state.filters_left - 1, value if stricter else state.held, tests=state.tests)
-
-
-def _rank(value: int) -> int:
-    full = value & 0xFFFF0000
-    return full - (1 << 32) if full & 0x80000000 else full
 
 
 # ------------------------------------------------------------------------------------ comparing
@@ -398,35 +393,11 @@ def _calculate(state: _State, instruction: Instruction) -> int | None:
         left, right = right, left
     if isinstance(right, Bits):
         raise InexactError(f"instruction {where} calculates with {right.text}")
-    state.a = (
-        _moved(left, operation, right, where)
-        if isinstance(left, Bits)
-        else _number(left, operation, right)
-    )
+    if isinstance(left, Bits):
+        state.a = _moved(left, operation, right, where)
+    else:
+        state.a = ALU[operation](left, right) & _MASK
     return None
-
-
-def _number(left: int, operation: int, right: int) -> int:
-    match operation:
-        case classic.ADD:
-            value = left + right
-        case classic.SUB:
-            value = left - right
-        case classic.MUL:
-            value = left * right
-        case classic.DIV:
-            value = left // right
-        case classic.AND:
-            value = left & right
-        case classic.OR:
-            value = left | right
-        case classic.XOR:
-            value = left ^ right
-        case classic.LSH:
-            value = left << (right & 31)
-        case _:
-            value = left >> (right & 31)
-    return value & _MASK
 
 
 def _moved(left: Bits, operation: int, right: int, where: int) -> Value:

@@ -104,7 +104,7 @@ def _decode(instruction: Instruction, pc: int) -> tuple[int, int, int, int]:
     return operation, pc + 1 + jt, pc + 1 + jf, k
 
 
-_ALU: Mapping[int, Callable[[int, int], int]] = {
+ALU: Mapping[int, Callable[[int, int], int]] = {
     classic.ADD: lambda a, b: a + b,
     classic.SUB: lambda a, b: a - b,
     classic.MUL: lambda a, b: a * b,
@@ -310,7 +310,7 @@ def _arithmetic(state: State, instruction: Instruction) -> _Stop | None:
     if state_a is None or operand is None:
         state.a = None
     else:
-        state.a = _ALU[operation](state_a, operand) & _MASK
+        state.a = ALU[operation](state_a, operand) & _MASK
     state.pc += 1
     return None
 
@@ -326,7 +326,8 @@ def _jump_on_x(state: State, instruction: Instruction) -> _Stop | None:
     return None
 
 
-def _signed_action(value: int) -> int:
+def severity(value: int) -> int:
+    """What the kernel compares the answers of stacked filters by; the smallest one counts."""
     full = value & 0xFFFF0000
     return full - (1 << 32) if full & 0x80000000 else full
 
@@ -362,7 +363,7 @@ def _combine(before: Mapping[Word, int], possible: frozenset[Word], ret_pc: int)
         for value in possible:
             if held is None or value is None:
                 after[None] = -1
-            elif _signed_action(value) < _signed_action(held):
+            elif severity(value) < severity(held):
                 after[value] = ret_pc
             else:
                 after[held] = where
