@@ -441,11 +441,12 @@ def workloads_list(form: str, as_json: bool) -> None:
 def report(results: str, output: str | None, form: str, as_json: bool) -> None:
     """Render stored results again: a results directory, run.json or results.parquet."""
     from evaluator.table import show
-    from reports.document import load_document
+    from reports.document import complete, load_document
     from reports.files import write
 
     with border():
         stored = load_document(Path(results))
+        filled = complete(stored)
         if output is not None:
             _check_output(output, (results,))
             write(stored, Path(output))
@@ -453,7 +454,10 @@ def report(results: str, output: str | None, form: str, as_json: bool) -> None:
         say(json.dumps(stored))
         return
     with page() as console:
-        show(console, stored)
+        try:
+            show(console, filled)
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{results}: not written by this version: {error}") from None
         if output is not None:
             console.print(f"\nwritten to {output}", markup=False)
 

@@ -26,10 +26,13 @@ from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import Filter, disassemble
 from mitigations.candidate import Candidate
 from mitigations.rules import NATIVE, Condition, Profile, Rule
+from mitigations.suggestion import quote
 
 _CALL = re.compile(
     r"(?:(?P<abi>x86_64|i386|x32):)?(?P<name>\w+)\s*(?:\((?P<args>.*)\))?", re.DOTALL
 )
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
+"""One that is not in a string."""
 _UNKNOWN = frozenset({"_", "...", "?", ""})
 _CONSTANTS = ("consts", "consts_files", "consts_namespaces", "consts_network", "consts_watches")
 _WORD = (1 << 64) - 1
@@ -55,6 +58,8 @@ class Answer(Struct, frozen=True):
     """All of them hold; none means whatever the arguments are."""
     witness: tuple[int, ...]
     """Six arguments that get this answer."""
+    instruction_pointer: int
+    """Of the witness."""
     instructions: tuple[tuple[str, ...], ...]
     """For each filter, the newest first: the instructions that the witness runs through."""
 
@@ -145,7 +150,7 @@ def parse_call(text: str) -> Question | None:
     abis = tuple(one for one in wanted if x86_64.number(one.value, match["name"]) is not None)
     if not abis:
         return None
-    words = [] if match["args"] is None else match["args"].split(",")
+    words = [] if match["args"] is None else _COMMA.split(match["args"])
     if len(words) > _ARGUMENTS:
         raise InputError(f"{text}: a call has at most {_ARGUMENTS} arguments, not {len(words)}")
     args = [_argument(word.strip()) for word in words]
@@ -158,6 +163,8 @@ def _argument(word: str) -> int | None:
     value = 0
     for part in word.split("|"):
         value |= _number(part.strip())
+    if not -(1 << 63) <= value <= _WORD:
+        raise InputError(f"argument {quote(word)}: it does not fit 64 bits")
     return value & _WORD
 
 
@@ -173,7 +180,10 @@ def _number(word: str) -> int:
         found = getattr(import_module(f"attacks.{module}"), word, None)
         if isinstance(found, Named):
             return int(found)
-    raise InputError(f"argument {word!r}: neither a number nor a constant that the library knows")
+    raise InputError(
+        f"argument {quote(word)}: neither a number nor a constant that the library knows; "
+        "_ alone stands for anything"
+    )
 
 
 class Explainer:
@@ -183,14 +193,20 @@ class Explainer:
         self._profile = candidate.profile
         self._filters = tuple(Filter.decode(layer.program) for layer in candidate.seccomp)
         self._lines = [disassemble(layer.program) for layer in candidate.seccomp]
-        self._partitions: dict[tuple[Abi, str], tuple[Part, ...]] = {}
+        self._partitions: dict[tuple[Abi, str], tuple[Part, ...] | InexactError] = {}
 
     def _partition(self, abi: Abi, name: str) -> tuple[Part, ...]:
         """What happens to all arguments of a call; ``InexactError`` if that cannot be told."""
         if (abi, name) not in self._partitions:
             arch, nr = _seen_as(abi, name)
-            self._partitions[abi, name] = partition(self._filters, arch, nr)
-        return self._partitions[abi, name]
+            try:
+                self._partitions[abi, name] = partition(self._filters, arch, nr)
+            except InexactError as error:
+                self._partitions[abi, name] = error
+        found = self._partitions[abi, name]
+        if isinstance(found, InexactError):
+            raise found
+        return found
 
     # -------------------------------------------------------------------------------- one call
 
@@ -223,7 +239,9 @@ class Explainer:
         for one, lines in reversed([*zip(self._filters, self._lines, strict=True)]):
             decision = one.decide(*_seen_as(abi, name), witness, part.pointer, with_path=True)
             trails.append(tuple(lines[pc] for pc in decision.path or ()))
-        return Answer(part.answer, part.allows, part.conditions, witness, tuple(trails))
+        return Answer(
+            part.answer, part.allows, part.conditions, witness, part.pointer, tuple(trails)
+        )
 
     # ----------------------------------------------------------------------- variant and family
 
@@ -253,7 +271,8 @@ class Explainer:
         return FamilyExplanation(instance.label, held, ways, _ASSUMES)
 
     def _predicted(self, variant: Variant) -> str:
-        return predict.predicted(variant.program, self._filters, None, 0)
+        said = predict.predicted(variant.program, self._filters, None, 0)
+        return predict.of_variant(variant, said)
 
     def _said(self, op: Syscall, program: Program) -> str:
         return predict.decide(op, _constants(op.args, program), self._filters).text
@@ -283,6 +302,8 @@ class Explainer:
         except InexactError as error:
             return f"{self._said(op, variant.program)} ({error})"
         passing = [one for one in parts if one.allows]
+        if not passing and variant.core_file:
+            return f"{parts[0].answer}, and a death by the filter may be the effect"
         if not passing:
             return f"{parts[0].answer}, and the program may be its own supervisor"
         text = render(op, context_of(variant.program, results=False))
@@ -293,7 +314,7 @@ class Explainer:
         """What stops all of them: the decisive call, or something that has to come before."""
         answers = {self._denial(one) for one in variants}
         whole = [one for one in answers if one.endswith(_ALWAYS)]
-        return ", ".join(sorted(whole or answers))
+        return "; ".join(sorted(whole or answers))
 
     def _denial(self, variant: Variant) -> str:
         op = _decisive(variant)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from msgspec import Struct
 
 from attacks.effects import Grade
-from attacks.family import Need, Technique, Variant
+from attacks.family import Technique, Variant
 from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_decisive
 from attacks.text import context_of, program_text, render
 from evaluator import predict
@@ -301,12 +301,7 @@ def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
     said = pair.predicted or predict.predicted(
         variant.program, terms.filters, control, terms.syscall_insn
     )
-    # A death by the filter writes the core file as well as any other.
-    if variant.core_file and said == "BLOCKED":
-        return predict.DEPENDS
-    # What a shell or the loader calls on its way is not in the program.
-    foreign = variant.needs & {Need.SHELL, Need.LOADER}
-    return predict.DEPENDS if foreign and said == "BYPASSED" else said
+    return predict.of_variant(variant, said)
 
 
 def _title(program: Program) -> str:

@@ -23,7 +23,6 @@ _CHUNK = 48
 # What a runner has room for; far more than the arms that it is asked for at one time.
 _PROGRAMS = 8192
 _CONFIGS = 256
-_AT_A_TIME = 3
 T = TypeVar("T")
 
 
@@ -225,12 +224,12 @@ Asking = Generator[Batch, None, T]
 """Work that needs batches: it yields each one that it waits for."""
 
 
-def overlapped(works: Iterable[Asking[T]]) -> Iterator[T]:
+def overlapped(works: Iterable[Asking[T]], at_a_time: int) -> Iterator[T]:
     """What each comes to, as it ends.  While runners are at work for one, another one thinks."""
     waiting: deque[tuple[Asking[T], Batch]] = deque()
     fresh = iter(works)
     while True:
-        new = next(fresh, None) if len(waiting) < _AT_A_TIME else None
+        new = next(fresh, None) if len(waiting) < at_a_time else None
         if new is None and not waiting:
             return
         if new is None:
@@ -244,4 +243,4 @@ def overlapped(works: Iterable[Asking[T]]) -> Iterator[T]:
 
 def alone(work: Asking[T]) -> T:
     """What one comes to, with nothing beside it."""
-    return next(overlapped([work]))
+    return next(overlapped([work], 1))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from attacks.family import Need, Variant
 from attacks.program import (
     EXECS,
     Abi,
@@ -273,6 +274,16 @@ def predicted(
         if op.body:
             bodies_end.append(at + size_of(op) - 1)
     return DEPENDS if uncertain else "BYPASSED"
+
+
+def of_variant(variant: Variant, said: str) -> str:
+    """What was predicted of its program, less what a program does not show."""
+    # A death by the filter writes the core file as well as any other.
+    if variant.core_file and said == "BLOCKED":
+        return DEPENDS
+    # What a shell or the loader calls on its way is not in the program.
+    foreign = variant.needs & {Need.SHELL, Need.LOADER}
+    return DEPENDS if foreign and said == "BYPASSED" else said
 
 
 def _fails(decision: Decision) -> bool:

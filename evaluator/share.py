@@ -36,17 +36,20 @@ from evaluator.records import (
 from evaluator.sampling import Sampler
 from evaluator.sentinel import sentinel
 from evaluator.trial import grade, program_spec, rescue_program
-from evaluator.verdict import Outcome
+from evaluator.verdict import Outcome, Verdict
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate
 
+_AT_A_TIME = 3
+"""Groups: the runners are at work for one while another is prepared, and a third judged."""
 _CONTROL_ROUNDS = 3
 _LEAST_WAIT_US = 250_000
 _HOPELESS_US = 30_000
 _LATENCIES = 50
 _PATIENCE = 8
 _RESCUE = "~rescue"
+_HELD = (Verdict.HELD, Verdict.HELD_HERE)
 _QUICK_US = 300_000
 _GLANCE_US = 20_000
 _NUMBER_SIZE = 2
@@ -85,6 +88,11 @@ class Groups:
         while number := os.read(self._free, _NUMBER_SIZE):
             self._mine.append(self._groups[int.from_bytes(number)])
             yield self._mine[-1]
+
+    @property
+    def total(self) -> int:
+        """How many there are, whoever takes them."""
+        return len(self._groups)
 
     def close(self) -> None:
         """Takes no more."""
@@ -165,7 +173,9 @@ class Share:
         insn = self._pool.first.hello.syscall_insn
         terms = applied.terms(insn, with_steps=self._plan.with_steps)
         asking = (self._group(group, candidate, applied, terms) for group in self._groups)
-        trials = tuple(trial for group in overlapped(asking) for trial in group)
+        # Nobody takes so many at once that another process goes without.
+        at_a_time = max(1, min(_AT_A_TIME, self._groups.total // self._plan.jobs))
+        trials = tuple(trial for group in overlapped(asking, at_a_time) for trial in group)
         started, works = Starts(), tuple[WorkloadRecord, ...]()
         if self._honest:
             started, works = starts.honest_programs(
@@ -214,10 +224,14 @@ class Share:
     def _targeted(
         self, group: Sequence[FamilyInstance], trials: Sequence[TrialRecord], terms: Terms
     ) -> list[FamilyInstance]:
-        """The families that somebody meant to stop, if they are to be rewritten at all."""
+        """The families that somebody meant to stop, if they are to be rewritten at all.
+
+        And those that nobody may have meant, but that would be said to be held.
+        """
         if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing or not terms.filters:
             return []
-        return [one for one in group if judged(one, trials, self._plan, seccomp_only=True).targeted]
+        said = [(one, judged(one, trials, self._plan, seccomp_only=True)) for one in group]
+        return [one for one, what in said if what.targeted or what.verdict in _HELD]
 
     def _taken(self) -> list[FamilyInstance]:
         return [family for group in self._groups for family in group]

@@ -21,7 +21,8 @@ _MASK = 0xFFFFFFFF
 _BITS = 32
 _NR, _ARCH, _POINTER, _ARGUMENTS = 0, 1, 2, 4  # words of struct seccomp_data
 _WORDS = 16
-_MOST_PARTS = 4096
+_MOST_WAYS = 1 << 11
+_MOST_STATES = 1 << 12
 
 
 class InexactError(Exception):
@@ -74,16 +75,18 @@ class Test(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """As C writes it: ``low(args[1]) & 0x40 != 0``."""
+        """As C writes it: ``(low(args[1]) & 0x40) != 0``."""
         if self.operator == classic.JSET:
             plain = Bits(self.bits.word, self.bits.shift, self.bits.mask & self.constant)
             flipped = self.bits.flip & self.constant
             tested = f"({self.bits.text}) & {self.constant:#x}" if flipped else plain.text
-            return f"{tested} {'!=' if self.holds else '=='} 0"
+            return f"({tested}) {'!=' if self.holds else '=='} 0"
         operator = _WRITTEN[self.operator, self.holds]
         if self.operator == classic.JGT and not self.constant:
             operator = "!=" if self.holds else "=="  # nothing is below 0
-        return f"{self.bits.text} {operator} {self.constant:#x}"
+        whole = self.bits == Bits(self.bits.word)
+        tested = self.bits.text if whole else f"({self.bits.text})"
+        return f"{tested} {operator} {self.constant:#x}"
 
 
 _WRITTEN = {
@@ -149,17 +152,17 @@ def partition(filters: Sequence[Filter], arch: int, nr: int) -> tuple[Part, ...]
     """What a stack of filters, the oldest first, does with every argument of one call.
 
     Every struct seccomp_data of this arch and nr is in exactly one part.  ``InexactError`` where a
-    filter computes what cannot be followed, or makes more than 4,096 parts.
+    filter computes what cannot be followed, or has more than 2,048 ways through it.
     """
     if arch == AUDIT_ARCH_X86_64 and nr in UNFILTERED_X86_64:
         filters = ()
     parts: list[Part] = []
-    for part in _Walk(filters, arch & _MASK, nr & _MASK).parts():
+    for count, part in enumerate(_Walk(filters, arch & _MASK, nr & _MASK).parts()):
+        if count >= _MOST_WAYS:
+            raise InexactError(f"there are more than {_MOST_WAYS:,} ways through it")
         parts.append(part)
         while len(parts) > 1 and (both := _merged(*parts[-2:])):
             parts[-2:] = [both]
-        if len(parts) > _MOST_PARTS:
-            raise InexactError(f"more than {_MOST_PARTS} parts")
     return tuple(parts)
 
 
@@ -328,6 +331,8 @@ def _branches(state: _State, instruction: Instruction) -> list[_State]:
             right = _MASK
         else:
             return [_jumped(state, instruction, taken)]
+    if instruction.jt == instruction.jf:
+        return [_jumped(state, instruction, taken=True)]
     if isinstance(left, Bits):
         assert isinstance(right, int)
         return _tested(state, instruction, left, operator, right, turned=turned)
@@ -402,7 +407,9 @@ def _calculate(state: _State, instruction: Instruction) -> int | None:
 
 def _moved(left: Bits, operation: int, right: int, where: int) -> Value:
     """Bits after an operation that only moves, drops, sets or flips them."""
-    power = right.bit_length() - 1
+    power = max(0, right.bit_length() - 1)
+    if operation == classic.MUL and not right:
+        return 0
     if operation in (classic.MUL, classic.DIV) and right == 1 << power:
         operation, right = (classic.LSH if operation == classic.MUL else classic.RSH), power
     shift, mask, flip = left.shift, left.mask, left.flip
@@ -449,6 +456,24 @@ def _first_guess(test: Test) -> int:
     return back & _MASK
 
 
+def _decided_bits(test: Test) -> Iterator[tuple[int, int]]:
+    """Places in the word, and what stands there if the test passes."""
+    bits = test.bits
+    looked_at = bits.mask
+    if test.operator == classic.JSET:
+        looked_at &= test.constant
+        one_of_many = test.holds and (looked_at & (looked_at - 1) or bits.flip & test.constant)
+        wanted = looked_at if test.holds else 0
+    else:
+        one_of_many = test.operator != classic.JEQ or not test.holds
+        wanted = test.constant
+    if one_of_many:
+        return
+    for place in range(_BITS):
+        if looked_at >> place & 1 and 0 <= place - bits.shift < _BITS:
+            yield place - bits.shift, (wanted ^ bits.flip) >> place & 1
+
+
 class _Search:
     """The smallest word that passes all tests, bit by bit from the highest.
 
@@ -459,8 +484,20 @@ class _Search:
     def __init__(self, tests: tuple[Test, ...]) -> None:
         self._tests = tests
         self._dead: set[tuple[int, tuple[int, ...]]] = set()
+        self._forced: dict[int, int] = {}
+        """Bits of the word that one test alone decides."""
+
+    def _forces(self) -> bool:
+        """Finds the bits that single tests decide; False if two of them disagree."""
+        for test in self._tests:
+            for place, digit in _decided_bits(test):
+                if self._forced.setdefault(place, digit) != digit:
+                    return False
+        return True
 
     def value(self) -> int | None:
+        if not self._forces():
+            return None
         # Bits that no bit of the word reaches come first where a value was moved to the right.
         begun = tuple(
             self._read(test, 0, range(_BITS - 1, _BITS - 1 + test.bits.shift, -1), None)
@@ -474,7 +511,9 @@ class _Search:
             return 0 if all(self._ends(test, state) for test, state in ended) else None
         if (bit, states) in self._dead:
             return None
-        for digit in (0, 1):
+        if len(self._dead) > _MOST_STATES:
+            raise InexactError(f"{len(self._tests)} tests of one word are too many")
+        for digit in (self._forced[bit],) if bit in self._forced else (0, 1):
             after = tuple(
                 self._read(test, state, (bit + test.bits.shift,), digit)
                 for test, state in zip(self._tests, states, strict=True)
@@ -532,10 +571,16 @@ def _conditions(tests: Sequence[Test]) -> Iterator[str]:
         word = test.bits.word
         pair = word & ~1
         if pair not in whole:
-            yield test.text
+            # Where a word is known, nothing else needs to be said of it.
+            if word not in equal or test == _equal(word, equal[word]):
+                yield test.text
         elif pair not in said:
             said.add(pair)
             yield f"{_named(pair)} == {equal[pair] | equal[pair + 1] << _BITS:#x}"
+
+
+def _equal(word: int, constant: int) -> Test:
+    return Test(Bits(word), classic.JEQ, constant, holds=True)
 
 
 def _named(word: int) -> str:

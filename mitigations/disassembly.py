@@ -134,5 +134,5 @@ def _constant(value: int, test: str, known: _Known) -> str:
         abi = x86_64.abi_of(arch, value)
         call = None if abi is None or test == "&" else x86_64.name(abi, value)
         if call is not None:
-            return f"{value & ~x86_64.X32_BIT} ({'x32 ' if abi == 'x32' else ''}{call})"
+            return f"{value:#x} (x32 {call})" if abi == "x32" else f"{value} ({call})"
     return f"{value:#x}"

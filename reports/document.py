@@ -39,6 +39,15 @@ def parse_document(raw: object) -> Document:
     return document
 
 
+def complete(raw: object) -> dict[str, Any]:
+    """A results document with every key that the schema knows, the missing ones at their default.
+
+    ReportError names the first wrong key.
+    """
+    filled: dict[str, Any] = msgspec.to_builtins(parse_document(raw))
+    return filled
+
+
 def parse_json(text: str) -> object:
     """JSON as the standard has it: NaN and Infinity are errors."""
     try:

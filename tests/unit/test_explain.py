@@ -1,5 +1,6 @@
 """Explanations say what the filter answers, by which condition, and which rule is behind it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ def explainer(name: str) -> Explainer:
             ),
         ),
         ("close(0x10)", Question(tuple(Abi), "close", (16, *[None] * 5))),
+        ('chdir("a,b")', Question(tuple(Abi), "chdir", (None,) * 6)),
         ("close()", Question(tuple(Abi), "close", (None,) * 6)),
         ("no_such_call", None),
         ("create-directory", None),
@@ -44,7 +46,9 @@ def test_a_call_is_read_as_a_person_writes_it(text: str, expected: Question | No
     assert parse_call(text) == expected
 
 
-@pytest.mark.parametrize("text", ["mkdir(1,2,3,4,5,6,7)", "openat(NO_SUCH)", "close(1 2)"])
+@pytest.mark.parametrize(
+    "text", ["mkdir(1,2,3,4,5,6,7)", "openat(NO_SUCH)", "close(1 2)", "close(0x1ffffffffffffffff)"]
+)
 def test_arguments_that_cannot_be_read_are_one_line(text: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_call(text)
@@ -110,3 +114,20 @@ def test_a_family_is_held_if_every_known_way_is_denied(name: str, family: str) -
 def test_without_a_filter_everything_passes() -> None:
     found = explainer("unconfined").family(library.parse_reference("create-directory"))
     assert {one.verdict for one in found.ways} == {"passes"}
+
+
+def test_a_death_by_the_filter_may_be_the_effect(tmp_path: Path) -> None:
+    profile = tmp_path / "core.json"
+    calls = ["chdir", "prlimit64", "prctl", "getpid", "exit", "exit_group", "setrlimit", "write"]
+    profile.write_text(
+        json.dumps(
+            {
+                "defaultAction": "SCMP_ACT_KILL_PROCESS",
+                "syscalls": [{"names": calls, "action": "SCMP_ACT_ALLOW"}],
+            }
+        )
+    )
+    found = Explainer(candidate_of(str(profile))).family(library.parse_reference("create-file"))
+    assert not found.held
+    (way,) = [one for one in found.ways if one.entry == "x86_64:kill"]
+    assert way.verdict == "depends"

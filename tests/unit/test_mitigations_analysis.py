@@ -141,12 +141,12 @@ def test_conditions_are_written_as_in_c() -> None:
         ("ALLOW", ("high(args[0]) != 0x0",)),
     ]
     assert conditions(low, (0x45, 0, 1, 0x40), deny, allow) == [
-        ("ERRNO(EPERM)", ("low(args[0]) & 0x40 != 0",)),
-        ("ALLOW", ("low(args[0]) & 0x40 == 0",)),
+        ("ERRNO(EPERM)", ("(low(args[0]) & 0x40) != 0",)),
+        ("ALLOW", ("(low(args[0]) & 0x40) == 0",)),
     ]
     assert conditions(low, (0x54, 0, 0, 3), (0x15, 0, 1, 1), deny, allow) == [
-        ("ERRNO(EPERM)", ("low(args[0]) & 0x3 == 0x1",)),
-        ("ALLOW", ("low(args[0]) & 0x3 != 0x1",)),
+        ("ERRNO(EPERM)", ("(low(args[0]) & 0x3) == 0x1",)),
+        ("ALLOW", ("(low(args[0]) & 0x3) != 0x1",)),
     ]
 
 
@@ -210,3 +210,33 @@ def test_a_difference_is_what_the_interpreter_sees(
         assert one.after in {answer_text(value or 0) for value in after}
     said = [each.decide(AUDIT_ARCH_X86_64, 1, args, 0).possible for each in (old, new)]
     assert said[0] == said[1] or any(one.abi == "x86_64" for one in changes)
+
+
+def filter_of(*lines: Line) -> list[Filter]:
+    return [Filter.decode(b"".join(struct.pack("<HBBI", *line) for line in lines))]
+
+
+def test_too_many_ways_are_told_at_once() -> None:
+    low, allow, deny = (0x20, 0, 0, 16), (6, 0, 0, ALLOW), (6, 0, 0, EPERM)
+    many = [one for bit in range(30) for one in ((0x45, 1, 0, 1 << bit), (0x20, 0, 0, 16))]
+    with pytest.raises(InexactError, match="ways"):
+        partition(filter_of(low, *many, (0x15, 0, 1, 5), deny, allow), AUDIT_ARCH_X86_64, 1)
+
+
+def test_a_jump_to_the_same_place_is_no_condition() -> None:
+    low, allow = (0x20, 0, 0, 16), (6, 0, 0, ALLOW)
+    many = [one for bit in range(30) for one in (low, (0x45, 0, 0, 1 << bit))]
+    (part,) = partition(filter_of(*many, allow), AUDIT_ARCH_X86_64, 1)
+    assert part.tests == ()
+
+
+def test_a_product_with_0_is_0() -> None:
+    low, times_0 = (0x20, 0, 0, 16), (0x24, 0, 0, 0)
+    found = conditions(low, times_0, (0x15, 0, 1, 0), (6, 0, 0, EPERM), (6, 0, 0, ALLOW))
+    assert found == [("ERRNO(EPERM)", ())]
+
+
+def test_of_a_word_that_is_known_nothing_else_is_said() -> None:
+    low, deny, allow = (0x20, 0, 0, 16), (6, 0, 0, EPERM), (6, 0, 0, ALLOW)
+    found = conditions(low, (0x25, 3, 0, 5), (0x15, 0, 1, 3), deny, allow, deny)
+    assert ("ERRNO(EPERM)", ("low(args[0]) == 0x3",)) in found
