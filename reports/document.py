@@ -35,6 +35,8 @@ def parse_document(raw: object) -> Document:
         raise ReportError(
             f"{where.strip('`').removeprefix('$.') or 'document'}: {message}"
         ) from None
+    except UnicodeEncodeError:
+        raise ReportError("document: a string holds half of a surrogate pair") from None
     _check_names(document)
     return document
 

@@ -356,3 +356,20 @@ def test_what_is_explained_as_held_is_not_bypassed(name: str) -> None:
         }
         assert not denied & through
         assert not (found.held and through)
+
+
+def test_a_family_that_would_be_held_by_chance_is_rewritten_as_well(tmp_path: Path) -> None:
+    """Its baseline cannot run here, so that nothing shows that somebody meant to stop it."""
+    profile = tmp_path / "no-open.json"
+    rule = {"names": ["open"], "action": "SCMP_ACT_ERRNO"}
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    plan = Plan(
+        candidates=tuple(load(profile)),
+        families=families(["offset-clock"], library.SUITE),
+        workloads=(),
+        rewrites=Rewrites.SAMPLED,
+    )
+    (result,) = campaign.evaluate(plan, lambda _: None)
+    through = [one for one in result.trials if one.outcome is Outcome.BYPASSED]
+    assert any(one.derived_from for one in through)
+    assert verdicts(result) == {"offset-clock": "open"}

@@ -12,7 +12,7 @@ import pytest
 
 import reports
 from reports import ReportError, load, write
-from reports.document import parse_document
+from reports.document import complete, parse_document
 from reports.schema import TABLES
 from reports.tables import matrix, summary
 
@@ -102,6 +102,10 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda d: d["candidates"][0]["counts"].update(BLOCKED="many"),
         "candidates[0].counts[...]: Expected `int`, got `str`",
     ),
+    "half of a surrogate pair": (
+        lambda d: d["gates"].append({"candidate": "x", "gate": "y", "ok": "\ud800"}),
+        "document: a string holds half of a surrogate pair",
+    ),
     "one name twice": (
         lambda d: d["candidates"][1].update(name="block-mkdir"),
         "candidates[1].name: 'block-mkdir' appears twice",
@@ -177,3 +181,13 @@ assert "pandas" not in sys.modules, "pandas"
 
 def test_the_package_offers_what_the_page_on_data_says() -> None:
     assert {"load", "write", "ReportError", "Results"} <= set(reports.__all__)
+
+
+def test_what_is_missing_has_its_default(raw: dict[str, Any]) -> None:
+    whole = complete(raw)
+    del raw["candidates"][0]["trials"]
+    del raw["candidates"][0]["held"]
+    filled = complete(raw)
+    assert list(filled["candidates"][0]) == list(whole["candidates"][0])
+    assert list(filled["candidates"][0]["trials"]) == []
+    assert filled["candidates"][0]["held"] == 0
