@@ -108,43 +108,47 @@ _SEVEN = [
 """The families that the first bounds were set for."""
 
 
-class Worker:
-    """A process of its own on one core with its runner, as a campaign has them."""
+Serve = Callable[[int, Connection], None]
 
-    def __init__(self, core: int, spec: ProgramSpec, how: ConfigSpec) -> None:
+
+class Worker:
+    """A process of its own on one core, as a campaign has them; ``serve`` is what it does."""
+
+    def __init__(self, core: int, serve: Serve) -> None:
         context = multiprocessing.get_context("fork")
         self.end, theirs = context.Pipe()
-        context.Process(target=self._serve, args=(core, spec, how, theirs), daemon=True).start()
+        context.Process(target=self._serve, args=(core, serve, theirs), daemon=True).start()
 
     @staticmethod
-    def _serve(core: int, spec: ProgramSpec, how: ConfigSpec, end: Connection) -> None:
+    def _serve(core: int, serve: Serve, end: Connection) -> None:
         os.sched_setaffinity(0, {core})
+        serve(core, end)
+
+
+def serve_trials(spec: ProgramSpec, how: ConfigSpec) -> Serve:
+    """Trials with a runner of its own, as often as it is told."""
+
+    def serve(core: int, end: Connection) -> None:
         with Pool(1, core) as pool:
             while n := end.recv():
                 end.send(trials_us(pool, spec, how, n))
 
-
-class Forker:
-    """The same for what the machine itself makes of a second core: nothing but fork and wait."""
-
-    def __init__(self, core: int) -> None:
-        context = multiprocessing.get_context("fork")
-        self.end, theirs = context.Pipe()
-        context.Process(target=self._serve, args=(core, theirs), daemon=True).start()
-
-    @staticmethod
-    def _serve(core: int, end: Connection) -> None:
-        os.sched_setaffinity(0, {core})
-        while n := end.recv():
-            for _ in range(n):
-                child = os.fork()
-                if not child:
-                    os._exit(0)
-                os.waitpid(child, 0)
-            end.send(n)
+    return serve
 
 
-def workers_us(workers: Sequence[Worker | Forker], n: int) -> float:
+def serve_forks(core: int, end: Connection) -> None:
+    """What the machine itself makes of a second core: nothing but fork and wait."""
+    del core
+    while n := end.recv():
+        for _ in range(n):
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+        end.send(n)
+
+
+def workers_us(workers: Sequence[Worker], n: int) -> float:
     """Microseconds a trial, where each of the workers does ``n``."""
     begin = time.perf_counter()
     for worker in workers:
@@ -204,8 +208,8 @@ def main() -> None:
     )
     n = options.trials
     cores = sorted(os.sched_getaffinity(0))[:2]
-    workers = [Worker(core, spec, config(large)) for core in cores]
-    forkers = [Forker(core) for core in cores]
+    workers = [Worker(core, serve_trials(spec, config(large))) for core in cores]
+    forkers = [Worker(core, serve_forks) for core in cores]
     with tempfile.TemporaryDirectory() as folder, Pool(1) as one:
         base = compile_base(Path(folder))
         found = rounds_of(

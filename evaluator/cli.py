@@ -446,7 +446,6 @@ def report(results: str, output: str | None, form: str, as_json: bool) -> None:
 
     with border():
         stored = load_document(Path(results))
-        filled = complete(stored)
         if output is not None:
             _check_output(output, (results,))
             write(stored, Path(output))
@@ -455,7 +454,7 @@ def report(results: str, output: str | None, form: str, as_json: bool) -> None:
         return
     with page() as console:
         try:
-            show(console, filled)
+            show(console, complete(stored))
         except (KeyError, ValueError) as error:
             raise InputError(f"{results}: not written by this version: {error}") from None
         if output is not None:

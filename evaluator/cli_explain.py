@@ -77,22 +77,13 @@ def _explained(explainer: Explainer, what: str) -> _Explained:
         raise InputError(f"{what}: no table of system calls has that name")
     if not what.strip():
         raise InputError("WHAT is empty: name a call, a variant or a family")
-    if "/" in what.partition("@")[0] or _is_variant(what):
+    try:
         return {"variant": explainer.variant(library.find_variant(what))}
+    except AttackError:
+        if "/" in what.partition("@")[0]:  # behind an @ it may be a part of the target's path
+            raise
     try:
         return {"family": explainer.family(library.parse_reference(what))}
     except AttackError as error:
         hint = did_you_mean(what, {name for one in x86_64.NUMBERS.values() for name in one})
         raise InputError(f"{what}: no call{hint}, and as a family: {error}") from None
-
-
-def _is_variant(what: str) -> bool:
-    """Whether what follows the last slash is no part of a target's path, but a variant."""
-    from attacks import library
-    from attacks.errors import AttackError
-
-    try:
-        library.find_variant(what)
-    except AttackError:
-        return False
-    return True

@@ -16,14 +16,14 @@ from msgspec.structs import replace
 from attacks.consts import Named
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant
-from attacks.program import Abi, Addr, Const, Program, Syscall, Value, is_decisive
+from attacks.program import Abi, Program, Syscall, is_decisive
 from attacks.text import context_of, render
 from evaluator import predict
 from evaluator.derived import rewritten
 from evaluator.errors import InputError
 from mitigations import x86_64
 from mitigations.analysis import InexactError, Part, partition
-from mitigations.bpf import Filter, disassemble
+from mitigations.bpf import Decision, Filter, disassemble
 from mitigations.candidate import Candidate
 from mitigations.rules import NATIVE, Condition, Profile, Rule
 from mitigations.suggestion import quote
@@ -46,6 +46,14 @@ _OPERATORS = {
     "SCMP_CMP_LT": "<",
     "SCMP_CMP_LE": "<=",
 }
+_ALWAYS = " for all arguments"
+_ASSUMES = (
+    "nothing was opened, mapped or started before the filter",
+    "what needs no call of its own is beyond any filter and not counted",
+    "the kernel has every table and every call",
+    "no process or thread without the filter helps",
+    "no call outside this library causes the effect",
+)
 
 
 class Answer(Struct, frozen=True):
@@ -250,7 +258,7 @@ class Explainer:
         program = variant.program
         context = context_of(program)
         steps = tuple(
-            StepExplanation(render(op, context, slot), op.decisive, self._said(op, program))
+            StepExplanation(render(op, context, slot), op.decisive, self._decide(op, program).text)
             for slot, op in predict.attack_ops(program)
             if isinstance(op, Syscall)
         )
@@ -274,8 +282,8 @@ class Explainer:
         said = predict.predicted(variant.program, self._filters, None, 0)
         return predict.of_variant(variant, said)
 
-    def _said(self, op: Syscall, program: Program) -> str:
-        return predict.decide(op, _constants(op.args, program), self._filters).text
+    def _decide(self, op: Syscall, program: Program) -> Decision:
+        return predict.decide(op, _constants(op, program), self._filters)
 
     def _way(self, entry: str, variants: Sequence[Variant]) -> Way:
         said = {one.id: self._predicted(one) for one in variants}
@@ -289,7 +297,7 @@ class Explainer:
 
     def _parts(self, op: Syscall, program: Program) -> list[Part]:
         """What the filters may answer on the arguments of a program's call that are known."""
-        known = _as_passed(op.abi, _constants(op.args, program))
+        known = _as_passed(op.abi, _constants(op, program))
         return [one for one in self._partition(op.abi, op.name) if one.holds(known, None)]
 
     def _let_through(self, variant: Variant) -> str:
@@ -300,7 +308,7 @@ class Explainer:
         try:
             parts = self._parts(op, variant.program)
         except InexactError as error:
-            return f"{self._said(op, variant.program)} ({error})"
+            return f"{self._decide(op, variant.program).text} ({error})"
         passing = [one for one in parts if one.allows]
         if not passing and variant.core_file:
             return f"{parts[0].answer}, and a death by the filter may be the effect"
@@ -327,20 +335,10 @@ class Explainer:
             return str(error)
         for _, other in predict.attack_ops(variant.program):
             if isinstance(other, Syscall) and not other.may_fail:
-                said = self._said(other, variant.program)
-                if said not in ("ALLOW", "LOG") and not said.startswith(predict.DEPENDS):
-                    return f"before it, {other.abi.value}:{other.name} {said}"
+                decision = self._decide(other, variant.program)
+                if not decision.allows and not decision.depends:
+                    return f"before it, {other.abi.value}:{other.name} {decision.text}"
         return "before it, a call that it needs"
-
-
-_ALWAYS = " for all arguments"
-_ASSUMES = (
-    "nothing was opened, mapped or started before the filter",
-    "what needs no call of its own is beyond any filter and not counted",
-    "the kernel has every table and every call",
-    "no process or thread without the filter helps",
-    "no call outside this library causes the effect",
-)
 
 
 def _seen_as(abi: Abi, name: str) -> tuple[int, int]:
@@ -379,20 +377,10 @@ def _condition(one: Condition) -> str:
     return f"args[{one.index}] {_OPERATORS[one.operator]} {one.value:#x}"
 
 
-def _constants(values: Sequence[Value], program: Program) -> list[int | None]:
-    """What is known of arguments without a run: numbers, and addresses in the program's memory."""
+def _constants(op: Syscall, program: Program) -> list[int | None]:
+    """The arguments that are known without a run."""
     layout = program.layout()
-    return [_constant(value, layout) for value in values]
-
-
-def _constant(value: Value, layout: Sequence[int]) -> int | None:
-    match value:
-        case Const():
-            return value.value & _WORD
-        case Addr():
-            return predict.ARENA + layout[value.blob] + value.offset
-        case _:
-            return None
+    return [predict.constant(value, layout) for value in op.args]
 
 
 def _entry(variant: Variant) -> str:

@@ -220,8 +220,8 @@ class Pool:
         return number
 
 
-Asking = Generator[Batch, None, T]
-"""Work that needs batches: it yields each one that it waits for."""
+Asking = Generator[Batch, list[Result | str], T]
+"""Work that needs batches: it yields each one, and is sent its results."""
 
 
 def overlapped(works: Iterable[Asking[T]], at_a_time: int) -> Iterator[T]:
@@ -232,11 +232,12 @@ def overlapped(works: Iterable[Asking[T]], at_a_time: int) -> Iterator[T]:
         new = next(fresh, None) if len(waiting) < at_a_time else None
         if new is None and not waiting:
             return
-        if new is None:
-            new, batch = waiting.popleft()
-            batch.results()
         try:
-            waiting.append((new, next(new)))
+            if new is not None:
+                waiting.append((new, next(new)))
+                continue
+            old, batch = waiting.popleft()
+            waiting.append((old, old.send(batch.results())))
         except StopIteration as end:
             yield end.value
 

@@ -300,6 +300,17 @@ def _unknown(value: Value, known: dict[int, int | None]) -> bool:
     return isinstance(value, Slot) and value.index in known
 
 
+def constant(value: Value, layout: Sequence[int]) -> int | None:
+    """What is known of an operand without a run: a number, an address in the arena."""
+    match value:
+        case Const():
+            return value.value & ((1 << 64) - 1)
+        case Addr():
+            return ARENA + layout[value.blob] + value.offset
+        case _:
+            return None
+
+
 def _argument(
     value: Value,
     index: int,
@@ -309,10 +320,8 @@ def _argument(
     control: Result | None,
 ) -> int | None:
     match value:
-        case Const():
-            return value.value & ((1 << 64) - 1)
-        case Addr():
-            return ARENA + layout[value.blob] + value.offset
+        case Const() | Addr():
+            return constant(value, layout)
         case Slot() if value.index in known:
             return known[value.index]
         case Slot() | Env():

@@ -423,9 +423,7 @@ class Share:
     def _asked(
         self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None
     ) -> Asking[list[Result | str]]:
-        batch = self._pool.start(arms, done)
-        yield batch
-        return batch.results()
+        return (yield self._pool.start(arms, done))
 
     def _arm(
         self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int

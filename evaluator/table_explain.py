@@ -26,8 +26,8 @@ def show_call(console: Console, found: CallExplanation) -> None:
         if answer.conditions:
             shown = ", ".join(hex(one) for one in answer.witness)
             looked_at = any("instruction_pointer" in one for one in answer.conditions)
-            where = f" at {answer.instruction_pointer:#x}" if looked_at else ""
-            console.print(f"    e.g. {found.call}({shown}){where}", markup=False)
+            at = f" at {answer.instruction_pointer:#x}" if looked_at else ""
+            console.print(f"    e.g. {found.call}({shown}){at}", markup=False)
         for trail in answer.instructions:
             for line in _shortened(trail):
                 console.print(Text(f"    {line}", "dim"))

@@ -12,7 +12,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from mitigations import classic
-from mitigations.bpf import ALU, UNFILTERED_X86_64, Decision, Filter, severity
+from mitigations.bpf import ALU, UNFILTERED_X86_64, Decision, Filter, data_words, severity
 from mitigations.classic import Action, Instruction
 from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, NUMBERS
 from mitigations.x86_64 import arch as arch_of
@@ -115,7 +115,7 @@ class Part(Struct, frozen=True):
 
     @property
     def allows(self) -> bool:
-        return self.action in (Action.ALLOW, Action.LOG)
+        return self.action.allows
 
     @property
     def answer(self) -> str:
@@ -135,9 +135,7 @@ class Part(Struct, frozen=True):
 
     def holds(self, args: Sequence[int | None], pointer: int | None = 0) -> bool:
         """Whether a call with these arguments may belong to this part; None may be anything."""
-        words: list[int | None] = [0, 0]
-        for one in (pointer, *args, *[0] * (6 - len(args))):
-            words += (None, None) if one is None else (one & _MASK, one >> _BITS & _MASK)
+        words = data_words(0, 0, args, pointer)  # no test is of arch and nr
         known = ((test, words[test.bits.word]) for test in self.tests)
         # Words are independent of each other, and for each one there is a value that passes.
         return all(word is None or test.passes(word) for test, word in known)

@@ -48,7 +48,7 @@ class Decision(Struct, frozen=True):
 
     @property
     def allows(self) -> bool:
-        return self.action in (Action.ALLOW, Action.LOG)
+        return self.action is not None and self.action.allows
 
     @property
     def text(self) -> str:
@@ -138,11 +138,11 @@ class Filter:
         self, arch: int, nr: int, args: Sequence[Word], ip: Word = 0, *, with_path: bool = False
     ) -> Decision:
         if with_path:
-            return self._finish(State(), _words(arch, nr, args, ip), [])
+            return self._finish(State(), data_words(arch, nr, args, ip), [])
         start = self.prefix(arch, nr)
         if isinstance(start, Decision):
             return start
-        return self._finish(copy.copy(start), _words(arch, nr, args, ip), None)
+        return self._finish(copy.copy(start), data_words(arch, nr, args, ip), None)
 
     def prefix(self, arch: int, nr: int) -> "State | Decision":
         """What depends on arch and nr alone: the answer, or the state at the first argument."""
@@ -150,7 +150,7 @@ class Filter:
         known = self._prefixes.get(key)
         if known is None:
             state = State()
-            stop = self._run(state, _words(arch, nr, (), 0), None, stop_at_argument=True)
+            stop = self._run(state, data_words(arch, nr, (), 0), None, stop_at_argument=True)
             known = state if stop is _Stop.ARGUMENT else _decided(state, None)
             self._prefixes[key] = known
         return known
@@ -230,7 +230,7 @@ def _compare(operation: int, a: int, b: int) -> bool:
     return a > b if operation == _JGT else a >= b
 
 
-def _words(arch: int, nr: int, args: Sequence[Word], ip: Word) -> list[Word]:
+def data_words(arch: int, nr: int, args: Sequence[Word], ip: Word) -> list[Word]:
     """The sixteen words of struct seccomp_data, which is all that a filter can load."""
     words: list[Word] = [nr & _MASK, arch & _MASK]
     for value in (ip, *args, *(0,) * (6 - len(args))):

@@ -53,6 +53,10 @@ class Action(IntEnum):
     LOG = 0x7FFC0000
     ALLOW = 0x7FFF0000
 
+    @property
+    def allows(self) -> bool:
+        return self in (Action.ALLOW, Action.LOG)
+
     @classmethod
     def of(cls, value: int) -> "Action":
         """The action the kernel takes; a value that it does not know kills the process."""

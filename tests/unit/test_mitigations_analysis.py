@@ -40,6 +40,10 @@ MOVES = st.one_of(
 RETURNS = [(6, 0, 0, value) for value in (ALLOW, EPERM, KILL, 0x50000, 0x7FFC0000)]
 
 
+def filter_of(*lines: Line) -> list[Filter]:
+    return [Filter.decode(b"".join(struct.pack("<HBBI", *line) for line in lines))]
+
+
 @st.composite
 def filters(draw: st.DrawFn) -> Filter:
     """A program of loads, moves and tests; every jump goes forward and none too far."""
@@ -56,7 +60,8 @@ def filters(draw: st.DrawFn) -> Filter:
             jumps = st.integers(0, left)
             lines.append((test, draw(jumps), draw(jumps), draw(constants)))
     lines += [draw(st.sampled_from(RETURNS)) for _ in range(2)]
-    return Filter.decode(b"".join(struct.pack("<HBBI", *line) for line in lines))
+    (made,) = filter_of(*lines)
+    return made
 
 
 @settings(max_examples=200)
@@ -128,7 +133,7 @@ def test_bundled_profiles_are_analysed_exactly(path: Path) -> None:
 
 
 def conditions(*lines: Line) -> list[tuple[str, tuple[str, ...]]]:
-    stack = [Filter.decode(b"".join(struct.pack("<HBBI", *line) for line in lines))]
+    stack = filter_of(*lines)
     return [(part.answer, part.conditions) for part in partition(stack, AUDIT_ARCH_X86_64, 1)]
 
 
@@ -171,7 +176,7 @@ def test_arithmetic_that_mixes_bits_is_told() -> None:
 def test_a_32_bit_caller_has_no_high_words() -> None:
     high = (0x20, 0, 0, 20)
     lines = [high, (0x15, 0, 1, 0), (6, 0, 0, ALLOW), (6, 0, 0, EPERM)]
-    stack = [Filter.decode(b"".join(struct.pack("<HBBI", *line) for line in lines))]
+    stack = filter_of(*lines)
     assert [part.answer for part in partition(stack, AUDIT_ARCH_I386, 1)] == ["ALLOW"]
     both: list[Part] = list(partition(stack, AUDIT_ARCH_X86_64, 1))
     assert [part.answer for part in both] == ["ALLOW", "ERRNO(EPERM)"]
@@ -210,10 +215,6 @@ def test_a_difference_is_what_the_interpreter_sees(
         assert one.after in {answer_text(value or 0) for value in after}
     said = [each.decide(AUDIT_ARCH_X86_64, 1, args, 0).possible for each in (old, new)]
     assert said[0] == said[1] or any(one.abi == "x86_64" for one in changes)
-
-
-def filter_of(*lines: Line) -> list[Filter]:
-    return [Filter.decode(b"".join(struct.pack("<HBBI", *line) for line in lines))]
 
 
 def test_too_many_ways_are_told_at_once() -> None:
