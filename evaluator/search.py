@@ -13,6 +13,7 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -20,12 +21,12 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique, Variant
 from attacks.jsonform import ProgramError, dumps, loads
-from attacks.program import Program
+from attacks.program import Program, Syscall, is_decisive
 from attacks.text import program_text
 from evaluator.derived import rewritten
 from evaluator.foreign import variant_of
 from evaluator.outcome import Terms, route
-from evaluator.predict import is_known, predicted
+from evaluator.predict import attack_ops, is_known, predicted, supervises
 from evaluator.search_moves import Denied, Move, denied, moves, named
 from evaluator.search_records import Ended, Find, Limits, Searched, SearchVerdict, Step, Tried
 from evaluator.search_shorten import shortened
@@ -52,6 +53,7 @@ class _Node(Struct, frozen=True):
     moves: tuple[Move, ...]
     said: str
     route: str
+    """What these filters can tell apart, what they say, and who answers what they ask."""
 
     @property
     def length(self) -> int:
@@ -94,19 +96,24 @@ class Search:
         terms: Terms,
         limits: Limits,
         run: Runner,
+        run_quickly: Runner,
         on_step: Callable[[int, int], None] = lambda _built, _run: None,
     ) -> None:
-        """``limits.seconds`` are for this family; ``on_step`` hears how many were built and run."""
+        """``limits.seconds`` are for this family; ``on_step`` hears how many were built and run.
+
+        ``run_quickly`` is for programs of which most will not work: nobody waits long for them.
+        """
         self._instance = instance
         self._terms = terms
         self._limits = limits
         self._run = run
+        self._run_quickly = run_quickly
         self._on_step = on_step
         self._begun = time.monotonic()
         # Not for secrets: the same seed must give the same order.
         self._queue = _Queue(random.Random(f"{limits.seed} {instance.label}"))  # noqa: S311
         self._seen: set[int] = set()
-        self._names: Counter[str] = Counter()
+        self._names: dict[str, list[int]] = {}
         self._routes: Counter[str] = Counter()
         self._batch: dict[str, _Node] = {}
         self._waiting: dict[str, deque[_Node]] = {}
@@ -136,8 +143,8 @@ class Search:
     def _look(self) -> Ended:
         if self._baseline_passes():
             return Ended.NO_NEED
-        for root in () if self._limits.baseline_only else self._roots():
-            self._add(self._node(root, root.program, ()))
+        if not self._limits.baseline_only:
+            self._begin_with_all()
         changed = 0
         while True:
             over = self._over()
@@ -164,10 +171,20 @@ class Search:
         if tried.exact:
             return True
         self._routes[first.route] += 1
-        self._learn(first, tried)
-        if not tried.stopped:
-            self._expand(first, self._denied(first.variant.program))
+        self._settled[first.route] = tried
+        self._expand(first, self._denied(first.variant.program))
         return False
+
+    def _begin_with_all(self) -> None:
+        """Puts all that is recorded into the queue."""
+        roots = [self._node(root, root.program, ()) for root in self._roots()]
+        for node in roots:
+            self._add(node)
+        if (
+            self._baseline != Outcome.BLOCKED
+        ):  # does any of them work here, for the filters to stop?
+            stopped = [one for one in roots if one is not None and one.said == "BLOCKED"]
+            self._ask(stopped[:_BATCH])
 
     def _over(self) -> Ended | None:
         limits = self._limits
@@ -210,12 +227,15 @@ class Search:
         name = "~".join((root.name, *(one.name for one in made_by)))
         variant = self._variant(root, program, name)
         said = predicted(program, self._terms.filters, None, self._terms.syscall_insn)
-        return _Node(root, variant, made_by, said, route(program, None, self._terms))
+        way = f"{said} {route(program, None, self._terms)}{_supervision(program)}"
+        return _Node(root, variant, made_by, said, way)
 
     def _variant(self, root: Variant, program: Program, name: str) -> Variant:
-        """A program under a name of its own."""
-        self._names[name] += 1
-        number = self._names[name]
+        """A program under a name that no other has."""
+        key, taken = hash(program), self._names.setdefault(name, [])
+        if key not in taken:
+            taken.append(key)
+        number = taken.index(key) + 1
         own = f"{name}.{number}" if number > 1 else name
         return replace(variant_of(program, self._instance, own), parent=root.id)
 
@@ -261,10 +281,10 @@ class Search:
             filters, insn = self._terms.filters, self._terms.syscall_insn
             self._expand(node, named(node.variant.program, tried.stopped, filters, insn))
 
-    def _ask(self, nodes: Sequence[_Node]) -> Sequence[Tried]:
+    def _ask(self, nodes: Sequence[_Node], run: Runner | None = None) -> Sequence[Tried]:
         if not nodes:
             return ()
-        found = self._run([node.variant for node in nodes])
+        found = (run or self._run)([node.variant for node in nodes])
         self._ran += len(nodes)
         self._tried.update((node.variant.id, one) for node, one in zip(nodes, found, strict=True))
         self._on_step(len(self._seen), self._ran)
@@ -273,10 +293,10 @@ class Search:
     # ------------------------------------------------------------------------------ finds
 
     def _shortest(self) -> list[_Node]:
-        """The shortest of each technique."""
-        found: dict[Technique, _Node] = {}
+        """The shortest of each technique, and of those that the library lacks."""
+        found: dict[tuple[Technique, bool], _Node] = {}
         for node in sorted(self._open, key=_by_length):
-            found.setdefault(node.technique, node)
+            found.setdefault((node.technique, node.route in self._library), node)
         return list(found.values())
 
     def _shortened(self, node: _Node) -> _Node:
@@ -286,7 +306,8 @@ class Search:
         def works(programs: Sequence[Program]) -> list[bool]:
             name = best.variant.name
             others = [self._variant(best.root, one, f"{name}-shorter") for one in programs]
-            tried = self._ask([replace(best, variant=other) for other in others])
+            nodes = [replace(best, variant=other) for other in others]
+            tried = self._ask(nodes, self._run_quickly)
             return [one.exact for one in tried]
 
         program = shortened(best.variant.program, works)
@@ -322,15 +343,15 @@ class Search:
         unsettled = [
             (name, one) for name, one in self._tried.items() if self._is_unsettled(name, one)
         ]
-        library = self._library() if finds else {}
         begun = time.monotonic() - self._begun
         return Searched(
             family=self._instance.label,
             title=self._instance.family.title,
             baseline=self._baseline,
             verdict=self._verdict(bool(finds), bool(unsettled)),
-            finds=tuple(_find(one, library) for one in finds),
+            finds=tuple(_find(one, self._library) for one in finds),
             ways=len({one.route for one in self._open}),
+            new_ways=len({one.route for one in self._open if one.route not in self._library}),
             built=len(self._seen),
             run=self._ran,
             routes=len(self._routes),
@@ -355,6 +376,7 @@ class Search:
         stopped = any(one.outcome == Outcome.BLOCKED for one in self._tried.values())
         return SearchVerdict.HELD if stopped else SearchVerdict.UNTESTED
 
+    @cached_property
     def _library(self) -> dict[str, str]:
         """The shortest variant that is recorded, or made by one rule, for each route."""
         known = [
@@ -364,12 +386,21 @@ class Search:
         ]
         found: dict[str, str] = {}
         for one in sorted(known, key=lambda one: (len(one.program.flatten()), one.id)):
-            found.setdefault(route(one.program, None, self._terms), one.id)
+            found.setdefault(self._judged(one, one.program, ()).route, one.id)
         return found
 
 
-def _by_length(node: _Node) -> tuple[int, str]:
-    return node.length, node.variant.id
+def _by_length(node: _Node) -> tuple[int, int, str]:
+    return node.length, len(node.moves), node.variant.id
+
+
+def _supervision(program: Program) -> str:
+    """By what a program is its own supervisor, and on which side; empty if it is not."""
+    if not supervises(program):
+        return ""
+    by = {op.name for _, op in attack_ops(program) if isinstance(op, Syscall)}
+    inside = not any(map(is_decisive, program.attack))
+    return f" asking {' '.join(sorted(by & {'ptrace', 'seccomp'}))}{' for a child' * inside}"
 
 
 def _is_replayable(program: Program) -> bool:

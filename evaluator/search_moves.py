@@ -14,7 +14,7 @@ from attacks.errors import AttackError
 from attacks.family import Assumption, Technique, Variant
 from attacks.kernel import Kernel
 from attacks.moves import MOVES, supervised
-from attacks.program import Abi, Program, Slot, Syscall
+from attacks.program import Program, Syscall
 from attacks.recorder import Result
 from attacks.replay import Made, Rule, replay
 from attacks.rewrites import REWRITES, Rewrite

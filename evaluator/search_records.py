@@ -51,7 +51,7 @@ class Step(Struct, frozen=True):
 
 
 class Find(Struct, frozen=True):
-    """A program that reaches the effect under the candidate, as short as the search could make it."""
+    """A program that reaches the effect under the candidate, shortened."""
 
     id: str
     """The variant that it began with and the moves: ``create-directory/mkdir~i386``."""
@@ -100,9 +100,11 @@ class Searched(Struct, frozen=True):
     """What became of it: an outcome."""
     verdict: SearchVerdict
     finds: tuple[Find, ...]
-    """The shortest of each technique; the shortest first."""
+    """The shortest of each technique, and of those that the library lacks; the shortest first."""
     ways: int
     """How many routes are open, those of the finds included."""
+    new_ways: int
+    """Those of them that no variant of the library has."""
     built: int
     run: int
     routes: int
@@ -125,5 +127,6 @@ class Searched(Struct, frozen=True):
         if self.verdict is SearchVerdict.OPEN:
             return "the filters do not stop the baseline: it is open without search"
         if self.finds:
-            return f"{self.ways} routes found: {spent}"
+            noun = "route" if self.ways == 1 else "routes"
+            return f"{self.ways} {noun} found, {self.new_ways} not in the library: {spent}"
         return f"nothing found: {spent}"

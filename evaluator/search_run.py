@@ -1,4 +1,4 @@
-"""A search at work: which families, for how long each, and both arms of every program in the sandbox.
+"""A search at work: which families, for how long each, and both arms of each program.
 
 ``search`` is for any command that wants to know how much it takes to break what is held.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
+
+from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import FamilyInstance, Technique, Variant
@@ -20,7 +23,7 @@ from evaluator.pool import Pool
 from evaluator.posture import posture
 from evaluator.predict import predicted
 from evaluator.records import TrialRecord
-from evaluator.search import Search
+from evaluator.search import Runner, Search
 from evaluator.search_records import Limits, Searched, Tried
 from evaluator.share import Groups, Share
 from evaluator.verdict import Outcome
@@ -28,10 +31,11 @@ from mitigations.bpf import Filter
 from mitigations.candidate import Candidate
 
 Memory = dict[str, Tried]
-"""What came of programs, by digest: these are not run again."""
+"""What came of programs, by family and digest: these are not run again."""
 OnStep = Callable[[str, int, int], None]
 """Hears of a family how many programs were built for it, and how many were run."""
 _TIMEOUT_S = 1.0
+_QUICKLY_S = 0.1
 
 
 def search(
@@ -58,6 +62,7 @@ def search(
         timeout_s=_TIMEOUT_S,
         with_steps=False,
     )
+    known = {} if memory is None else memory
     begun = time.monotonic()
     with Pool(jobs) as pool, closing(Groups([])) as nothing:
         applied = enforcement.apply(pool, candidate, posture(plan.posture))
@@ -65,14 +70,18 @@ def search(
             raise EnvironmentLackError(f"{candidate.name}: {applied.enforcement.reason}")
         terms = applied.terms(pool.first.hello.syscall_insn, with_steps=False)
         for place, instance in enumerate(families):
-            share = Share(plan, pool, nothing, lambda _name, _done, _more: None, honest=False)
-            arms = _Arms(share, pool, candidate, applied, {} if memory is None else memory)
+            label = instance.label
+            arms, quick = (
+                _Arms(_share(one, pool, nothing), pool, candidate, applied)
+                for one in (plan, replace(plan, timeout_s=_QUICKLY_S))
+            )
             one = Search(
                 instance,
                 terms,
                 _part_of(limits, begun, len(families) - place),
-                arms.run,
-                lambda built, run, label=instance.label: on_step(label, built, run),
+                arms.runner(known, label),
+                quick.runner(known, f"{label} quickly"),
+                partial(on_step, label),
             )
             try:
                 one.go()
@@ -80,6 +89,10 @@ def search(
                 yield one.result()
                 raise
             yield one.result()
+
+
+def _share(plan: Plan, pool: Pool, nothing: Groups) -> Share:
+    return Share(plan, pool, nothing, lambda _name, _done, _more: None, honest=False)
 
 
 def targeted(candidate: Candidate, families: Sequence[FamilyInstance]) -> list[FamilyInstance]:
@@ -122,25 +135,29 @@ def _part_of(limits: Limits, begun: float, families_left: int) -> Limits:
 class _Arms:
     """Runs programs in both arms, unless it is remembered what came of them."""
 
-    def __init__(
-        self, share: Share, pool: Pool, candidate: Candidate, applied: Applied, memory: Memory
-    ) -> None:
+    def __init__(self, share: Share, pool: Pool, candidate: Candidate, applied: Applied) -> None:
         self._share = share
         self._pool = pool
         self._candidate = candidate
         self._applied = applied
-        self._memory = memory
 
-    def run(self, variants: Sequence[Variant]) -> list[Tried]:
-        digests = [one.program.digest() for one in variants]
-        new = [i for i, digest in enumerate(digests) if digest not in self._memory]
-        found = [self._memory.get(digest) for digest in digests]
-        if new:
-            for i, trial in zip(new, self._trials([variants[i] for i in new]), strict=True):
-                found[i] = self._memory[digests[i]] = _tried(trial)
-        return [one for one in found if one is not None]
+    def runner(self, memory: Memory, label: str) -> Runner:
+        """Runs programs of one family; ``label`` keeps apart what is remembered of each."""
+
+        def run(variants: Sequence[Variant]) -> list[Tried]:
+            keys = [f"{label} {one.program.digest()}" for one in variants]
+            new = {key: one for key, one in zip(keys, variants, strict=True) if key not in memory}
+            fresh = dict(zip(new, map(_tried, self._trials(list(new.values()))), strict=True))
+            found = [fresh.get(key) or memory[key] for key in keys]
+            # A fault of ours is no news about the program.
+            memory.update((k, v) for k, v in fresh.items() if v.outcome != Outcome.HARNESS_ERROR)
+            return found
+
+        return run
 
     def _trials(self, variants: Sequence[Variant]) -> list[TrialRecord]:
+        if not variants:
+            return []
         try:
             return self._share.trials(variants, self._candidate, self._applied)
         except HarnessError:
