@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,8 @@ _DEEPEST = 5
 """Moves in a row."""
 _ENOUGH = 12
 """Open routes: whoever closes these will search again."""
+_AFTER = 200
+"""So many programs are built after the first find, and as many as before it."""
 
 
 class _Node(Struct, frozen=True):
@@ -121,6 +124,8 @@ class Search:
         self._ran = 0
         self._settled: dict[str, Tried] = {}
         self._open: list[_Node] = []
+        self._built_before = sys.maxsize
+        """The first find."""
         self._finds: list[_Node] = []
         self._baseline = ""
         self._ended = Ended.NOT_BEGUN
@@ -133,7 +138,8 @@ class Search:
         try:
             self._ended = self._look()
             self._finds = self._shortest()
-            self._finds = sorted(map(self._shortened, self._finds), key=_by_length)
+            short = {one.variant.id: one for one in map(self._shortened, self._finds)}
+            self._finds = sorted(short.values(), key=_by_length)
         except KeyboardInterrupt:
             self._ended = Ended.INTERRUPTED
             raise
@@ -188,9 +194,10 @@ class Search:
 
     def _over(self) -> Ended | None:
         limits = self._limits
-        if len(self._open) >= _ENOUGH:
+        built = len(self._seen)
+        if len(self._open) >= _ENOUGH or built > 2 * self._built_before + _AFTER:
             return Ended.ENOUGH
-        if limits.programs is not None and len(self._seen) >= limits.programs:
+        if limits.programs is not None and built >= limits.programs:
             return Ended.PROGRAMS
         late = limits.seconds is not None and time.monotonic() - self._begun >= limits.seconds
         return Ended.SECONDS if late else None
@@ -199,9 +206,9 @@ class Search:
         """What is recorded beside the baseline, and can be replayed from a file."""
         for one in self._instance.variants:
             counts = not one.negative and one.assumption is Assumption.NONE
-            if counts and one.grade is Grade.EXACT and not one.beyond_seccomp:
-                if is_known(one.program) and _is_replayable(one.program):
-                    yield one
+            exact = one.grade is Grade.EXACT and not one.beyond_seccomp
+            if counts and exact and is_known(one.program) and _is_replayable(one.program):
+                yield one
 
     def _expand(self, node: _Node, stopped: Sequence[Denied]) -> None:
         """Adds all that one move makes of a program that is stopped."""
@@ -276,6 +283,7 @@ class Search:
         elif self._waiting.get(node.route):  # this one is no way to the effect, the next may be
             self._queue.add(self._waiting[node.route].popleft(), 0)
         if tried.exact:
+            self._built_before = min(self._built_before, len(self._seen))
             self._open.append(node)
         elif tried.stopped:
             filters, insn = self._terms.filters, self._terms.syscall_insn
@@ -351,7 +359,6 @@ class Search:
             verdict=self._verdict(bool(finds), bool(unsettled)),
             finds=tuple(_find(one, self._library) for one in finds),
             ways=len({one.route for one in self._open}),
-            new_ways=len({one.route for one in self._open if one.route not in self._library}),
             built=len(self._seen),
             run=self._ran,
             routes=len(self._routes),

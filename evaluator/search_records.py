@@ -103,8 +103,6 @@ class Searched(Struct, frozen=True):
     """The shortest of each technique, and of those that the library lacks; the shortest first."""
     ways: int
     """How many routes are open, those of the finds included."""
-    new_ways: int
-    """Those of them that no variant of the library has."""
     built: int
     run: int
     routes: int
@@ -128,5 +126,5 @@ class Searched(Struct, frozen=True):
             return "the filters do not stop the baseline: it is open without search"
         if self.finds:
             noun = "route" if self.ways == 1 else "routes"
-            return f"{self.ways} {noun} found, {self.new_ways} not in the library: {spent}"
+            return f"{self.ways} {noun} found: {spent}"
         return f"nothing found: {spent}"
