@@ -209,13 +209,15 @@ def _searches(
     from evaluator.search_run import search as run_search
 
     begun = saved = time.monotonic()
-    total = math.ceil(limits.seconds or (limits.programs or 0) * len(families))
+    places = {one.label: place for place, one in enumerate(families)}
+    each = limits.programs or 0
+    total = math.ceil(limits.seconds or each * len(families))
     with progress_bar() as on_progress:
 
         def on_step(family: str, built: int, run: int) -> None:
             nonlocal saved
             now = time.monotonic()
-            done = int(now - begun) if limits.seconds else built
+            done = int(now - begun) if limits.seconds else places[family] * each + built
             on_progress(Progress(f"{family}: {built} built, {run} run", min(done, total), total))
             if store is not None and now - saved > _SAVE_S:
                 saved = now

@@ -198,6 +198,7 @@ def candidate_of(
     stance: str = POSTURES[0],
 ) -> Candidate:
     """The one candidate of a file; ``InputError`` if it cannot be used, or is not one."""
+    from mitigations.libseccomp import LibseccompMissing
     from mitigations.load import load
 
     try:
@@ -214,4 +215,6 @@ def candidate_of(
             raise one.error
     except ProfileError as error:
         raise InputError(f"{path}: {error}") from None
+    except LibseccompMissing as error:
+        raise EnvironmentLackError(str(error)) from error
     return one

@@ -35,7 +35,7 @@ Memory = dict[str, Tried]
 OnStep = Callable[[str, int, int], None]
 """Hears of a family how many programs were built for it, and how many were run."""
 _TIMEOUT_S = 1.0
-_QUICKLY_S = 0.1
+_QUICKLY_S = 0.2
 
 
 def search(
