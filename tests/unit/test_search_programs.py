@@ -1,11 +1,13 @@
 """A search without a kernel: what it builds, in which order, and what it leaves in a directory."""
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from rich.console import Console
 
 from attacks import library
 from attacks.family import FamilyInstance, Variant
@@ -29,6 +31,7 @@ from evaluator.errors import InputError
 from evaluator.fitting import fits, fitted, in_words
 from evaluator.outcome import Terms
 from evaluator.predict import is_known, predicted
+from evaluator.records import plain
 from evaluator.request import candidate_of
 from evaluator.search import Search
 from evaluator.search_moves import denied, moves
@@ -36,6 +39,7 @@ from evaluator.search_records import Ended, Limits, Searched, SearchVerdict, Tri
 from evaluator.search_run import targeted
 from evaluator.search_shorten import shortened
 from evaluator.search_store import Store, basis, replay_command
+from evaluator.table_search import show_search
 from evaluator.wire import ProgramSpec, encode_program
 from mitigations import x86_64
 from mitigations.bpf import Filter
@@ -194,6 +198,32 @@ def test_a_find_names_its_moves_and_what_the_library_has_of_it(tmp_path: Path) -
     assert [one.move for one in best.steps] == ["newest"]
     assert best.known.startswith("change-mode/")
     assert best.digest == best.program.digest()
+
+
+def test_a_way_that_no_variant_has_is_said_to_be_new(tmp_path: Path) -> None:
+    others = (15, 91, 94, 268, 306, 425, 426, 427, 452)
+    profile = lets_pass_with_mark(tmp_path / "p.bpf", 0x1234, *others)
+    found, _ = searched(CHMOD, profile, Limits(seconds=None, baseline_only=True))
+    assert {one.id: one.known for one in found.finds}["change-mode/chmod~fit"] == ""
+
+
+def test_a_terminal_of_eighty_columns_is_wide_enough(tmp_path: Path) -> None:
+    profile = denies(tmp_path / "p.json", "mkdir", "mkdirat", "mmap")
+    found, _ = searched(MKDIR, profile, Limits(seconds=None, baseline_only=True))
+    finds = [{**plain(one), "file": None, "replay": None} for one in found.finds]
+    document = {
+        "candidate": {"name": "p"},
+        "basis": basis(candidate_of(str(profile)), "container", Limits()),
+        "families": [{**plain(found), "evidence": found.evidence, "finds": finds}],
+        "not_begun": ["create-file"],
+    }
+    console = Console(width=80, file=io.StringIO())
+    show_search(console, document)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in ("create-directory: found", found.evidence, "mkdir~ring-unmapped", "not begun"):
+        assert word in shown
 
 
 def test_what_proves_nothing_leaves_it_undecided(tmp_path: Path) -> None:
