@@ -243,6 +243,7 @@ def _document(
     store: Store | None,
 ) -> dict[str, Any]:
     from evaluator.records import plain
+    from evaluator.search import is_replayable
     from evaluator.search_records import SCHEMA
     from evaluator.search_store import basis
 
@@ -251,7 +252,9 @@ def _document(
         from evaluator.search_store import replay_command
 
         file = None if store is None else store.file_of(one)
-        again = replay_command(file, family, request.candidate, request.reading) if file else None
+        again = None
+        if file is not None and is_replayable(one.program):
+            again = replay_command(file, family, request.candidate, request.reading)
         return {
             **plain(one),
             "program": document(one.program),

@@ -138,8 +138,9 @@ class Search:
         try:
             self._ended = self._look()
             self._finds = self._shortest()
-            short = {one.variant.id: one for one in map(self._shortened, self._finds)}
-            self._finds = sorted(short.values(), key=_by_length)
+            short = sorted(map(self._shortened, self._finds), key=_by_length)
+            # Less what they did not need, some may be on one route.
+            self._finds = list({one.route: one for one in reversed(short)}.values())[::-1]
         except KeyboardInterrupt:
             self._ended = Ended.INTERRUPTED
             raise
@@ -203,11 +204,13 @@ class Search:
         return Ended.SECONDS if late else None
 
     def _roots(self) -> Iterator[Variant]:
-        """What is recorded beside the baseline, and can be replayed from a file."""
+        """What is recorded beside the baseline, and can be replayed from a file if that can."""
+        replayed = is_replayable(self._instance.baseline.program)
         for one in self._instance.variants:
             counts = not one.negative and one.assumption is Assumption.NONE
             exact = one.grade is Grade.EXACT and not one.beyond_seccomp
-            if counts and exact and is_known(one.program) and _is_replayable(one.program):
+            kept = is_replayable(one.program) or not replayed
+            if counts and exact and kept and is_known(one.program):
                 yield one
 
     def _expand(self, node: _Node, stopped: Sequence[Denied]) -> None:
@@ -234,8 +237,12 @@ class Search:
         name = "~".join((root.name, *(one.name for one in made_by)))
         variant = self._variant(root, program, name)
         said = predicted(program, self._terms.filters, None, self._terms.syscall_insn)
-        way = f"{said} {route(program, None, self._terms)}{_supervision(program)}"
-        return _Node(root, variant, made_by, said, way)
+        return _Node(root, variant, made_by, said, self._route(program, said))
+
+    def _route(self, program: Program, said: str) -> str:
+        asks = supervises(program) and any(one.asks for one in self._denied(program))
+        by = _supervision(program) if asks else ""
+        return f"{said} {route(program, None, self._terms)}{by}"
 
     def _variant(self, root: Variant, program: Program, name: str) -> Variant:
         """A program under a name that no other has."""
@@ -320,7 +327,7 @@ class Search:
 
         program = shortened(best.variant.program, works)
         short = replace(variant_of(program, self._instance, best.variant.name), parent=best.root.id)
-        return replace(best, variant=short)
+        return replace(best, variant=short, route=self._route(program, best.said))
 
     def _with_fewer_moves(self, node: _Node) -> _Node:
         for place in range(len(node.moves)):
@@ -402,16 +409,14 @@ def _by_length(node: _Node) -> tuple[int, int, str]:
 
 
 def _supervision(program: Program) -> str:
-    """By what a program is its own supervisor, and on which side; empty if it is not."""
-    if not supervises(program):
-        return ""
+    """By what a program is its own supervisor, and on which side."""
     by = {op.name for _, op in attack_ops(program) if isinstance(op, Syscall)}
     inside = not any(map(is_decisive, program.attack))
     return f" asking {' '.join(sorted(by & {'ptrace', 'seccomp'}))}{' for a child' * inside}"
 
 
-def _is_replayable(program: Program) -> bool:
-    """Whether a file may hold it: nothing that leaves the sandbox's own directory."""
+def is_replayable(program: Program) -> bool:
+    """Whether ``attacks run`` takes it: it names nothing outside the sandbox's own directory."""
     try:
         loads(dumps(program))
     except ProgramError:

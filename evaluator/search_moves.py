@@ -46,6 +46,11 @@ class Denied(Struct, frozen=True):
     op: Syscall
     decision: Decision
 
+    @property
+    def asks(self) -> bool:
+        """The filters leave it to a supervisor."""
+        return self.decision.action in _ASKS
+
 
 def denied(program: Program, filters: Sequence[Filter], insn: int) -> list[Denied]:
     """The calls that have to be made otherwise, by all that is known before a run."""
@@ -78,7 +83,7 @@ def moves(variant: Variant, stopped: Sequence[Denied], filters: Sequence[Filter]
     if len(stopped) > 1:
         yield from _of_call(stopped[0], tuple(one.slot for one in stopped))
     yield from _fitting(variant.program, stopped[0], filters)
-    asked = [one for one in stopped if one.decision.action in _ASKS]
+    asked = [one for one in stopped if one.asks]
     if asked:
         yield from map(_whole, _supervised(asked).values())
     for rule in REWRITES.values():

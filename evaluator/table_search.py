@@ -81,5 +81,7 @@ def _show_find(console: Console, find: Mapping[str, Any]) -> None:
         console.print(Padding(Text(printable(line), "dim"), (0, 0, 0, 4), expand=False))
     if len(find["text"]) > _LONGEST:
         _say(console, f"  ... {len(find['text']) - _LONGEST} operations more")
+    if find["file"] and not find["replay"]:
+        _say(console, "  it names a path outside /work: attacks run does not take its file")
     if find["replay"]:  # on one line, to be copied
         console.print(Text(f"    {printable(find['replay'])}"), soft_wrap=True)
