@@ -39,7 +39,7 @@ _BATCH = 16
 _PATIENCE = 48
 """So many programs are changed before a batch that is not full is run."""
 _ALIKE = 3
-"""Programs of one blocked route that are changed."""
+"""Programs of one blocked route that are changed, beside those that a search begins with."""
 _DEEPEST = 5
 """Moves in a row."""
 _ENOUGH = 12
@@ -260,7 +260,7 @@ class Search:
         self._routes[node.route] += 1
         if node.said != "BLOCKED":
             self._queue.add(node, 0)
-        elif self._routes[node.route] <= _ALIKE:
+        elif not node.moves or self._routes[node.route] <= _ALIKE:
             self._queue.add(node, len(self._denied(node.variant.program)))
 
     def _denied(self, program: Program) -> list[Denied]:
