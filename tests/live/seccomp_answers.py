@@ -39,6 +39,7 @@ HARMLESS = {
 LOADS = (Abi.X86_64, x86_64.NUMBERS["x86_64"]["seccomp"])
 """The sentinel and all filters but the newest let it pass, for more filters are to come."""
 MOST_CALLS = 500
+"""In one program."""
 _ARCH, _NR, _POINTER = 4, 0, 8
 _LD, _JEQ, _AND, _OR, _RSH, _RETURN, _RETURN_A = 0x20, 0x15, 0x54, 0x44, 0x74, 0x06, 0x16
 _SA_RESTORER = 0x04000000
@@ -50,21 +51,19 @@ _HELD = f"errno {SENTINEL_ERRNO}"
 
 
 class Call(NamedTuple):
-    """A call as a program makes it: the arguments of i386 lose their upper halves on the way."""
+    """A call as a program makes it, and what a filter sees of it."""
 
     abi: Abi
     nr: int
     args: tuple[int, ...]
+    arch: int
+    seen_args: tuple[int, ...]
 
-    @property
-    def arch(self) -> int:
-        return x86_64.arch(self.abi)
 
-    @property
-    def seen_args(self) -> tuple[int, ...]:
-        """What a filter sees of the arguments."""
-        keep = 0xFFFFFFFF if self.abi is Abi.I386 else (1 << 64) - 1
-        return tuple(arg & keep for arg in self.args)
+def call_of(abi: Abi, nr: int, args: Sequence[int]) -> Call:
+    """The arguments of i386 lose their upper halves on the way into the kernel."""
+    keep = 0xFFFFFFFF if abi is Abi.I386 else (1 << 64) - 1
+    return Call(abi, nr, tuple(args), x86_64.arch(abi), tuple(arg & keep for arg in args))
 
 
 def shown(call: Call, value: int) -> str:
@@ -101,7 +100,7 @@ class Kernel:
         for shift in range(0, 32, 8):
             lines = ((_LD, 0, 0, _POINTER), (_RSH, 0, 0, shift), (_AND, 0, 0, 0xFF))
             filter_ = instructions(*lines, (_OR, 0, 0, Action.ERRNO | 0x100), (_RETURN_A, 0, 0, 0))
-            (answer,) = self.answers([filter_], [[Call(abi, 1, (0,) * 6)]])[0]
+            (answer,) = self.answers([filter_], [[call_of(abi, 1, (0,) * 6)]])[0]
             found |= (int(answer.removeprefix("errno ")) & 0xFF) << shift
         return found
 

@@ -15,7 +15,7 @@ from drawn_filters import NAMES, profiles, raw_filters
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from libseccomp_defects import is_miscompiled, low_halves
-from meaning import meant
+from meaning import ARCHITECTURES, meant
 from msgspec import Struct
 
 from attacks.program import Abi
@@ -25,16 +25,16 @@ from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import UNFILTERED_X86_64, Filter, decide_stack, severity
 from mitigations.candidate import ProfileError
 from mitigations.classic import Action
-from mitigations.rules import Profile
+from mitigations.rules import NATIVE, Profile
 from mitigations.runtimes import MODELS, compile_profile, find_model
 
-from seccomp_answers import HARMLESS, LOADS, Call, Kernel, ends, shown
+from seccomp_answers import HARMLESS, LOADS, MOST_CALLS, Call, Kernel, call_of, ends, shown
 
 FEWEST = 100_000
-STACKS, RAW_STACKS = 260, 90
-SITES, CALLS_OF_A_SITE = 10, 48
-# Each call that ends its process costs one more process.
-MOST_ENDS = 4
+STACKS, RAW_STACKS = 165, 40
+SITES, CALLS_OF_A_SITE = 18, 48
+# Each call that ends its process costs a process.
+MOST_ENDS = 6
 ODD_NUMBERS = (0xFFFFFFFF, 0x7FFFFFFF, 0x40000000, 0xFFFF, 512, 0x400001FF, 0xBFFFFFFF)
 MODEL_NAMES = st.sampled_from(("crun", *MODELS))
 
@@ -77,7 +77,7 @@ def drawn_calls(dice: random.Random, stack: Stack) -> list[tuple[Call, tuple[Par
             parts = ()
         bases = [part.args for part in parts] or [(0,) * 6]
         found += [
-            (Call(abi, nr, changed(dice, dice.choice(bases), stack)), parts)
+            (call_of(abi, nr, changed(dice, dice.choice(bases), stack)), parts)
             for _ in range(CALLS_OF_A_SITE)
         ]
     return found
@@ -87,9 +87,10 @@ def drawn_sites(dice: random.Random, stack: Stack) -> list[tuple[Abi, int]]:
     """Calls that the rules name, calls that do nothing, and numbers that are odd."""
     rules = [rule for one in stack if one.profile for rule in one.profile.rules]
     named = sorted({name for rule in rules for name in rule.names}) or NAMES
+    judged = [abi for abi in Abi if all(is_judged(one, abi) for one in stack)]
     sites: list[tuple[Abi, int]] = []
     while len(sites) < SITES:
-        abi = dice.choice((Abi.X86_64, Abi.I386, Abi.X32))
+        abi = dice.choice(judged * 8 + list(Abi))
         known = x86_64.number(abi, dice.choice(named))
         kind = dice.randrange(8)
         if kind == 0 and HARMLESS[abi]:
@@ -101,6 +102,11 @@ def drawn_sites(dice: random.Random, stack: Stack) -> list[tuple[Abi, int]]:
         if known is not None and (abi, known) != LOADS and fits(abi, known):
             sites.append((abi, known))
     return sites
+
+
+def is_judged(one: One, abi: Abi) -> bool:
+    """Whether a filter does more with that ABI than to kill."""
+    return one.profile is None or ARCHITECTURES[abi] in (NATIVE, *one.profile.architectures)
 
 
 def fits(abi: Abi, nr: int) -> bool:
@@ -174,21 +180,27 @@ class Witnesses(Struct):
             return [None] * len(calls)
         asked = [(call.arch, call.nr, call.seen_args, self.pointers[call.abi]) for call in calls]
         values = self.simulator.decide(one.program[8 * one.stub :], asked)
+        miscompiled = {
+            site: is_miscompiled(one.profile, *site)
+            for site in {(call.abi, call.nr) for call in calls}
+        }
         for index, call in enumerate(calls):
             decision = one.filter.decide(*asked[index])
             if 0 <= decision.ret_pc < one.stub:
                 values[index] = None
             else:
                 (value,) = decision.possible
-                self.is_meant(one.profile, call, value)
+                self.is_meant(one.profile, call, value, miscompiled[call.abi, call.nr])
         return values
 
-    def is_meant(self, profile: Profile, call: Call, value: int | None) -> None:
+    def is_meant(
+        self, profile: Profile, call: Call, value: int | None, miscompiled: bool
+    ) -> None:
         """The rules say it, or a known defect of libseccomp has made something else of them."""
         wanted = meant(profile, call.abi, call.nr, call.seen_args)
         if wanted is None:
             return
-        if is_miscompiled(profile, call.abi, call.nr):
+        if miscompiled:
             self.count["wrong by shared-argument"] += value not in wanted
             return
         self.count["meaning"] += 1
@@ -205,10 +217,9 @@ class Witnesses(Struct):
         ours: Sequence[int],
         theirs: Sequence[int | None],
     ) -> None:
-        indexes = range(len(calls))
-        last = [index for index in indexes if ends(ours[index])]
-        asked = [[index for index in indexes if not ends(ours[index])] + last[:1]]
-        asked += [[index] for index in last[1:MOST_ENDS]]
+        goes_on = [index for index, value in enumerate(ours) if not ends(value)]
+        asked = [goes_on[at : at + MOST_CALLS] for at in range(0, len(goes_on), MOST_CALLS)]
+        asked += [[index] for index, value in enumerate(ours) if ends(value)][:MOST_ENDS]
         found = self.kernel.answers(
             [one.program for one in stack], [[calls[index] for index in one] for one in asked]
         )

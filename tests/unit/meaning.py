@@ -15,7 +15,7 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "SCMP_CMP_LT": operator.lt,
     "SCMP_CMP_NE": operator.ne,
 }
-_ARCHITECTURES = {"x86_64": NATIVE, "i386": "SCMP_ARCH_X86", "x32": "SCMP_ARCH_X32"}
+ARCHITECTURES = {"x86_64": NATIVE, "i386": "SCMP_ARCH_X86", "x32": "SCMP_ARCH_X32"}
 _MULTIPLEXERS = ("socketcall", "ipc")
 _KILL = 0
 _NO_CALL = 0xFFFFFFFF
@@ -32,7 +32,7 @@ def meant(profile: Profile, abi: str, nr: int, args: Sequence[int]) -> set[int] 
         return None
     if abi == "x86_64" and nr > _X32:  # of no table, and libseccomp takes it for x32
         return None
-    if _ARCHITECTURES[abi] not in (NATIVE, *profile.architectures):
+    if ARCHITECTURES[abi] not in (NATIVE, *profile.architectures):
         return {_KILL}
     default = action_value(profile.default_action, profile.default_errno_ret)
     found = {
