@@ -193,9 +193,7 @@ class Witnesses(Struct):
                 self.is_meant(one.profile, call, value, miscompiled[call.abi, call.nr])
         return values
 
-    def is_meant(
-        self, profile: Profile, call: Call, value: int | None, miscompiled: bool
-    ) -> None:
+    def is_meant(self, profile: Profile, call: Call, value: int | None, miscompiled: bool) -> None:
         """The rules say it, or a known defect of libseccomp has made something else of them."""
         wanted = meant(profile, call.abi, call.nr, call.seen_args)
         if wanted is None:

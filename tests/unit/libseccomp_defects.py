@@ -26,9 +26,7 @@ def is_miscompiled(profile: Profile, abi: str, nr: int) -> bool:
     """Whether `shared-argument` is about this call, so that the rules do not tell its answer."""
     name = x86_64.name(abi, nr)
     lists = [each for rule in profile.rules if name in rule.names for each in _written(rule)]
-    return any(
-        _meet(one, other) for index, one in enumerate(lists) for other in lists[index + 1 :]
-    )
+    return any(_meet(one, other) for index, one in enumerate(lists) for other in lists[index + 1 :])
 
 
 def _written(rule: Rule) -> list[tuple[Condition, ...]]:
