@@ -7,18 +7,19 @@ changed, which single words drawn one by one would hardly come upon.
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from benchmarks.libseccomp_sim import NoSimulator, Simulator, stub_length
 from drawn_filters import NAMES, profiles, raw_filters
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from libseccomp_defects import is_miscompiled, low_halves
 from meaning import ARCHITECTURES, meant
 from msgspec import Struct
+from seccomp_answers import HARMLESS, LOADS, MOST_CALLS, Call, Kernel, call_of, ends, shown
 
 from attacks.program import Abi
+from benchmarks.libseccomp_sim import NoSimulator, Simulator, stub_length
 from evaluator.sandbox import Sandbox
 from mitigations import x86_64
 from mitigations.analysis import InexactError, Part, partition
@@ -27,8 +28,6 @@ from mitigations.candidate import ProfileError
 from mitigations.classic import Action
 from mitigations.rules import NATIVE, Profile
 from mitigations.runtimes import MODELS, compile_profile, find_model
-
-from seccomp_answers import HARMLESS, LOADS, MOST_CALLS, Call, Kernel, call_of, ends, shown
 
 FEWEST = 100_000
 STACKS, RAW_STACKS = 165, 40
@@ -110,7 +109,7 @@ def is_judged(one: One, abi: Abi) -> bool:
 
 
 def fits(abi: Abi, nr: int) -> bool:
-    """Whether a number is of that table, as a filter sees it, and not one that is never filtered."""
+    """Whether a filter sees that number as one of that table, and is asked at all."""
     return x86_64.abi_of(x86_64.arch(abi), nr) == abi and nr not in UNFILTERED_X86_64
 
 
@@ -242,6 +241,10 @@ def strictest(oldest_first: Sequence[int | None]) -> int | None:
     return held
 
 
+def counted(count: Counter[str]) -> str:
+    return ", ".join(f"{name}: {number:,}" for name, number in sorted(count.items()))
+
+
 @pytest.fixture(scope="module")
 def witnesses() -> Iterator[Witnesses]:
     try:
@@ -253,7 +256,9 @@ def witnesses() -> Iterator[Witnesses]:
         pytest.skip(f"libseccomp's simulator cannot be had: {error}")
 
 
-def test_of_compiled_profiles_all_say_the_same(witnesses: Witnesses) -> None:
+def test_of_compiled_profiles_all_say_the_same(
+    witnesses: Witnesses, record_property: Callable[[str, object], None]
+) -> None:
     @settings(max_examples=STACKS, suppress_health_check=list(HealthCheck))
     @given(st.lists(COMPILED, min_size=1, max_size=3), st.integers(0, 1 << 32))
     def agree(stack: Stack, seed: int) -> None:
@@ -262,11 +267,13 @@ def test_of_compiled_profiles_all_say_the_same(witnesses: Witnesses) -> None:
     before = Counter(witnesses.count)
     agree()
     count = witnesses.count - before
-    print(dict(sorted(count.items())))
+    record_property("calls of compiled profiles", counted(count))
     assert count["kernel and libseccomp"] >= FEWEST
 
 
-def test_of_programs_by_hand_all_but_libseccomp_say_the_same(witnesses: Witnesses) -> None:
+def test_of_programs_by_hand_all_but_libseccomp_say_the_same(
+    witnesses: Witnesses, record_property: Callable[[str, object], None]
+) -> None:
     """Its simulator knows what libseccomp writes alone."""
 
     @settings(max_examples=RAW_STACKS, suppress_health_check=list(HealthCheck))
@@ -276,4 +283,4 @@ def test_of_programs_by_hand_all_but_libseccomp_say_the_same(witnesses: Witnesse
 
     before = Counter(witnesses.count)
     agree()
-    print(dict(sorted((witnesses.count - before).items())))
+    record_property("calls of programs by hand", counted(witnesses.count - before))

@@ -1,4 +1,4 @@
-"""Random filters: profiles with everything that they may hold, and programs that nobody compiled."""
+"""Random filters: profiles with all that they may hold, and programs that nobody compiled."""
 
 import struct
 from collections.abc import Sequence
@@ -101,7 +101,8 @@ _MOVES = st.one_of(
 _ANSWERS = (0x7FFF0000, 0x50001, 0x50000, 0x7FF00003, 0x7FFC0000, 0x7FC00000, 0x5FFFF, 0x7FFF0005)
 _DEADLY = (0x30000, 0x80000000, 0x0, 0x12340000)
 _LETS_LOAD = [
-    (0x20, 0, 0, 4), (0x15, 0, 3, 0xC000003E), (0x20, 0, 0, 0), (0x15, 0, 1, 317), (6, 0, 0, 0x7FFF0000),
+    (0x20, 0, 0, 4), (0x15, 0, 3, 0xC000003E),
+    (0x20, 0, 0, 0), (0x15, 0, 1, 317), (6, 0, 0, 0x7FFF0000),
 ]  # fmt: skip
 # A register as an errno, so that the kernel shows twelve bits of what it holds.
 _TELLS = [(0x54, 0, 0, 0xFFF), (0x44, 0, 0, 0x50000), (0x16, 0, 0, 0)]

@@ -1,9 +1,8 @@
-"""Where libseccomp writes a filter that does not do what the rules say; seen in version 2.5.4.
+"""Where libseccomp writes a filter that does not do what the rules say.
 
 `shared-argument`: two rules of one call look at the same argument, and one of them does not ask for
-equality (NE, LT, LE, GT, GE).  Their 64-bit comparisons are merged into one tree of 32-bit ones,
-which loses cases: a rule that holds is passed over, or a test looks at what an earlier one loaded
-of another argument.
+equality (NE, LT, LE, GT, GE).  The filter can then go on to a comparison without loading its word:
+it looks at the other half of the argument, or at another argument, that was loaded before.
 
 `low-halves`: through the tables of i386 and x32, only the lower halves of arguments and of the
 values of rules are compared.  For i386 that is wrong of values above 32 bits alone, for arguments
@@ -18,6 +17,7 @@ from mitigations import x86_64
 from mitigations.rules import Condition, Profile, Rule
 from mitigations.runtimes import becomes_or
 
+SEEN_IN = "2.5.4"
 _LOW = 0xFFFFFFFF
 _EQUALITIES = frozenset({"SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ"})
 

@@ -1,4 +1,4 @@
-"""What a profile says of a call, read from its rules alone, as seccomp_rule_add(3) explains them."""
+"""What a profile says of a call, by its rules alone, as seccomp_rule_add(3) explains them."""
 
 import operator
 from collections.abc import Callable, Sequence
