@@ -43,7 +43,8 @@ MOST_CALLS = 500
 _ARCH, _NR, _POINTER = 4, 0, 8
 _LD, _JEQ, _AND, _OR, _RSH, _RETURN, _RETURN_A = 0x20, 0x15, 0x54, 0x44, 0x74, 0x06, 0x16
 _SA_RESTORER = 0x04000000
-_NOWHERE = struct.pack("<4Q", 0x10, _SA_RESTORER, 0, 0)
+NOWHERE = struct.pack("<4Q", 0x10, _SA_RESTORER, 0, 0)
+"""A handler for SIGSYS, where nothing is: whoever is trapped dies of another signal."""
 _TIMEOUT_US = 2_000_000
 PASSES, NO_ANSWER = "passes", f"errno {errno.ENOSYS}"
 _TRAPPED, _KILLED = f"signal {signal.SIGSEGV:d}", f"signal {signal.SIGSYS:d}"
@@ -150,7 +151,7 @@ def _program(calls: Sequence[Call]) -> ProgramSpec:
         (Const(signal.SIGSYS), Addr(0), Const(0), Const(8)),
     )
     what = Program(
-        blobs=(Blob(_NOWHERE, SECCOMP_DATA_BYTES),),
+        blobs=(Blob(NOWHERE, SECCOMP_DATA_BYTES),),
         setup=(catch,),
         attack=tuple(
             Syscall(
