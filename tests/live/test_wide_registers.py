@@ -1,6 +1,6 @@
-"""What 64-bit code leaves in the upper halves of its registers never reaches a filter of i386.
+"""By int 0x80, 64-bit code passes whole registers to the filters; the call then gets their halves.
 
-The runner's own entry clears them; here a program brings its own instructions.
+The runner's own entry clears the upper halves; here a program brings its own instructions.
 """
 
 import struct
@@ -16,7 +16,8 @@ from mitigations.x86_64 import AUDIT_ARCH_I386, NUMBERS
 
 from engine import call, config, instructions, run
 
-GETPID = NUMBERS["i386"]["getpid"]
+GETPID, CHDIR = (NUMBERS["i386"][name] for name in ("getpid", "chdir"))
+ARENA, PAGE = 0x400000, 4096
 FIRST_LOW, FIRST_HIGH = 16, 20
 PROT_RWX = 7
 GARBAGE = 0xDEADBEEF_00000007
@@ -47,18 +48,35 @@ def telling(offset: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize(("offset", "word"), [(FIRST_LOW, 7), (FIRST_HIGH, 0)])
-def test_a_filter_of_i386_sees_the_lower_halves(offset: int, word: int) -> None:
+@pytest.mark.parametrize(("offset", "byte"), [(FIRST_LOW, 0x07), (FIRST_HIGH, 0xEF)])
+def test_a_filter_of_i386_sees_whole_registers(offset: int, byte: int) -> None:
     what = Program(
-        blobs=(Blob(wide_int80(GETPID, GARBAGE), 4096, 4096),),
-        setup=(call("mprotect", Addr(0), 4096, PROT_RWX),),
+        blobs=(Blob(wide_int80(GETPID, GARBAGE), PAGE, PAGE),),
+        setup=(call("mprotect", Addr(0), PAGE, PROT_RWX),),
         attack=(Call(Addr(0)),),
     )
     filter_ = telling(offset)
-    decided = Filter.decode(filter_).decide(AUDIT_ARCH_I386, GETPID, (GARBAGE & 0xFFFFFFFF,))
-    assert decided.data == word + 1
+    decided = Filter.decode(filter_).decide(AUDIT_ARCH_I386, GETPID, (GARBAGE,))
+    assert decided.data == byte + 1
     with Sandbox() as sandbox:
         (result,) = run(sandbox, what, config(filter_))
     record = result.records[1]
     assert record.state is RecordState.DONE
-    assert -record.result & 0xFFFFFFFF == word + 1
+    assert -record.result & 0xFFFFFFFF == byte + 1
+
+
+def test_the_call_itself_gets_the_lower_halves() -> None:
+    """A path is found by an address with garbage above it."""
+    path = ARENA + PAGE
+    what = Program(
+        blobs=(
+            Blob(wide_int80(CHDIR, (GARBAGE & ~0xFFFFFFFF) | path), PAGE, PAGE),
+            Blob(b"/\0", 2),
+        ),
+        setup=(call("mprotect", Addr(0), PAGE, PROT_RWX),),
+        attack=(Call(Addr(0)),),
+    )
+    with Sandbox() as sandbox:
+        (result,) = run(sandbox, what, config())
+    assert result.records[1].state is RecordState.DONE
+    assert result.records[1].result & 0xFFFFFFFF == 0
