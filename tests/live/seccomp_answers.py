@@ -62,13 +62,15 @@ class Call(NamedTuple):
 
 
 def call_of(abi: Abi, nr: int, args: Sequence[int]) -> Call:
-    """The arguments of i386 lose their upper halves on the way into the kernel."""
+    """The runner's int 0x80 passes the lower halves of the arguments."""
     keep = 0xFFFFFFFF if abi is Abi.I386 else (1 << 64) - 1
     return Call(abi, nr, tuple(args), x86_64.arch(abi), tuple(arg & keep for arg in args))
 
 
 def shown(call: Call, value: int) -> str:
     """How an answer of the filters shows above the sentinel."""
+    if call.nr not in HARMLESS[call.abi] and severity(value) > severity(Action.ERRNO):
+        return _HELD
     match Action.of(value):
         case Action.KILL_PROCESS | Action.KILL_THREAD:
             return _KILLED
@@ -77,15 +79,13 @@ def shown(call: Call, value: int) -> str:
         case Action.ERRNO:
             number = min(value & 0xFFFF, MAX_ERRNO)
             return f"errno {number}" if number else "result 0"
-        case action if call.nr not in HARMLESS[call.abi]:
-            return _HELD
         case action:
             return PASSES if action.allows else NO_ANSWER
 
 
-def ends(value: int) -> bool:
+def ends(call: Call, value: int) -> bool:
     """Whether that answer ends the process, so that it can be the last one of a program only."""
-    return severity(value) <= severity(Action.TRAP)
+    return shown(call, value) in (_KILLED, _TRAPPED)
 
 
 class Kernel:
