@@ -45,8 +45,12 @@ _GARBAGE = 500_000
 """What is made here has next to no cycles: looking for them was a tenth of the time."""
 
 
-def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[CandidateResult]:
-    """The candidates' results, one by one, in their order."""
+def evaluate(
+    plan: Plan,
+    on_progress: Callable[[Progress], None],
+    finish: Callable[[CandidateRun, Plan], CandidateResult] = assemble,
+) -> Iterator[CandidateResult]:
+    """The candidates' results in their order; ``finish`` makes them of what was seen."""
     keys = [_key(one, plan, place) for place, one in enumerate(plan.candidates)]
     todo = {key: one for key, one in zip(keys, plan.candidates, strict=True) if key is not None}
     distinct = [one for one in todo.values() if isinstance(one, Candidate)]
@@ -60,7 +64,7 @@ def evaluate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[Ca
                 continue
             if key not in runs:
                 runs[key] = next(fresh)
-            yield assemble(replace(runs[key], candidate=candidate), plan)
+            yield finish(replace(runs[key], candidate=candidate), plan)
         next(fresh, None)  # the controls are looked at once more
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -43,7 +43,7 @@ from evaluator.terminal import (
 if TYPE_CHECKING:
     from types import FrameType
 
-    from evaluator.plan import Plan
+    from evaluator.plan import Plan, Progress
     from evaluator.records import CandidateResult, Environment, Run
     from evaluator.request import Request
 
@@ -249,6 +249,13 @@ def cli() -> None:
     help="Run what every rewrite makes of every variant, too (seconds instead of one).",
 )
 @click.option(
+    "--search",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 86400),
+    default=0.0,
+    help="After that, search so long in what is held for a way that nobody recorded.",
+)
+@click.option(
     "--simulate",
     is_flag=True,
     help="Predict and run nothing: for places where nothing can run. A prediction is no evidence.",
@@ -291,7 +298,7 @@ def _evaluate(request: Request) -> int:
     if failures == len(planned.candidates) and not request.prints_json:
         return InputError.exit_code
     where = _where(simulated=request.simulate)
-    results, stopped = _campaign(planned, simulated=request.simulate)
+    results, stopped = _campaign(planned, request)
     return _publish(request, _run(request, planned, where, results, started, stopped))
 
 
@@ -340,17 +347,12 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
         check(path)
 
 
-def _campaign(plan: Plan, *, simulated: bool) -> tuple[list[CandidateResult], int | None]:
+def _campaign(plan: Plan, request: Request) -> tuple[list[CandidateResult], int | None]:
     """The results, and the exit code if it ended early; what was finished before is kept."""
-    if simulated:
-        from evaluator.simulate import simulate as run_campaign
-    else:
-        from evaluator.campaign import evaluate as run_campaign
-
     results: list[CandidateResult] = []
     try:
         with progress_bar() as on_progress:
-            results.extend(run_campaign(plan, on_progress))
+            results.extend(_results(plan, request, on_progress))
     except KeyboardInterrupt as error:
         complain(f"interrupted: {len(results)} of {len(plan.candidates)} candidates finished")
         code = error.exit_code if isinstance(error, TerminatedError) else INTERRUPTED
@@ -359,6 +361,22 @@ def _campaign(plan: Plan, *, simulated: bool) -> tuple[list[CandidateResult], in
         complain(str(error))
         return results, error.exit_code
     return results, None
+
+
+def _results(
+    plan: Plan, request: Request, on_progress: Callable[[Progress], None]
+) -> Iterator[CandidateResult]:
+    if request.simulate:
+        from evaluator.simulate import simulate
+
+        return simulate(plan, on_progress)
+    from evaluator.campaign import evaluate as run_campaign
+
+    if request.search:
+        from evaluator.deepen import after_search
+
+        return run_campaign(plan, on_progress, after_search(request.search))
+    return run_campaign(plan, on_progress)
 
 
 def _run(

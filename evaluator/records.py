@@ -171,6 +171,21 @@ class WorkloadRecord(Struct, frozen=True):
     output: str = ""
 
 
+class SearchRecord(Struct, frozen=True):
+    """A search for a way that nobody recorded, in one family that was held until then."""
+
+    seconds: float
+    built: int
+    """Programs."""
+    run: int
+    """Those of them that were run."""
+    routes: int
+    """Distinct ones."""
+    ended: str
+    found: tuple[str, ...]
+    """Variants among the trials."""
+
+
 class CandidateRun(Struct, frozen=True):
     """What the campaign saw of one candidate."""
 
@@ -186,6 +201,8 @@ class CandidateRun(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     simulated: bool = False
     """Nothing was run: all that is known are predictions."""
+    searched: Mapping[str, SearchRecord] = field(default_factory=dict[str, SearchRecord])
+    """By family."""
 
 
 class RouteCount(Struct, frozen=True):
@@ -220,6 +237,8 @@ class FamilyRecord(Struct, frozen=True):
     shortest_bypass: str | None
     summary: str
     reason: str
+    search: SearchRecord | None = None
+    """None if nobody searched."""
 
 
 class Problem(Struct, frozen=True):
@@ -391,11 +410,12 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         for one in run.trials
     )
     verdicts = {
-        one.label: judged(one, trials, plan, seccomp_only=seccomp_only) for one in plan.families
+        one.label: judged(
+            one, trials, plan, seccomp_only=seccomp_only, search=run.searched.get(one.label)
+        )
+        for one in plan.families
     }
-    families = tuple(
-        _family_record(one, verdicts[one.label], simulated=run.simulated) for one in plan.families
-    )
+    families = tuple(_family_record(one, verdicts[one.label], run) for one in plan.families)
     scores = score(
         verdicts.values(),
         workloads=_working(run.workloads),
@@ -447,7 +467,12 @@ def _rounded(value: float | None) -> float | None:
 
 
 def judged(
-    family: FamilyInstance, trials: Iterable[TrialRecord], plan: Plan, *, seccomp_only: bool
+    family: FamilyInstance,
+    trials: Iterable[TrialRecord],
+    plan: Plan,
+    *,
+    seccomp_only: bool,
+    search: SearchRecord | None = None,
 ) -> Judgement:
     """The verdict on one family from the trials of it among ``trials``."""
     goal = plan.objective
@@ -456,6 +481,7 @@ def judged(
         assume=plan.assume,
         seccomp_only=seccomp_only,
         named=None if goal is None else family.label in goal.families,
+        search_s=search.seconds if search else 0.0,
     )
 
 
@@ -505,9 +531,7 @@ def _layer_record(layer: Layer) -> LayerRecord:
             assert_never(layer)
 
 
-def _family_record(
-    family: FamilyInstance, judgement: Judgement, *, simulated: bool
-) -> FamilyRecord:
+def _family_record(family: FamilyInstance, judgement: Judgement, run: CandidateRun) -> FamilyRecord:
     return FamilyRecord(
         family=family.label,
         title=family.family.title,
@@ -527,8 +551,9 @@ def _family_record(
         routes=_route_count(judgement.routes),
         by_technique={name: _route_count(one) for name, one in judgement.by_technique.items()},
         shortest_bypass=judgement.bypasses[0] if judgement.bypasses else None,
-        summary=("Predicted: " if simulated else "") + summarise(family.label, judgement),
+        summary=("Predicted: " if run.simulated else "") + summarise(family.label, judgement),
         reason=judgement.reason,
+        search=run.searched.get(family.label),
     )
 
 

@@ -46,6 +46,7 @@ class Request(Struct, frozen=True, kw_only=True):
     fast_path: bool
     exhaustive: bool
     simulate: bool
+    search: float
     form: str
     as_json: bool
     output: str | None
@@ -59,6 +60,8 @@ def plan(request: Request) -> Plan:
     """What to run; an ``InputError`` where the options make no sense."""
     if math.isnan(request.timeout):
         raise InputError("--timeout: nan is no number of seconds")
+    if request.simulate and request.search:
+        raise InputError("--simulate runs nothing, and --search runs programs: choose one")
     _check_known(list(FailOn), request.fail_on, "condition")
     _check_known(list(Assumption), request.assume, "assumption")
     goal = objective(request.objective) if request.objective is not None else None

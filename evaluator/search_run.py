@@ -91,6 +91,17 @@ def search(
             yield one.result()
 
 
+def trials(
+    candidate: Candidate, variants: Sequence[Variant], plan: Plan, *, stance: str
+) -> list[TrialRecord]:
+    """These variants under a candidate, as a campaign of this plan would record them."""
+    if not variants:
+        return []
+    with Pool(plan.jobs) as pool, closing(Groups([])) as nothing:
+        applied = enforcement.apply(pool, candidate, posture(stance))
+        return _share(plan, pool, nothing).trials(variants, candidate, applied)
+
+
 def _share(plan: Plan, pool: Pool, nothing: Groups) -> Share:
     return Share(plan, pool, nothing, lambda _name, _done, _more: None, honest=False)
 

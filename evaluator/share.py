@@ -137,7 +137,8 @@ class Share:
         self, variants: Sequence[Variant], candidate: Candidate, applied: Applied
     ) -> list[TrialRecord]:
         """These variants in both arms, under a candidate as it stands in the sandbox."""
-        terms = applied.terms(self._pool.first.hello.syscall_insn, with_steps=False)
+        insn = self._pool.first.hello.syscall_insn
+        terms = applied.terms(insn, with_steps=self._plan.with_steps)
         return alone(self._trials(variants, candidate, applied, terms))
 
     def run(self, candidate: Candidate) -> CandidateRun:

@@ -293,7 +293,9 @@ def _way_through(family: Mapping[str, Any]) -> Text:
 def _evidence(family: Mapping[str, Any]) -> str:
     techniques = len(family["techniques"])
     noun = "technique" if techniques == 1 else "techniques"
-    return f"{techniques} {noun}, {family['untestable']} not testable here"
+    search = family.get("search")
+    searched = f", {search['built']} programs searched" if search else ""
+    return f"{techniques} {noun}, {family['untestable']} not testable here{searched}"
 
 
 def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) -> None:

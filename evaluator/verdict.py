@@ -349,7 +349,7 @@ def _evidence(inside: Sequence[TrialFacts], search_s: float) -> str:
     elsewhere = sum(trial.reachable_elsewhere for trial in inside)
     if elsewhere:
         parts.append(f"{elsewhere} of these allowed elsewhere")
-    parts.append(f"{search_s:.0f} s of search")
+    parts.append(f"{round(search_s, 1):g} s of search")
     return ", ".join(parts)
 
 

@@ -149,6 +149,15 @@ class RouteCount(Struct, frozen=True):
     working: Annotated[Int, "distinct routes that work in the control arm"] = 0
 
 
+class Search(Struct, frozen=True):
+    seconds: Annotated[float, "seconds of search for a way that nobody recorded"]
+    built: Annotated[Int, "programs that were built"]
+    run: Annotated[Int, "programs that were run"]
+    routes: Annotated[Int, "distinct routes among them"]
+    ended: Annotated[str, "why the search ended"] = ""
+    found: Annotated[tuple[str, ...], "ids of what it found, among the trials"] = ()
+
+
 class Family(Struct, frozen=True):
     """One effect under one candidate."""
 
@@ -173,6 +182,7 @@ class Family(Struct, frozen=True):
     shortest_bypass: Annotated[str | None, "the bypass with the fewest operations"] = None
     summary: Annotated[str, "one sentence"] = ""
     reason: Annotated[str, "why this verdict"] = ""
+    search: Annotated[Search | None, "a search beyond the recorded ways, if there was one"] = None
     by_technique: Annotated[Mapping[str, RouteCount], "routes for each technique"] = field(
         default_factory=dict[str, RouteCount]
     )

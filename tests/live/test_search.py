@@ -254,3 +254,56 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], said: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert said in line
+
+
+def evaluated(profile: Path, *options: str) -> dict[str, Any]:
+    run = command("evaluate", profile, "--json", *options)
+    assert run.returncode in (0, 1), run.stderr
+    found: dict[str, Any] = json.loads(run.stdout)["candidates"][0]
+    return found
+
+
+def test_what_is_held_is_leaky_once_a_search_gets_through(tmp_path: Path) -> None:
+    """The library has the right call, but not with the one upper half that this filter takes."""
+    mark = lets_pass_with_mark(
+        tmp_path / "p.bpf",
+        0x1234,
+        15,
+        91,
+        94,
+        188,
+        189,
+        268,
+        306,
+        452,
+        425,
+        426,
+        427,
+        190,
+        463,
+        226,
+        227,
+        228,
+    )
+    options = ("--family", "change-mode")
+    before = evaluated(mark, *options)["families"][0]
+    after = evaluated(mark, *options, "--search", "10")
+    (family,) = after["families"]
+    assert before["verdict"].startswith("held")
+    assert before["search"] is None
+    assert family["verdict"] == "leaky"
+    assert family["bypasses"] == family["search"]["found"]
+    (trial,) = [one for one in after["trials"] if one["variant"] == family["bypasses"][0]]
+    assert trial["outcome"] == "BYPASSED"
+    assert trial["mitigated_effect"] == "exact"
+    assert trial["why"].startswith("Found by search: ")
+    assert trial["steps"]
+
+
+def test_held_carries_the_search_that_failed_to_break_it() -> None:
+    options = ("--family", "create-directory", "--search", "10")
+    (family,) = evaluated(LIBRARY / "no-new-directories.json", *options)["families"]
+    assert family["verdict"] == "held"
+    assert family["search"]["built"] > 100
+    assert not family["search"]["found"]
+    assert not family["reason"].endswith(", 0 s of search")
