@@ -93,6 +93,16 @@ def version() -> str:
     return f"{found.major}.{found.minor}.{found.micro}"
 
 
+# What its releases know of x86-64, from its CHANGELOG: Linux 6.7, 6.13, 7.1. Distributions patch in
+# more, so that only asking the library at hand tells what that one knows.
+_RELEASES = (("2.5.5", 456), ("2.6.0", 466), ("2.6.1", 471))
+
+
+def knows_from(number: int) -> str:
+    """The first release that has a name for this number; empty if none is known."""
+    return next((release for release, largest in _RELEASES if number <= largest), "")
+
+
 @cache
 def resolve(name: str, architecture: str | None = None) -> int | None:
     """The number by which rules name a call, natively unless an architecture is given."""
