@@ -6,7 +6,7 @@ that: how much of an argument the kernel reads, and which call does the same thr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from msgspec.structs import replace
@@ -248,13 +248,3 @@ def _call(text: str) -> tuple[Abi, str, Args] | None:
 
     question = parse_call(text) if text else None
     return (question.abis[0], question.name, question.args) if question else None
-
-
-def confirmed(
-    warnings: Iterable[Finding], found: Mapping[str, Sequence[str]]
-) -> tuple[Finding, ...]:
-    """The findings, each with the first variant that showed it."""
-    return tuple(
-        replace(one, confirmed_by=found[one.witness][0]) if found.get(one.witness) else one
-        for one in warnings
-    )

@@ -11,6 +11,7 @@ Field names are the keys of the document, which are a contract.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, assert_never
 
 from msgspec import Struct, field, to_builtins
@@ -46,9 +47,12 @@ from mitigations.candidate import (
     NoNewPrivsLayer,
     SeccompLayer,
 )
+from mitigations.rules import Profile
 
 SCHEMA = "sidestep.results/1"
 PROFILE_TEXT_LIMIT = 64 * 1024
+_SECCOMP = {"seccomp", "no-new-privs"}
+"""Kinds of layers that no attack without a system call can be stopped by."""
 
 
 class StoppedAt(Struct, frozen=True):
@@ -170,6 +174,42 @@ class WorkloadRecord(Struct, frozen=True):
     output: str = ""
 
 
+class CauseKind(StrEnum):
+    """What lets a variant through."""
+
+    DEFAULT_ALLOWS = "default-allows"
+    RULE_ALLOWS = "rule-allows"
+    FILTER_ALLOWS = "filter-allows"
+    ARCHITECTURE_NOT_JUDGED = "architecture-not-judged"
+    CONDITION_MISSES = "condition-misses"
+    UPPER_HALF = "upper-half"
+    NAME_UNKNOWN = "name-unknown-to-libseccomp"
+    MULTIPLEXER = "multiplexer"
+    NO_CALL = "no-call"
+    ASKS_SUPERVISOR = "asks-supervisor"
+    DEATH_IS_EFFECT = "death-is-effect"
+    NEVER_FILTERED = "never-filtered"
+    NO_FILTER = "no-filter"
+
+
+class Cause(Struct, frozen=True):
+    """What lets some variants of a family through, and the one line that closes them."""
+
+    variants: tuple[str, ...]
+    """The shortest first."""
+    kind: CauseKind
+    call: str
+    """``x86_64:mkdirat``: the decisive call, or the one before it that would have to be denied."""
+    where: str
+    """JSON path of the rule that lets it through, or of the list in which one is missing."""
+    said: str
+    """One sentence without a full stop."""
+    fix: str
+    """Proved: with this change the filters deny each of the variants.  Empty if none is known."""
+    breaks: str = ""
+    """What ordinary programs do that the fix denies as well."""
+
+
 class CandidateRun(Struct, frozen=True):
     """What the campaign saw of one candidate."""
 
@@ -183,6 +223,10 @@ class CandidateRun(Struct, frozen=True):
     warnings: tuple[Finding, ...] = ()
     """Findings of the run, beside those that the candidate was loaded with."""
     notes: tuple[str, ...] = ()
+    causes: tuple[tuple[Profile | None, tuple[Cause, ...]], ...] = ()
+    """By the source: equal filters may be made of several."""
+    shown: tuple[tuple[str, str], ...] = ()
+    """Witnesses of findings, each with a variant whose trial showed it."""
 
 
 class RouteCount(Struct, frozen=True):
@@ -217,6 +261,8 @@ class FamilyRecord(Struct, frozen=True):
     shortest_bypass: str | None
     summary: str
     reason: str
+    causes: tuple[Cause, ...] = ()
+    """What lets the bypasses through, that of the shortest first."""
 
 
 class Problem(Struct, frozen=True):
@@ -368,11 +414,16 @@ def facts(trial: TrialRecord) -> TrialFacts:
     )
 
 
+def counts(trial: TrialRecord, plan: Plan) -> bool:
+    """Whether a trial of a candidate that is nothing but seccomp takes part in the verdict."""
+    return scope(facts(trial), plan.assume, seccomp_only=True) is Scope.IN
+
+
 def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     """What a candidate's trials mean."""
     candidate = run.candidate
     layers = tuple(_layer_record(one) for one in candidate.layers)
-    seccomp_only = {one.kind for one in layers} <= {"seccomp", "no-new-privs"}
+    seccomp_only = {one.kind for one in layers} <= _SECCOMP
     trials = tuple(
         replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
         for one in run.trials
@@ -380,7 +431,8 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     verdicts = {
         one.label: judged(one, trials, plan, seccomp_only=seccomp_only) for one in plan.families
     }
-    families = tuple(_family_record(one, verdicts[one.label]) for one in plan.families)
+    causes = [one for made_of, some in run.causes if made_of == candidate.profile for one in some]
+    families = tuple(_family_record(one, verdicts[one.label], causes) for one in plan.families)
     scores = score(
         verdicts.values(),
         workloads=_working(run.workloads),
@@ -404,7 +456,7 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         instructions=sum(len(one.program) // 8 for one in candidate.seccomp),
         layers=layers,
         ground_truth=run.enforcement.ground_truth,
-        warnings=(*candidate.warnings, *run.warnings),
+        warnings=(*_confirmed(candidate.warnings, run, trials), *run.warnings),
         notes=(f"not in force: {reason}", *run.notes) if reason else run.notes,
         robustness=_rounded(scores.robustness),
         held=scores.held.part,
@@ -418,6 +470,20 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         trials=trials,
         profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
     )
+
+
+def _confirmed(
+    warnings: Iterable[Finding], run: CandidateRun, trials: Iterable[TrialRecord]
+) -> Iterable[Finding]:
+    """The findings, each with the shortest variant that showed it."""
+    lengths = {one.variant: one.length for one in trials}
+    by_witness: dict[str, list[str]] = {}
+    for witness, variant in run.shown:
+        by_witness.setdefault(witness, []).append(variant)
+    for one in warnings:
+        found = by_witness.get(one.witness, [])
+        shortest = min(found, key=lambda name: (lengths[name], name), default="")
+        yield replace(one, confirmed_by=shortest) if shortest else one
 
 
 def _rounded(value: float | None) -> float | None:
@@ -483,7 +549,9 @@ def _layer_record(layer: Layer) -> LayerRecord:
             assert_never(layer)
 
 
-def _family_record(family: FamilyInstance, judgement: Judgement) -> FamilyRecord:
+def _family_record(
+    family: FamilyInstance, judgement: Judgement, causes: Iterable[Cause]
+) -> FamilyRecord:
     return FamilyRecord(
         family=family.label,
         title=family.family.title,
@@ -505,7 +573,23 @@ def _family_record(family: FamilyInstance, judgement: Judgement) -> FamilyRecord
         shortest_bypass=judgement.bypasses[0] if judgement.bypasses else None,
         summary=summarise(family.label, judgement),
         reason=judgement.reason,
+        causes=_causes(judgement.bypasses, causes),
     )
+
+
+def _causes(bypasses: Sequence[str], causes: Iterable[Cause]) -> tuple[Cause, ...]:
+    """Those of the bypasses, as they were found in one or several parts of the family."""
+    place = {variant: n for n, variant in enumerate(bypasses)}
+    merged: dict[Cause, list[str]] = {}
+    for one in causes:
+        mine = [variant for variant in one.variants if variant in place]
+        if mine:
+            merged.setdefault(replace(one, variants=()), []).extend(mine)
+    found = [
+        replace(one, variants=tuple(sorted(variants, key=place.__getitem__)))
+        for one, variants in merged.items()
+    ]
+    return tuple(sorted(found, key=lambda one: place[one.variants[0]]))
 
 
 def _route_count(ratio: Ratio) -> RouteCount:

@@ -13,7 +13,8 @@ class Change(Struct, frozen=True):
 
     line: str
     where: str
-    profile: Profile
+    profile: Profile | None
+    """After the change; None where there is no source to change."""
 
 
 def add_name(profile: Profile, rule: Rule, name: str) -> Change | None:

@@ -42,6 +42,8 @@ TOKENS = {
 _NATIVE = 0
 PATIENCE_S = 30.0
 _STEP_S = 0.05
+_FEW = 32
+"""So many rules take no time worth a thread."""
 _ERROR = -1  # __NR_SCMP_ERROR; other negative numbers stand for calls of other architectures
 _OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -127,6 +129,8 @@ def compile_filter(
     more, and nothing can interrupt libseccomp, so that it works in a thread that we can leave.
     """
     library = _library()
+    if len(rules) <= _FEW:
+        return _compile(library, default, architectures, rules, optimize, where)
     answers: list[bytes | BaseException] = []
 
     def work() -> None:

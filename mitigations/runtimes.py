@@ -39,17 +39,14 @@ _SIMPLE_ACTIONS = {
 _X32 = "SCMP_ARCH_X32"
 _TREE_FROM_RULES = 33
 # Calls that i386 makes through one other call: libseccomp turns a rule on one into rules on both.
-_MULTIPLEXED = (
-    frozenset(
-        "socketcall socket bind connect listen accept getsockname getpeername socketpair send recv "
-        "sendto recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg"
-        "".split()
-    ),
-    frozenset(
-        "ipc semop semget semctl semtimedop msgsnd msgrcv msgget msgctl shmat shmdt shmget shmctl"
-        "".split()
-    ),
-)
+_SOCKET_CALLS = """
+socketcall socket bind connect listen accept getsockname getpeername socketpair send recv sendto
+recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg
+"""
+_IPC_CALLS = """
+ipc semop semget semctl semtimedop msgsnd msgrcv msgget msgctl shmat shmdt shmget shmctl
+"""
+_MULTIPLEXED = tuple(frozenset(calls.split()) for calls in (_SOCKET_CALLS, _IPC_CALLS))
 # Each takes an instruction at least, and libseccomp's time grows with their square.
 _MOST_RULES = classic.MAX_INSTRUCTIONS
 _Tests = tuple[tuple[int, int], ...]

@@ -78,15 +78,19 @@ class _Profile:
     def architecture_traps(self) -> Iterator[Finding]:
         named = self._profile.architectures
         missing = [abi for name, abi in _OTHER_ABIS.items() if name not in named]
-        shown = [
-            witness(self._filters, abi, _EVERYWHERE, int(Action.KILL_THREAD)) for abi in missing
-        ]
+        shown = [self._killed(abi) for abi in missing]
         if shown and all(shown):
             message = (
                 "the rules do not judge calls through "
                 f"{' and '.join(missing)} at all: the kernel kills them with SIGSYS"
             )
             yield Finding("missing-architectures", message, self._at("architectures"), shown[0])
+
+    def _killed(self, abi: str) -> str:
+        """A call that is killed for its table: one that a rule names, if it has one."""
+        named = (name for name in self._named if x86_64.number(abi, name) is not None)
+        name = next(named, _EVERYWHERE)
+        return witness(self._filters, abi, name, Action.KILL_THREAD)
 
     def rule_traps(self, rule: Rule) -> Iterator[Finding]:
         if not rule.names:
