@@ -5,6 +5,7 @@ Nothing is proved here: ``evaluator.cause`` tries them on what got through.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
@@ -20,6 +21,8 @@ _MASKED = "SCMP_CMP_MASKED_EQ"
 _ASKS = ("SCMP_ACT_TRACE", "SCMP_ACT_NOTIFY")
 _LOW = (1 << 32) - 1
 _MODE = (1 << 16) - 1
+_PERMISSIONS = 0o7777
+"""What is heeded of a mode that makes no device."""
 
 Args = Sequence[int | None]
 
@@ -85,6 +88,8 @@ recvfrom sendmsg recvmsg epoll_ctl epoll_wait set_robust_list nanosleep clock_na
 tgkill
 """
 _EVERYDAY = frozenset(_EVERYDAY_CALLS.split())
+_FALLS_BACK = frozenset({"clone3"})
+"""What the C library calls first, and does without if it answers ENOSYS."""
 
 
 def changes_against(
@@ -115,6 +120,8 @@ def _more_denied(
     telling = _telling(name, args)
     if telling is not None:
         yield Closing(changes.add_rule(profile, name, _DENY, telling))
+    if name in _FALLS_BACK:
+        yield Closing(changes.add_rule(profile, name, _DENY, errno_ret=errno.ENOSYS))
     whole = _whole(name)
     for rule in siblings:
         if name not in rule.names and _fits(rule, name):
@@ -176,8 +183,8 @@ def _narrowed(profile: Profile, name: str, rules: Iterable[Rule]) -> Iterator[Cl
     for rule in rules:
         for place, one in enumerate(rule.conditions):
             if one.index < len(kinds) and kinds[one.index] in NARROW:
-                read = _MODE if kinds[one.index] == "mode" else _LOW
-                narrow = _narrow(one, read)
+                mode = _MODE if name.startswith("mknod") else _PERMISSIONS
+                narrow = _narrow(one, mode if kinds[one.index] == "mode" else _LOW)
                 if narrow is not None and narrow != one:
                     yield Closing(changes.set_condition(profile, rule, place, narrow))
 
@@ -196,7 +203,7 @@ def _narrow(one: Condition, read: int) -> Condition | None:
             mask, value = read & ~(beyond - 1), 0
         case _:
             return None
-    return Condition(one.index, _MASKED, mask, value)
+    return Condition(one.index, _MASKED, mask, value) if mask else None
 
 
 def _without_bits(profile: Profile, rule: Rule, name: str, args: Args) -> Iterator[Closing]:

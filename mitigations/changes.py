@@ -39,11 +39,13 @@ def remove_name(profile: Profile, rule: Rule, name: str) -> Change:
     return Change(line, where, _with(profile, rule, changed))
 
 
-def add_rule(profile: Profile, name: str, action: str, *conditions: Condition) -> Change:
+def add_rule(
+    profile: Profile, name: str, action: str, *conditions: Condition, errno_ret: int | None = None
+) -> Change:
     """A rule on one call, behind those that are there."""
     where = _at(profile, "syscalls")
     at = f"{where}[new]"
-    rule = Rule((name,), (f"{at}.names[0]",), action, None, conditions, at)
+    rule = Rule((name,), (f"{at}.names[0]",), action, errno_ret, conditions, at)
     line = f"add {json.dumps(rule_as_dict(rule))} to {where}"
     return Change(line, where, replace(profile, rules=(*profile.rules, rule)))
 

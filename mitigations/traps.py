@@ -51,7 +51,7 @@ class _Profile:
 
     def _unnamed(self) -> str:
         """The newest call that no rule names, if it gets the default action."""
-        for name in reversed(x86_64.NUMBERS["x86_64"]):
+        for name in reversed([*x86_64.NUMBERS["x86_64"]]):
             if name not in self._named:
                 shown = witness(self._filters, "x86_64", name, self._default)
                 if shown:

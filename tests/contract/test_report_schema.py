@@ -13,6 +13,7 @@ from reports import schema
 
 PAIRS: list[tuple[type[Any], type[Any]]] = [
     (schema.Candidate, records.CandidateResult),
+    (schema.Cause, records.Cause),
     (schema.Environment, records.Environment),
     (schema.Family, records.FamilyRecord),
     (schema.Fault, records.Problem),
