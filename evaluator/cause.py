@@ -33,7 +33,9 @@ _LOW = (1 << 32) - 1
 _MODE = (1 << 16) - 1
 _MULTIPLEXERS = ("socketcall", "ipc")
 _RING = ("io_uring_setup", "io_uring_enter")
-_NO_LINE = "no one-line change closes it"
+_NO_LINE = "no one-line change is known to close it"
+_MOST_RULES = 256
+"""On one call, conditions counted: what libseccomp compiles in no time."""
 
 
 class Through(Struct, frozen=True):
@@ -64,10 +66,12 @@ class Causes:
     """The causes for one candidate.  What was compiled for one variant serves the others."""
 
     def __init__(self, candidate: Candidate, filters: Sequence[Filter], insn: int) -> None:
-        self._profile = candidate.profile
+        # Beside other filters, or without a model, nobody knows what a change would make of it.
+        known = candidate.runtime_model and len(filters) == 1
+        self._profile = candidate.profile if known else None
         self._filters = tuple(filters)
         self._insn = insn
-        self._model = runtimes.model_of(candidate.runtime_model) if candidate.profile else None
+        self._model = runtimes.model_of(candidate.runtime_model) if self._profile else None
         self._compiled: dict[tuple[str, str], tuple[Filter, ...] | None] = {}
 
     def of(self, through: Iterable[Through], family: Sequence[Variant]) -> tuple[Cause, ...]:
@@ -153,6 +157,8 @@ class Causes:
         if change.profile is None or self._model is None:
             return (*self._filters, _denying(step))
         whole = change.profile.default_action != _default(self._profile)
+        if _rules_on(change.profile, step.name) > _MOST_RULES:
+            return None
         try:
             only = None if whole else [step.name]
             layer = runtimes.compile_profile(change.profile, self._model, only)
@@ -318,6 +324,12 @@ def _constants(variant: Variant, step: Syscall) -> list[int | None]:
     layout = variant.program.layout()
     known = [predict.constant(value, layout) for value in step.args]
     return [*known, *[0] * (6 - len(known))]
+
+
+def _rules_on(profile: Profile, name: str) -> int:
+    names = runtimes.together([name])
+    naming = (one for one in profile.rules if not names.isdisjoint(one.names))
+    return sum(max(1, len(one.conditions)) for one in naming)
 
 
 def _default(profile: Profile | None) -> str:

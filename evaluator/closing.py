@@ -146,6 +146,8 @@ def _less_allowed(
         yield from _without_bits(profile, rule, name, args)
     for rule in allowing:
         yield Closing(changes.remove_name(profile, rule, name), _whole(name))
+    if not naming:  # a rule on what it multiplexes allows it
+        yield Closing(changes.add_rule(profile, name, _DENY, errno_ret=errno.ENOSYS))
 
 
 def _whole(name: str) -> str:

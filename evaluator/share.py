@@ -205,7 +205,8 @@ class Share:
 
     def _alike(self, candidate: Candidate) -> list[Candidate]:
         """The candidates of which this run tells: equal filters, whatever they were made of."""
-        return [candidate, *(one for one in self._sources[candidate.digest] if one != candidate)]
+        others = self._sources.get(candidate.digest, [])
+        return [candidate, *(one for one in others if one is not candidate)]
 
     def _causes(
         self,

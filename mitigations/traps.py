@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
+from msgspec.structs import replace
+
 from mitigations import libseccomp, x86_64
 from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import Filter
@@ -14,7 +16,7 @@ from mitigations.json_section import MOST_FINDINGS
 from mitigations.rules import ERRNO_ACTIONS, LETS_THROUGH, Profile, Rule
 from mitigations.runtimes import action_value, becomes_or
 from mitigations.suggestion import did_you_mean, quote
-from mitigations.witness import meeting, meets, witness, written
+from mitigations.witness import meeting, meets, witness
 from mitigations.x86_64 import AUDIT_ARCH_X86_64
 
 _OTHER_ABIS = {"SCMP_ARCH_X86": "i386", "SCMP_ARCH_X32": "x32"}
@@ -108,6 +110,7 @@ class _Profile:
             return
         yield from self._condition_traps(rule)
         for index, condition in enumerate(rule.conditions):
+            yield from self._beyond_mask(rule, index)
             if condition.value_two and condition.operator != "SCMP_CMP_MASKED_EQ":
                 message = f"ignored: {condition.operator} compares with value alone"
                 yield Finding("value-two-ignored", message, f"{rule.where}.args[{index}].valueTwo")
@@ -127,13 +130,31 @@ class _Profile:
         alone = [one for one in rule.names if self._is_alone(rule, one)] if rule.conditions else []
         if not alone:
             return
-        values = {part.value for part in self._parts(alone[0])}
-        if values == {_value(rule)}:
+        parts = self._parts(alone[0])
+        shown = self._shown_by(rule, alone[0], parts[0]) if parts else ""
+        if shown and all(part.value == _value(rule) for part in parts):
             message = "always true: the rule is for all arguments"
-            yield Finding("condition-always-true", message, where, written("x86_64", alone[0]))
-        elif values and _value(rule) not in values:
+            yield Finding("condition-always-true", message, where, shown)
+        elif shown and all(part.value != _value(rule) for part in parts):
             message = f"never true: {alone[0]} gets the default action"
-            yield Finding("condition-never-true", message, where, written("x86_64", alone[0]))
+            yield Finding("condition-never-true", message, where, shown)
+
+    def _beyond_mask(self, rule: Rule, index: int) -> Iterator[Finding]:
+        """A comparison that nothing can meet as it is written: libseccomp makes another of it."""
+        one = rule.conditions[index]
+        kept = one.value_two & one.value
+        if one.operator != "SCMP_CMP_MASKED_EQ" or kept == one.value_two:
+            return
+        met = [
+            *rule.conditions[:index],
+            replace(one, value_two=kept),
+            *rule.conditions[index + 1 :],
+        ]
+        shown = self._applied(replace(rule, conditions=tuple(met)))
+        if shown:
+            message = f"has bits outside the mask {one.value:#x}: libseccomp drops them"
+            at = f"{rule.where}.args[{index}].valueTwo"
+            yield Finding("value-beyond-mask", message, at, shown)
 
     def _is_alone(self, rule: Rule, name: str) -> bool:
         """Whether a call that libseccomp knows is named by no other rule that counts."""
