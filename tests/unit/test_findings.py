@@ -105,14 +105,14 @@ HAS = [
         "condition-always-true",
         profile(rule("mkdir", args=[where(1, "GE", 0)])),
         profile(rule("mkdir", args=[where(1, "GE", 1)])),
-        "mkdir(_, 0x0, ...)",
+        "mkdir(_, 0x100000000, ...)",
         "ERRNO(EPERM)",
     ),
     (
         "condition-never-true",
         profile(rule("mkdir", args=[where(1, "LT", 0)])),
         profile(rule("mkdir", args=[where(1, "LT", 1)])),
-        "mkdir(_, 0x0, ...)",
+        "mkdir(_, 0x100000000, ...)",
         "ALLOW",
     ),
     (
