@@ -29,7 +29,7 @@ def witness(
     if x86_64.number(abi, name) is None:
         return ""
     decision = answer(filters, abi, name, args)
-    return written(abi, name, args) if decision.possible == {value} else ""
+    return written(abi, name, args) if decision.possible == frozenset({value}) else ""
 
 
 def written(abi: str, name: str, args: Args = ()) -> str:
