@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from attacks import library
@@ -17,7 +17,7 @@ from evaluator.derived import rewritten
 from evaluator.explain import Explainer
 from evaluator.records import Cause, CauseKind
 from mitigations.bpf import Filter
-from mitigations.candidate import Candidate
+from mitigations.candidate import Candidate, ProfileError
 from mitigations.load import load
 
 from fixes import applied
@@ -294,8 +294,9 @@ PROFILES = st.builds(
 
 @pytest.mark.slow
 @settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink one would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(PROFILES, st.sampled_from(["runc-1.1", "runc-1.2", "crun"]), st.data())
@@ -303,7 +304,11 @@ def test_every_fix_closes_its_variants_in_the_profile_as_a_whole(
     tmp_path: Path, document: dict[str, Any], runtime: str, data: st.DataObject
 ) -> None:
     """The change is made to the file, which is compiled anew: no shortcut of ours is in it."""
-    of = candidate(tmp_path, document, runtime)
+    try:
+        of = candidate(tmp_path, document, runtime)
+    except ProfileError:  # libseccomp does not take two answers to one call
+        assume(False)
+        return
     instance, variants = usable(data.draw(st.sampled_from(FAMILIES), "family"))
     through = [one for one in variants if said(one, of) == "BYPASSED"]
     by_id = {one.id: one for one in through}
