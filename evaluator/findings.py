@@ -16,6 +16,7 @@ from attacks.family import Variant
 from attacks.program import Abi, Syscall
 from attacks.rewrites.tables import I386_NAMES, IPC, SOCKETCALL
 from evaluator import predict
+from evaluator.explain import parse_call
 from mitigations import classic, x86_64
 from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import Decision, Filter, State
@@ -244,7 +245,5 @@ class Shown:
 
 def _call(text: str) -> tuple[Abi, str, Args] | None:
     """A witness, which is what ``explain`` takes as well; natively unless it says otherwise."""
-    from evaluator.explain import parse_call
-
     question = parse_call(text) if text else None
     return (question.abis[0], question.name, question.args) if question else None
