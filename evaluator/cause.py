@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from attacks.arguments import KINDS, NARROW
 from attacks.family import Variant
-from attacks.program import Abi, Syscall
+from attacks.program import Abi, Const, Syscall, is_decisive
 from evaluator import predict
 from evaluator.closing import Closing, changes_against
 from evaluator.records import Cause, CauseKind
@@ -73,10 +73,13 @@ class Causes:
         self._insn = insn
         self._model = runtimes.model_of(candidate.runtime_model) if self._profile else None
         self._compiled: dict[tuple[str, str], tuple[Filter, ...] | None] = {}
+        self._known: dict[object, tuple[Cause, _Line, Syscall]] = {}
+        """What closed a variant by its first step: it is tried first on those that begin so too."""
 
     def of(self, through: Iterable[Through], family: Sequence[Variant]) -> tuple[Cause, ...]:
         """What lets these variants through; ``family`` is all that is recorded beside them."""
         siblings = self._siblings(family)
+        self._known.clear()  # what is beside them is another rule
         found: dict[Cause, list[str]] = {}
         for one in through:
             found.setdefault(self._one(one, siblings), []).append(one.variant.id)
@@ -100,11 +103,18 @@ class Causes:
         steps = _steps(through.variant)
         if not steps or not self._filters:
             return self._beyond(through.variant, steps)
+        alike = _alike(through.variant, steps)
+        if alike in self._known:
+            cause, line, step = self._known[alike]
+            if self._closed(through, step, line):
+                return cause
         for step, line in self._lines(through.variant, steps, siblings):
             if self._closed(through, step, line):
                 told = self._told(through.variant, step)
                 where = told.where or line.where
-                return Cause((), told.kind, _call(step), where, told.said, line.text, line.breaks)
+                cause = Cause((), told.kind, _call(step), where, told.said, line.text, line.breaks)
+                self._known[alike] = cause, line, step
+                return cause
         told = self._told(through.variant, steps[0])
         said = f"{told.said}; {_NO_LINE}"
         return Cause((), told.kind, _call(steps[0]), told.where, said, "")
@@ -308,6 +318,16 @@ def _steps(variant: Variant) -> list[Syscall]:
     if not _is_call(variant):
         needed.sort(key=lambda op: _RING.index(op.name) if op.name in _RING else len(_RING))
     return needed
+
+
+def _alike(variant: Variant, steps: Sequence[Syscall]) -> object:
+    """Equal for variants of which the same is to be said, if the same closes them."""
+    first = steps[0]
+    args = tuple(one.value if isinstance(one, Const) else None for one in first.args)
+    ops = (op for _, op in predict.attack_ops(variant.program) if is_decisive(op))
+    decisive = next(ops, None)
+    in_ring = isinstance(decisive, Syscall) and bool(decisive.opcode)
+    return first.abi, first.name, args, _is_call(variant), in_ring, variant.core_file
 
 
 def _is_call(variant: Variant) -> bool:
