@@ -7,8 +7,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any, get_origin
 
-from reports.schema import SCHEMA, TABLES, Step, Table, described, split_optional
+from reports.schema import SCHEMA, TABLES, Cause, Step, Table, described, split_optional
 
 PAGE = Path(__file__).with_name("data.md")
 
@@ -44,7 +45,7 @@ that people read first.
 
 
 def page() -> str:
-    parts = [HEAD % SCHEMA, *(_table(table) for table in TABLES.values()), _steps()]
+    parts = [HEAD % SCHEMA, *(_table(table) for table in TABLES.values()), _steps(), _causes()]
     return "\n".join(parts)
 
 
@@ -59,16 +60,26 @@ def _table(table: Table) -> str:
 
 
 def _steps() -> str:
-    rows = ""
-    for name, (kind, meaning) in described(Step).items():
-        plain, optional = split_optional(kind)
-        rows += (
-            f"| `{name}` | {plain.__name__}{', may be missing' if optional else ''} | {meaning} |\n"
-        )
-    return (
+    head = (
         "## Steps\n\nThe column `steps` of the trials holds the program: a list with one entry for "
-        f"each operation.\n\n| key | type | meaning |\n|---|---|---|\n{rows}"
     )
+    return f"{head}each operation.\n\n{_keys(Step)}"
+
+
+def _causes() -> str:
+    head = (
+        "## Causes\n\nThe column `causes` of the families: a list with one entry for each reason "
+    )
+    return f"{head}that ways get through for.\n\n{_keys(Cause)}"
+
+
+def _keys(of: type[Any]) -> str:
+    rows = ""
+    for name, (kind, meaning) in described(of).items():
+        plain, optional = split_optional(kind)
+        shown = "list of str" if get_origin(plain) is tuple else plain.__name__
+        rows += f"| `{name}` | {shown}{', may be missing' if optional else ''} | {meaning} |\n"
+    return f"| key | type | meaning |\n|---|---|---|\n{rows}"
 
 
 if __name__ == "__main__":

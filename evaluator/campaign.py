@@ -133,6 +133,8 @@ def _put_together(runs: Sequence[CandidateRun], plan: Plan) -> CandidateRun:
         workloads=runs[0].workloads,
         trials=tuple(sorted((trial for run in runs for trial in run.trials), key=order)),
         duration_s=max(run.duration_s for run in runs),
+        causes=tuple(one for run in runs for one in run.causes),
+        shown=tuple(one for run in runs for one in run.shown),
     )
 
 

@@ -77,7 +77,9 @@ def _explained(explainer: Explainer, what: str) -> _Explained:
     if not what.strip():
         raise InputError("WHAT is empty: name a call, a variant or a family")
     try:
-        return {"variant": explainer.variant(library.find_variant(what))}
+        found = library.find_variant(what)
+        family = library.parse_reference(found.family).variants
+        return {"variant": explainer.variant(found, family)}
     except AttackError:
         if "/" in what.partition("@")[0]:  # behind an @ it may be a part of the target's path
             raise

@@ -19,8 +19,10 @@ from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import Abi, Program, Syscall, is_decisive
 from attacks.text import context_of, render
 from evaluator import predict
+from evaluator.cause import Causes, Through
 from evaluator.derived import rewritten
 from evaluator.errors import InputError
+from evaluator.records import Cause
 from mitigations import x86_64
 from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import Decision, Filter, disassemble
@@ -120,6 +122,8 @@ class VariantExplanation(Struct, frozen=True):
     predicted: str
     """``BLOCKED``, ``BYPASSED`` or ``DEPENDS`` (on what a call returns, or on a supervisor)."""
     steps: tuple[StepExplanation, ...]
+    cause: Cause | None = None
+    """What lets it through, if it is not blocked."""
 
 
 class Way(Struct, frozen=True):
@@ -198,6 +202,7 @@ class Explainer:
     """One candidate's filters, asked about calls, variants and families."""
 
     def __init__(self, candidate: Candidate) -> None:
+        self._candidate = candidate
         self._profile = candidate.profile
         self._filters = tuple(Filter.decode(layer.program) for layer in candidate.seccomp)
         self._lines = [disassemble(layer.program) for layer in candidate.seccomp]
@@ -253,8 +258,11 @@ class Explainer:
 
     # ----------------------------------------------------------------------- variant and family
 
-    def variant(self, variant: Variant) -> VariantExplanation:
-        """What the filters say of each call, before anything is known of its results."""
+    def variant(self, variant: Variant, family: Sequence[Variant] = ()) -> VariantExplanation:
+        """What the filters say of each call, before anything is known of its results.
+
+        ``family`` are the other ways to the same effect: one rule may be meant for all of them.
+        """
         program = variant.program
         context = context_of(program)
         steps = tuple(
@@ -262,7 +270,12 @@ class Explainer:
             for slot, op in predict.attack_ops(program)
             if isinstance(op, Syscall)
         )
-        return VariantExplanation(variant.id, self._predicted(variant), steps)
+        predicted = self._predicted(variant)
+        if predicted == "BLOCKED":
+            return VariantExplanation(variant.id, predicted, steps)
+        causes = Causes(self._candidate, self._filters, 0)
+        (cause,) = causes.of([Through(variant)], family or [variant])
+        return VariantExplanation(variant.id, predicted, steps, cause)
 
     def family(self, instance: FamilyInstance) -> FamilyExplanation:
         """Every operation that the library knows for the effect, with and without rewrites."""

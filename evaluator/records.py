@@ -11,6 +11,7 @@ Field names are the keys of the document, which are a contract.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, assert_never
 
 from msgspec import Struct, field, to_builtins
@@ -46,10 +47,13 @@ from mitigations.candidate import (
     NoNewPrivsLayer,
     SeccompLayer,
 )
+from mitigations.rules import Profile
 
 SCHEMA = "sidestep.results/1"
 PROFILE_TEXT_LIMIT = 64 * 1024
 _PREDICTED = "prediction only: nothing was run; every way is taken to work without the candidate"
+_SECCOMP = {"seccomp", "no-new-privs"}
+"""Kinds of layers that no attack without a system call can be stopped by."""
 
 
 class StoppedAt(Struct, frozen=True):
@@ -186,6 +190,42 @@ class SearchRecord(Struct, frozen=True):
     """Variants among the trials."""
 
 
+class CauseKind(StrEnum):
+    """What lets a variant through."""
+
+    DEFAULT_ALLOWS = "default-allows"
+    RULE_ALLOWS = "rule-allows"
+    FILTER_ALLOWS = "filter-allows"
+    ARCHITECTURE_NOT_JUDGED = "architecture-not-judged"
+    CONDITION_MISSES = "condition-misses"
+    UPPER_HALF = "upper-half"
+    NAME_UNKNOWN = "name-unknown-to-libseccomp"
+    MULTIPLEXER = "multiplexer"
+    NO_CALL = "no-call"
+    ASKS_SUPERVISOR = "asks-supervisor"
+    DEATH_IS_EFFECT = "death-is-effect"
+    NEVER_FILTERED = "never-filtered"
+    NO_FILTER = "no-filter"
+
+
+class Cause(Struct, frozen=True):
+    """What lets some variants of a family through, and the one line that closes them."""
+
+    variants: tuple[str, ...]
+    """The shortest first."""
+    kind: CauseKind
+    call: str
+    """``x86_64:mkdirat``: the decisive call, or the one before it that would have to be denied."""
+    where: str
+    """JSON path of the rule that lets it through, or of the list in which one is missing."""
+    said: str
+    """One sentence without a full stop."""
+    fix: str
+    """Proved: with this change the filters deny each of the variants.  Empty if none is known."""
+    breaks: str = ""
+    """What ordinary programs do that the fix denies as well."""
+
+
 class CandidateRun(Struct, frozen=True):
     """What the campaign saw of one candidate."""
 
@@ -203,6 +243,10 @@ class CandidateRun(Struct, frozen=True):
     """Nothing was run: all that is known are predictions."""
     searched: Mapping[str, SearchRecord] = field(default_factory=dict[str, SearchRecord])
     """By family."""
+    causes: tuple[tuple[Profile | None, tuple[Cause, ...]], ...] = ()
+    """By the source: equal filters may be made of several."""
+    shown: tuple[tuple[str, str], ...] = ()
+    """Witnesses of findings, each with a variant whose trial showed it."""
 
 
 class RouteCount(Struct, frozen=True):
@@ -239,6 +283,8 @@ class FamilyRecord(Struct, frozen=True):
     reason: str
     search: SearchRecord | None = None
     """None if nobody searched."""
+    causes: tuple[Cause, ...] = ()
+    """What lets the bypasses through, that of the shortest first."""
 
 
 class Problem(Struct, frozen=True):
@@ -400,11 +446,16 @@ def _outcome(trial: TrialRecord) -> Outcome:
     return trial.outcome
 
 
+def counts(trial: TrialRecord, plan: Plan) -> bool:
+    """Whether a trial of a candidate that is nothing but seccomp takes part in the verdict."""
+    return scope(facts(trial), plan.assume, seccomp_only=True) is Scope.IN
+
+
 def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     """What a candidate's trials mean."""
     candidate = run.candidate
     layers = tuple(_layer_record(one) for one in candidate.layers)
-    seccomp_only = {one.kind for one in layers} <= {"seccomp", "no-new-privs"}
+    seccomp_only = {one.kind for one in layers} <= _SECCOMP
     trials = tuple(
         replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
         for one in run.trials
@@ -415,7 +466,8 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         )
         for one in plan.families
     }
-    families = tuple(_family_record(one, verdicts[one.label], run) for one in plan.families)
+    causes = [one for made_of, some in run.causes if made_of == candidate.profile for one in some]
+    families = tuple(_family_record(one, verdicts[one.label], run, causes) for one in plan.families)
     scores = score(
         verdicts.values(),
         workloads=_working(run.workloads),
@@ -438,7 +490,7 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         instructions=sum(len(one.program) // 8 for one in candidate.seccomp),
         layers=layers,
         ground_truth=run.enforcement.ground_truth,
-        warnings=(*candidate.warnings, *run.warnings),
+        warnings=(*_confirmed(candidate.warnings, run, trials), *run.warnings),
         notes=_notes(run),
         robustness=_rounded(scores.robustness),
         held=scores.held.part,
@@ -460,6 +512,20 @@ def _notes(run: CandidateRun) -> tuple[str, ...]:
     if run.simulated:
         return (_PREDICTED, *run.notes)
     return (f"not in force: {reason}", *run.notes) if reason else run.notes
+
+
+def _confirmed(
+    warnings: Iterable[Finding], run: CandidateRun, trials: Iterable[TrialRecord]
+) -> Iterable[Finding]:
+    """The findings, each with the shortest variant that showed it."""
+    lengths = {one.variant: one.length for one in trials}
+    by_witness: dict[str, list[str]] = {}
+    for witness, variant in run.shown:
+        by_witness.setdefault(witness, []).append(variant)
+    for one in warnings:
+        found = by_witness.get(one.witness, [])
+        shortest = min(found, key=lambda name: (lengths[name], name), default="")
+        yield replace(one, confirmed_by=shortest) if shortest else one
 
 
 def _rounded(value: float | None) -> float | None:
@@ -531,7 +597,9 @@ def _layer_record(layer: Layer) -> LayerRecord:
             assert_never(layer)
 
 
-def _family_record(family: FamilyInstance, judgement: Judgement, run: CandidateRun) -> FamilyRecord:
+def _family_record(
+    family: FamilyInstance, judgement: Judgement, run: CandidateRun, causes: Iterable[Cause]
+) -> FamilyRecord:
     return FamilyRecord(
         family=family.label,
         title=family.family.title,
@@ -554,7 +622,23 @@ def _family_record(family: FamilyInstance, judgement: Judgement, run: CandidateR
         summary=("Predicted: " if run.simulated else "") + summarise(family.label, judgement),
         reason=judgement.reason,
         search=run.searched.get(family.label),
+        causes=_causes(judgement.bypasses, causes),
     )
+
+
+def _causes(bypasses: Sequence[str], causes: Iterable[Cause]) -> tuple[Cause, ...]:
+    """Those of the bypasses, as they were found in one or several parts of the family."""
+    place = {variant: n for n, variant in enumerate(bypasses)}
+    merged: dict[Cause, list[str]] = {}
+    for one in causes:
+        mine = [variant for variant in one.variants if variant in place]
+        if mine:
+            merged.setdefault(replace(one, variants=()), []).extend(mine)
+    found = [
+        replace(one, variants=tuple(sorted(variants, key=place.__getitem__)))
+        for one, variants in merged.items()
+    ]
+    return tuple(sorted(found, key=lambda one: place[one.variants[0]]))
 
 
 def _route_count(ratio: Ratio) -> RouteCount:

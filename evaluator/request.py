@@ -131,18 +131,20 @@ def _with_derived(instance: FamilyInstance) -> FamilyInstance:
 def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
     """All candidates of all paths; what cannot be loaded stays among them as failed."""
     # Both load libseccomp, which listing attacks does not need.
+    from evaluator.findings import with_findings
     from mitigations.libseccomp import LibseccompMissing
     from mitigations.load import load
 
     found: list[Candidate | FailedCandidate] = []
     for path in request.paths:
         try:
-            found += load(
+            loaded = load(
                 _path(path),
                 meaning=request.meaning,
                 runtime=request.runtime_model,
                 capabilities=posture(request.posture).capabilities,
             )
+            found += [with_findings(one) if isinstance(one, Candidate) else one for one in loaded]
         except ProfileError as error:
             found.append(FailedCandidate(Path(path).stem or path, path, error))
         except OSError as error:  # a name that no file can have

@@ -18,8 +18,10 @@ from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import EXECS, Syscall
 from evaluator import diagnosis, enforcement, outcome, predict, starts
+from evaluator.cause import Causes, Through
 from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
+from evaluator.findings import Shown
 from evaluator.needs import Needs
 from evaluator.outcome import Pair, Terms
 from evaluator.plan import Plan, Rewrites
@@ -27,10 +29,12 @@ from evaluator.pool import Arm, Asking, Pool, alone, overlapped
 from evaluator.posture import Posture, posture
 from evaluator.records import (
     CandidateRun,
+    Cause,
     Enforcement,
     Starts,
     TrialRecord,
     WorkloadRecord,
+    counts,
     judged,
 )
 from evaluator.sampling import Sampler
@@ -40,6 +44,7 @@ from evaluator.verdict import Outcome
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate
+from mitigations.rules import Profile
 
 _AT_A_TIME = 3
 """Groups: the runners are at work for one while another is prepared, and a third judged."""
@@ -130,6 +135,10 @@ class Share:
         self._needs: dict[str, Needs] = {}
         self._sampler = Sampler(plan.suite)
         self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
+        self._sources: dict[str, list[Candidate]] = {}
+        for one in plan.candidates:
+            if isinstance(one, Candidate):
+                self._sources.setdefault(one.digest, []).append(one)
 
     # ------------------------------------------------------------------ one candidate
 
@@ -197,7 +206,52 @@ class Share:
             workloads=works,
             duration_s=time.monotonic() - begin,
             notes=applied.notes,
+            causes=self._causes(candidate, stance, terms, trials),
+            shown=tuple(self._shown(candidate, terms, trials)),
         )
+
+    def _alike(self, candidate: Candidate) -> list[Candidate]:
+        """The candidates of which this run tells: equal filters, whatever they were made of."""
+        others = self._sources.get(candidate.digest, [])
+        return [candidate, *(one for one in others if one is not candidate)]
+
+    def _causes(
+        self,
+        candidate: Candidate,
+        stance: Posture,
+        terms: Terms,
+        trials: Sequence[TrialRecord],
+    ) -> tuple[tuple[Profile | None, tuple[Cause, ...]], ...]:
+        """What lets through whatever got through and counts, by the source of the filters."""
+        known = self._controls.get(stance.name, {})
+        through: dict[str, list[Through]] = {}
+        for trial in sorted(trials, key=lambda one: one.length):
+            if trial.outcome is Outcome.BYPASSED and counts(trial, self._plan):
+                control = known.get(trial.variant)
+                seen = control if isinstance(control, Result) else None
+                through.setdefault(trial.family, []).append(
+                    Through(self._by_id[trial.variant], seen)
+                )
+        recorded = {one.label: one.variants for one in self._taken()}
+        by_source: dict[Profile | None, tuple[Cause, ...]] = {}
+        for one in self._alike(candidate) if through else ():
+            if one.profile not in by_source:
+                causes = Causes(one, terms.filters, terms.syscall_insn)
+                found = [causes.of(some, recorded[label]) for label, some in through.items()]
+                by_source[one.profile] = tuple(cause for some in found for cause in some)
+        return tuple(by_source.items())
+
+    def _shown(
+        self, candidate: Candidate, terms: Terms, trials: Sequence[TrialRecord]
+    ) -> Iterator[tuple[str, str]]:
+        """Witnesses of findings, each with a variant whose trial did what it says."""
+        warnings = [warning for one in self._alike(candidate) for warning in one.warnings]
+        shown = Shown(terms.filters, {one.witness for one in warnings})
+        for trial in trials:
+            at = trial.stopped_at
+            if trial.outcome is Outcome.BYPASSED or (at is not None and at.decisive):
+                for witness in shown.by(self._by_id[trial.variant], at.answer if at else None):
+                    yield witness, trial.variant
 
     def _group(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -111,6 +111,8 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
     console.print(_indented(_scores_line(candidate)))
     if _telling(candidate):
         console.print(_families_table(console, candidate))
+    for line in _closing_lines(candidate):
+        console.print(_indented(line))
     for workload in candidate["workloads"]:
         if workload["works_in_control"] and not workload["works"]:
             reason = f": {workload['reason']}" if workload["reason"] else ""
@@ -143,7 +145,10 @@ def _warnings_line(candidate: Mapping[str, Any]) -> Text:
         return Text()
     more = f" (and {len(warnings) - 1} more)" if len(warnings) > 1 else ""
     noun = "warning" if len(warnings) == 1 else "warnings"
-    return Text(f"{len(warnings)} {noun}: {printable(warnings[0]['message'])}{more}", "yellow")
+    first = warnings[0]
+    seen = f", as {printable(first['confirmed_by'])} showed" if first.get("confirmed_by") else ""
+    said = f"{printable(first['message'])}{seen}"
+    return Text(f"{len(warnings)} {noun}: {said}{more}", "yellow")
 
 
 def _headline(candidate: Mapping[str, Any]) -> Text:
@@ -288,6 +293,18 @@ def _way_through(family: Mapping[str, Any]) -> Text:
             return _dim(_evidence(family))
         case _:
             return Text(printable(family["reason"]))
+
+
+def _closing_lines(candidate: Mapping[str, Any]) -> Iterator[Text]:
+    """For each leak what closes the shortest way through, as a line to paste."""
+    for family in sorted(_telling(candidate), key=_family_order):
+        causes = family.get("causes", ())
+        if family["verdict"] != Verdict.LEAKY or not causes:
+            continue
+        first, more = causes[0], len(causes) - 1
+        line = Text(f"{printable(family['family'])}: ", "bold")
+        line.append(printable(first["fix"] or first["said"]), "not bold")
+        yield line.append(f" (and {more} more)" if more else "", "not bold dim")
 
 
 def _evidence(family: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from attacks.effects import Grade
 from evaluator.explain import CallExplanation, FamilyExplanation, VariantExplanation, Way
+from evaluator.records import Cause
 from evaluator.terminal import printable
 
 _FIRST, _LAST = 3, 9
@@ -54,6 +55,17 @@ def show_variant(console: Console, found: VariantExplanation) -> None:
         mark = "* " if step.decisive else "  "
         console.print(f"{mark}{printable(step.text)}", markup=False)
         console.print(Text(f"      {step.answer}", "dim"))
+    if found.cause is not None:
+        _show_cause(console, found.cause)
+
+
+def _show_cause(console: Console, cause: Cause) -> None:
+    where = f" ({cause.where})" if cause.where else ""
+    console.print(Text("what lets it through: ", "red").append(cause.said + where, "default"))
+    if cause.fix:
+        console.print(Text("what would close it: ", "green").append(cause.fix, "default"))
+    if cause.breaks:
+        console.print(Text(f"  {cause.breaks}", "dim"))
 
 
 def show_family(console: Console, found: FamilyExplanation) -> None:

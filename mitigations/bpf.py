@@ -222,6 +222,22 @@ class Filter:
                     return stop
 
 
+class Patched(Filter):
+    """A filter in which another one answers some calls, given as (arch, nr)."""
+
+    def __init__(self, whole: Filter, other: Filter, calls: frozenset[tuple[int, int]]) -> None:
+        self.instructions = whole.instructions
+        self._whole = whole
+        self._other = other
+        self._calls = calls
+
+    def decide(
+        self, arch: int, nr: int, args: Sequence[Word], ip: Word = 0, *, with_path: bool = False
+    ) -> Decision:
+        asked = self._other if (arch, nr) in self._calls else self._whole
+        return asked.decide(arch, nr, args, ip, with_path=with_path)
+
+
 def _compare(operation: int, a: int, b: int) -> bool:
     if operation == _JEQ:
         return a == b

@@ -27,6 +27,10 @@ class Finding(Struct, frozen=True):
     code: str
     message: str
     where: str = ""
+    witness: str = ""
+    """A call that shows it, checked against the compiled filter; empty if no call can."""
+    confirmed_by: str = ""
+    """The variant whose trial showed it; empty before a run, and if none did."""
 
 
 class SeccompLayer(Struct, frozen=True):

@@ -42,6 +42,8 @@ TOKENS = {
 _NATIVE = 0
 PATIENCE_S = 30.0
 _STEP_S = 0.05
+_FEW = 32
+"""So many rules take no time worth a thread."""
 _ERROR = -1  # __NR_SCMP_ERROR; other negative numbers stand for calls of other architectures
 _OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -93,6 +95,16 @@ def version() -> str:
     return f"{found.major}.{found.minor}.{found.micro}"
 
 
+# What its releases know of x86-64, from its CHANGELOG: Linux 6.7, 6.13, 7.1. Distributions patch in
+# more, so that only asking the library at hand tells what that one knows.
+_RELEASES = (("2.5.5", 456), ("2.6.0", 466), ("2.6.1", 471))
+
+
+def knows_from(number: int) -> str:
+    """The first release that has a name for this number; empty if none is known."""
+    return next((release for release, largest in _RELEASES if number <= largest), "")
+
+
 @cache
 def resolve(name: str, architecture: str | None = None) -> int | None:
     """The number by which rules name a call, natively unless an architecture is given."""
@@ -117,6 +129,8 @@ def compile_filter(
     more, and nothing can interrupt libseccomp, so that it works in a thread that we can leave.
     """
     library = _library()
+    if len(rules) <= _FEW:
+        return _compile(library, default, architectures, rules, optimize, where)
     answers: list[bytes | BaseException] = []
 
     def work() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mitigations import oci, raw, runtimes, strict_json
+from mitigations.bpf import Filter
 from mitigations.candidate import Attachment, Candidate, FailedCandidate, ProfileError
 from mitigations.classic import MAX_INSTRUCTIONS
 from mitigations.oci import DOCKER_CAPABILITIES
@@ -170,17 +171,18 @@ class _Loader:
                 intent=intent,
                 warnings=warnings,
             )
+        layer = runtimes.compile_profile(profile, self._model)
         return Candidate(
             name=path.stem,
             source=str(path),
-            layers=(runtimes.compile_profile(profile, self._model),),
+            layers=(layer,),
             attachment=Attachment.RUNTIME,
             meaning=reading.meaning,
             runtime_model=runtimes.describe(self._model),
             default_action=profile.default_action,
             intent=intent,
             profile=profile,
-            warnings=(*warnings, *find_traps(profile)),
+            warnings=(*warnings, *find_traps(profile, Filter.decode(layer.program))),
         )
 
 

@@ -15,6 +15,7 @@ ACTIONS = (
     "SCMP_ACT_TRACE",
     "SCMP_ACT_TRAP",
 )
+LETS_THROUGH = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
 ERRNO_ACTIONS = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 OPERATORS = (
     "SCMP_CMP_EQ",
@@ -95,18 +96,21 @@ class Profile(Struct, frozen=True):
             section["listenerPath"] = self.listener_path
         if self.listener_metadata:
             section["listenerMetadata"] = self.listener_metadata
-        section["syscalls"] = [_rule_as_dict(rule) for rule in self.rules]
+        section["syscalls"] = [rule_as_dict(rule) for rule in self.rules]
         return section
 
 
-def _rule_as_dict(rule: Rule) -> dict[str, Any]:
+def rule_as_dict(rule: Rule) -> dict[str, Any]:
+    """The rule in OCI's own words."""
     entry: dict[str, Any] = {"names": list(rule.names), "action": rule.action}
     if rule.errno_ret is not None:
         entry["errnoRet"] = rule.errno_ret
     if rule.conditions:
-        entry["args"] = [
-            {"index": each.index, "value": each.value, "valueTwo": each.value_two}
-            | {"op": each.operator}
-            for each in rule.conditions
-        ]
+        entry["args"] = [condition_as_dict(each) for each in rule.conditions]
     return entry
+
+
+def condition_as_dict(one: Condition) -> dict[str, Any]:
+    """One of a rule's ``args`` in OCI's own words."""
+    found = {"index": one.index, "value": one.value, "valueTwo": one.value_two}
+    return {**found, "op": one.operator}

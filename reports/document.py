@@ -93,7 +93,10 @@ def findings(candidate: Candidate) -> list[Finding]:
     """Errors first, then warnings, then notes."""
     return [
         *(Finding("error", fault.code, fault.message, fault.where) for fault in candidate.errors),
-        *(Finding("warning", warn.code, warn.message, warn.where) for warn in candidate.warnings),
+        *(
+            Finding("warning", one.code, one.message, one.where, one.witness, one.confirmed_by)
+            for one in candidate.warnings
+        ),
         *(Finding("note", "", note, "") for note in candidate.notes),
     ]
 

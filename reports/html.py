@@ -17,7 +17,7 @@ from reports.answer import Standing, advice, headline, sentence, standing
 from reports.document import findings
 from reports.program import Line, lines
 from reports.rawdata import data_block
-from reports.schema import Candidate, Document, Family, Finding, Trial
+from reports.schema import Candidate, Cause, Document, Family, Finding, Trial
 from reports.tables import family_names
 from reports.text import abbreviate, counted, plain, visible
 
@@ -69,6 +69,8 @@ class Program(Struct, frozen=True):
 
     trial: Trial
     lines: tuple[Line, ...]
+    cause: Cause | None = None
+    """What lets it through."""
 
 
 class FamilyView(Struct, frozen=True):
@@ -76,6 +78,10 @@ class FamilyView(Struct, frozen=True):
     family: Family
     programs: tuple[Program, ...]
     """Bypasses written out call by call."""
+    causes: tuple[Cause, ...]
+    """What lets the bypasses through, as far as they are listed."""
+    uncaused: int
+    """How many more causes there are."""
     others: Lines
     """Further bypasses in scope, one line each."""
     outside: Lines
@@ -263,11 +269,16 @@ def _family(
     others = [trial for trial in inside if trial.variant not in written]
     stopped = (t for t in trials if t.variant == family.baseline and t.outcome == "BLOCKED")
     baseline = next(stopped, None)
+    causes = {variant: cause for cause in family.causes for variant in cause.variants}
     unclear = [t for t in trials if _is_unclear(t) and t.scope != "negative-control"]
     return FamilyView(
         anchor=anchor,
         family=family,
-        programs=tuple(Program(trial, lines(trial.steps)) for trial in programs),
+        programs=tuple(
+            Program(trial, lines(trial.steps), causes.get(trial.variant)) for trial in programs
+        ),
+        causes=family.causes[:limit] if programs else (),
+        uncaused=max(0, len(family.causes) - limit),
         others=Lines(tuple(others[:limit]), len(others)),
         outside=Lines(tuple(outside[:limit]), len(outside)),
         blocked=tuple(_blocked(trials)),

@@ -59,6 +59,8 @@ class Warn(Struct, frozen=True):
     code: Annotated[str, "stable name of the kind of finding"]
     message: Annotated[str, "what was found"]
     where: Annotated[str, "JSON path or line in the source"] = ""
+    witness: Annotated[str, "a call that shows it, checked against the filter; may be empty"] = ""
+    confirmed_by: Annotated[str, "id of a variant whose trial showed it; empty if none did"] = ""
 
 
 class Fault(Struct, frozen=True):
@@ -158,6 +160,18 @@ class Search(Struct, frozen=True):
     found: Annotated[tuple[str, ...], "ids of what it found, among the trials"] = ()
 
 
+class Cause(Struct, frozen=True):
+    """What lets some ways to an effect through."""
+
+    variants: Annotated[tuple[str, ...], "ids of the variants, the shortest first"]
+    kind: Annotated[str, "default-allows, rule-allows, condition-misses, no-call, ..."]
+    call: Annotated[str, "abi:name of the decisive call, or of one before it to deny"]
+    where: Annotated[str, "JSON path of the rule that lets it through, or of the list to add to"]
+    said: Annotated[str, "one sentence"]
+    fix: Annotated[str, "one line that closes them, proved by simulation; empty if there is none"]
+    breaks: Annotated[str, "what ordinary programs do that the fix denies as well"] = ""
+
+
 class Family(Struct, frozen=True):
     """One effect under one candidate."""
 
@@ -186,6 +200,7 @@ class Family(Struct, frozen=True):
     by_technique: Annotated[Mapping[str, RouteCount], "routes for each technique"] = field(
         default_factory=dict[str, RouteCount]
     )
+    causes: Annotated[tuple[Cause, ...], "what lets the bypasses through, and closes them"] = ()
 
 
 class Workload(Struct, frozen=True):
@@ -261,6 +276,8 @@ class Finding(Struct, frozen=True):
     code: Annotated[str, "stable name of the kind of finding; empty for notes"]
     message: Annotated[str, "what was found"]
     where: Annotated[str, "JSON path or line in the source"]
+    witness: Annotated[str, "a call that shows it; empty for errors and notes"] = ""
+    confirmed_by: Annotated[str, "id of a variant whose trial showed it; empty if none did"] = ""
 
 
 class Column(Struct, frozen=True):
@@ -313,7 +330,7 @@ def _columns(
             found += _columns(kind, path, nullable=missing)
         elif kind in DTYPES:
             found.append(Column("_".join(path), DTYPES[kind], missing, meaning, path))
-        elif get_origin(kind) is tuple and get_args(kind)[0] in (str, Step):
+        elif get_origin(kind) is tuple and get_args(kind)[0] in (str, Step, Cause):
             dtype = "list of string" if get_args(kind)[0] is str else "list of struct"
             found.append(Column("_".join(path), dtype, missing, meaning, path))
     return found

@@ -11,7 +11,8 @@ from attacks.recorder import Result
 from attacks.replay import Made
 from attacks.rewrites.rule import call_by_call
 
-_I386_NAMES = {
+# What does the same there under another name.
+I386_NAMES = {
     "mmap": "mmap2",
     "chown": "chown32",
     "fchown": "fchown32",
@@ -52,7 +53,7 @@ def i386(k: Kernel, call: Made) -> Result | None:
         return k.i386.raw("accept4", *call.args, 0)
     if call.name == "mmap" and call.constant(5) != 0:
         return None
-    return k.i386.raw(_I386_NAMES.get(call.name, call.name), *call.args)
+    return k.i386.raw(I386_NAMES.get(call.name, call.name), *call.args)
 
 
 @call_by_call("x32", Technique.X32_ABI)
@@ -69,7 +70,7 @@ def wide_number(k: Kernel, call: Made) -> Result | None:
     return k.through(Abi.X86_64, Entry.WIDE_SYSCALL).raw(call.name, *call.args)
 
 
-_SOCKETCALL = {
+SOCKETCALL = {
     "socket": 1,
     "bind": 2,
     "connect": 3,
@@ -84,17 +85,17 @@ _SOCKETCALL = {
     "getsockopt": 15,
     "accept4": 18,
 }
-_IPC = {"semget": 2, "msgget": 13, "shmget": 23}
+IPC = {"semget": 2, "msgget": 13, "shmget": 23}
 
 
 @call_by_call("multiplexer", Technique.MULTIPLEXER)
 def multiplexer(k: Kernel, call: Made) -> Result | None:
     """One 32-bit call for many: its arguments are behind a pointer, where no filter can look."""
     name, args = call.name, call.args
-    if name in _SOCKETCALL:
+    if name in SOCKETCALL:
         values = k.struct("I" * len(args), *args, name="socketcall_args")
-        return k.i386.socketcall(Named(_SOCKETCALL[name], f"SYS_{name.upper()}"), values)
-    if name in _IPC:
+        return k.i386.socketcall(Named(SOCKETCALL[name], f"SYS_{name.upper()}"), values)
+    if name in IPC:
         more = (*args, 0, 0)
-        return k.i386.raw("ipc", Named(_IPC[name], name.upper()), more[0], more[1], more[2], 0, 0)
+        return k.i386.raw("ipc", Named(IPC[name], name.upper()), more[0], more[1], more[2], 0, 0)
     return None

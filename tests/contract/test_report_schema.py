@@ -13,6 +13,7 @@ from reports import schema
 
 PAIRS: list[tuple[type[Any], type[Any]]] = [
     (schema.Candidate, records.CandidateResult),
+    (schema.Cause, records.Cause),
     (schema.Environment, records.Environment),
     (schema.Family, records.FamilyRecord),
     (schema.Fault, records.Problem),
@@ -21,6 +22,7 @@ PAIRS: list[tuple[type[Any], type[Any]]] = [
     (schema.Layer, records.LayerRecord),
     (schema.Probe, records.Probe),
     (schema.RouteCount, records.RouteCount),
+    (schema.Search, records.SearchRecord),
     (schema.Starts, records.Starts),
     (schema.Step, records.StepRecord),
     (schema.StoppedAt, records.StoppedAt),

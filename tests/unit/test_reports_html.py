@@ -95,6 +95,22 @@ def test_the_answer_is_in_the_page_without_a_script(raw: dict[str, Any]) -> None
     assert "prerequisite only" in text
 
 
+def test_a_bypass_says_what_lets_it_through_and_what_would_close_it(raw: dict[str, Any]) -> None:
+    family = next(one for one in raw["candidates"][0]["families"] if one["verdict"] == "leaky")
+    shared = {"kind": "no-call", "call": "x86_64:x", "where": "syscalls[0].names"}
+    family["causes"] = [
+        {**shared, "variants": family["bypasses"][:1], "said": "a <ring>", "fix": 'add "x" to y'},
+        {**shared, "variants": family["bypasses"][1:], "said": "it is unknown", "fix": ""},
+    ]
+    (warning,) = raw["candidates"][0]["warnings"][:1]
+    warning |= {"witness": "i386:mkdir(...)", "confirmed_by": "create-directory/mkdir-i386"}
+    page = render(parse_document(raw))
+    assert "<b>What lets it through.</b> a &lt;ring&gt;." in page
+    assert "<b>What would close it.</b> <code>add &#34;x&#34; to y</code>" in page
+    assert "no single line" in page
+    assert "for instance <code>i386:mkdir(...)</code>" in page
+
+
 def test_the_policy_names_this_style_and_this_script(raw: dict[str, Any]) -> None:
     page = page_of(raw)
     policy = next(m["content"] for m in page.all("meta") if "http-equiv" in m)

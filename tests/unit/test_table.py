@@ -55,6 +55,31 @@ def test_targeted_families_come_first_with_the_shortest_way_through(
     assert all("not targeted" in row for row in rows[1:4])
 
 
+CAUSE = {
+    "variants": ["create-directory/io-uring-mkdirat"],
+    "kind": "no-call",
+    "call": "x86_64:io_uring_setup",
+    "where": "syscalls[0].names",
+    "said": "an io_uring does it, where no filter looks; io_uring_setup comes before it",
+    "fix": 'add "io_uring_setup" to syscalls[0].names',
+    "breaks": "",
+}
+
+
+def test_a_leak_is_followed_by_the_line_that_closes_it(document: dict[str, Any]) -> None:
+    families = document["candidates"][0]["families"]
+    for family in families:
+        family["causes"] = [CAUSE, {**CAUSE, "fix": ""}]
+    lines = render(document).splitlines()
+    assert [line for line in lines if "io_uring_setup" in line] == [
+        '  create-directory: add "io_uring_setup" to syscalls[0].names (and 1 more)'
+    ]
+    families[0]["causes"] = [{**CAUSE, "fix": ""}]
+    assert "create-directory: an io_uring does it, where" in render(document)
+    families[0]["causes"] = [{**CAUSE, "fix": "add " + "x" * 300}]
+    assert max(len(line) for line in render(document).splitlines()) <= 80
+
+
 def test_scores_come_with_their_counts_and_the_threat_model(document: dict[str, Any]) -> None:
     text = render(document)
     assert "robustness 0.00 (0 of 1), routes 0.67 (5 of 7), utility 0.50 (1 of 2)" in text
