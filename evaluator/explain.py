@@ -21,6 +21,7 @@ from attacks.text import context_of, render
 from evaluator import predict
 from evaluator.derived import rewritten
 from evaluator.errors import InputError
+from evaluator.outline import attack_ops, constant
 from mitigations import x86_64
 from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import Decision, Filter, disassemble
@@ -259,7 +260,7 @@ class Explainer:
         context = context_of(program)
         steps = tuple(
             StepExplanation(render(op, context, slot), op.decisive, self._decide(op, program).text)
-            for slot, op in predict.attack_ops(program)
+            for slot, op in attack_ops(program)
             if isinstance(op, Syscall)
         )
         return VariantExplanation(variant.id, self._predicted(variant), steps)
@@ -279,8 +280,8 @@ class Explainer:
         return FamilyExplanation(instance.label, held, ways, _ASSUMES)
 
     def _predicted(self, variant: Variant) -> str:
-        said = predict.predicted(variant.program, self._filters, None, 0)
-        return predict.of_variant(variant, said)
+        found = predict.foretold(variant.program, self._filters, None, 0)
+        return predict.of_variant(variant, found, self._filters)
 
     def _decide(self, op: Syscall, program: Program) -> Decision:
         return predict.decide(op, _constants(op, program), self._filters)
@@ -333,7 +334,7 @@ class Explainer:
                 return parts[0].answer + (_ALWAYS if always else " on these arguments")
         except InexactError as error:
             return str(error)
-        for _, other in predict.attack_ops(variant.program):
+        for _, other in attack_ops(variant.program):
             if isinstance(other, Syscall) and not other.may_fail:
                 decision = self._decide(other, variant.program)
                 if not decision.allows and not decision.depends:
@@ -380,7 +381,7 @@ def _condition(one: Condition) -> str:
 def _constants(op: Syscall, program: Program) -> list[int | None]:
     """The arguments that are known without a run."""
     layout = program.layout()
-    return [predict.constant(value, layout) for value in op.args]
+    return [constant(value, layout) for value in op.args]
 
 
 def _entry(variant: Variant) -> str:
@@ -390,5 +391,5 @@ def _entry(variant: Variant) -> str:
 
 
 def _decisive(variant: Variant) -> Syscall | None:
-    ops = [op for _, op in predict.attack_ops(variant.program) if is_decisive(op)]
+    ops = [op for _, op in attack_ops(variant.program) if is_decisive(op)]
     return ops[0] if ops and isinstance(ops[0], Syscall) else None

@@ -13,15 +13,16 @@ from msgspec import Struct
 
 from attacks.effects import Grade
 from attacks.family import Technique, Variant
-from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_decisive
+from attacks.program import Abi, Entry, Operation, Program, Syscall, is_decisive
 from attacks.text import context_of, program_text, render
 from evaluator import predict
+from evaluator.outline import Call, outline
 from evaluator.records import StepRecord, StoppedAt, TrialRecord
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.trial import already, grade, strange
 from evaluator.verdict import Outcome
 from evaluator.wire import Record, RecordState, Result
-from mitigations.bpf import Filter
+from mitigations.bpf import Decision, Filter
 
 
 class Pair(Struct, frozen=True):
@@ -31,7 +32,7 @@ class Pair(Struct, frozen=True):
     control: Result | str
     mitigated: tuple[Result | str, ...]
     """One for each repeat."""
-    predicted: str | None = None
+    foretold: predict.Foretold | None = None
     """What the filters say of the control's arguments, where somebody has asked already."""
 
 
@@ -91,6 +92,7 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     )
 
 
+_ANYTHING = (None,) * 6
 _NEVER_CAME = "every call that matters was allowed, but the effect did not come"
 _Single = tuple[Outcome, str | None, StoppedAt | None]
 _STRONGEST = (
@@ -297,11 +299,9 @@ def _record(
 
 
 def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
-    variant = pair.variant
-    said = pair.predicted or predict.predicted(
-        variant.program, terms.filters, control, terms.syscall_insn
-    )
-    return predict.of_variant(variant, said)
+    variant, filters = pair.variant, terms.filters
+    found = pair.foretold or predict.foretold(variant.program, filters, control, terms.syscall_insn)
+    return predict.of_variant(variant, found, filters)
 
 
 def _title(program: Program) -> str:
@@ -317,19 +317,11 @@ def route(program: Program, control: Result | None, terms: Terms) -> str:
     Two variants with equal routes are one way to these filters.
     """
     denied: list[str] = []
-    decisive = "none"
-    elsewhere = predict.in_images(program)
-    for slot, op in predict.attack_ops(program):
-        if isinstance(op, Store) and op.decisive:
-            decisive = "memory"
-        if not isinstance(op, Syscall):
-            continue
-        reached = control is not None and control.records[slot].state is not RecordState.NOT_REACHED
-        args: Sequence[int | None] = (
-            control.records[slot].args if control and reached else [None] * 6
-        )
-        insn = 0 if slot in elsewhere else terms.syscall_insn
-        decision = predict.decide(op, args, terms.filters, insn)
+    plan = outline(program)
+    decisive = "memory" if plan.by_store else "none"
+    for call in plan.calls:
+        op = call.op
+        decision = _on_controls(call, control, terms)
         if op.decisive:
             region = ",".join(f"{pc}{'+' if taken else '-'}" for pc, taken in decision.region)
             decisive = f"{op.abi.value}:{op.opcode or op.name}" + (f"[{region}]" if region else "")
@@ -337,6 +329,14 @@ def route(program: Program, control: Result | None, terms: Terms) -> str:
             name = f"{op.abi.value}:{op.name}"
             denied += [] if name in denied else [name]
     return " ".join([decisive, *(f"after {name}" for name in denied)])
+
+
+def _on_controls(call: Call, control: Result | None, terms: Terms) -> Decision:
+    """The decision on the control's arguments; on any arguments if it did not make the call."""
+    record = control.records[call.slot] if control else None
+    if record is None or record.state is RecordState.NOT_REACHED:
+        return predict.decide_call(call, _ANYTHING, terms.filters, terms.syscall_insn)
+    return predict.decide_ran(call, record, terms.filters, terms.syscall_insn)
 
 
 def _reachable(program: Program, terms: Terms) -> bool:

@@ -18,6 +18,7 @@ from attacks.program import (
     Syscall,
 )
 from evaluator import predict
+from evaluator.outline import ARENA
 from evaluator.wire import Record, Result
 from mitigations.bpf import Filter
 
@@ -131,7 +132,7 @@ def test_a_value_from_the_judge_is_unknown() -> None:
 
 def test_an_address_is_known_in_advance() -> None:
     what = program(MKDIR)
-    assert predicted(what, denies_if_argument(MKDIR_NR, 0, predict.ARENA)) == "BLOCKED"
+    assert predicted(what, denies_if_argument(MKDIR_NR, 0, ARENA)) == "BLOCKED"
 
 
 @pytest.mark.parametrize(
