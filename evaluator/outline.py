@@ -81,6 +81,8 @@ class Outline(Struct, frozen=True):
     """The slot of the operation that causes the effect."""
     by_store: bool
     """Whether that one is a store to memory."""
+    elsewhere: bool
+    """Whether that one makes, or is made by, another process or thread than the first."""
     traced_from: int
     """From this slot on the program may be traced by itself."""
     heard_from: int
@@ -101,10 +103,12 @@ def outline(program: Program) -> Outline:
             call = _call(slot, op, layout, end, image=slot in images, followed=followed)
             calls.append(call)
             followed = followed or call.needed
+    decisive = _first(ops, is_decisive)
     return Outline(
         calls=tuple(reversed(calls)),
-        decisive=next((slot for slot, op in ops if is_decisive(op)), NOWHERE),
+        decisive=decisive,
         by_store=any(isinstance(op, Store) and op.decisive for _, op in ops),
+        elsewhere=decisive in children or any(is_decisive(op) and spawns(op) for _, op in ops),
         traced_from=_first(ops, _traces_itself),
         heard_from=_first(ops, lambda op: isinstance(op, Syscall) and op.name == "seccomp"),
     )

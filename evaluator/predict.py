@@ -102,8 +102,7 @@ def judged(program: Program, result: Result, filters: Sequence[Filter], insn: in
         record = result.records[call.slot]
         if record.state is not RecordState.NOT_REACHED:
             decision = decide_ran(call, record, filters, insn)
-            action = decision.action
-            asks = action in _ASKS and _may_pass(plan, call, action)
+            asks = decision.action in _ASKS and _may_pass(plan, call, decision.action)
             found.append(Judged(call.slot, call.op, decision, asks))
     return found
 
@@ -277,7 +276,7 @@ def _of_answer(plan: Outline, call: Call, value: int | None) -> _Consequence:
         return _Consequence.STOPPED
     kills, fails = action in _KILLS, value != Action.ERRNO
     if call.slot > plan.decisive:
-        return _afterwards(call, kills=kills, fails=fails)
+        return _afterwards(plan, call, kills=kills, fails=fails)
     if not kills and (call.op.may_fail or not fails):
         return _Consequence.UNSURE
     # A child's end leaves its parent, and the effect if that does not come in the child.
@@ -286,7 +285,7 @@ def _of_answer(plan: Outline, call: Call, value: int | None) -> _Consequence:
     return _Consequence.STOPPED
 
 
-def _afterwards(call: Call, *, kills: bool, fails: bool) -> _Consequence:
+def _afterwards(plan: Outline, call: Call, *, kills: bool, fails: bool) -> _Consequence:
     """What a denied call does to an effect whose cause comes before it.
 
     What is recorded behind the cause is there because there is no effect without it.
@@ -294,10 +293,10 @@ def _afterwards(call: Call, *, kills: bool, fails: bool) -> _Consequence:
     if kills:
         ends = call.needed or call.followed
         return _Consequence.STOPPED if ends else _Consequence.UNSURE
-    if not call.needed:
-        return _Consequence.NONE
-    # Who has not waited may come too early, or not.
-    return _Consequence.UNSURE if call.waits and not fails else _Consequence.STOPPED
+    # Who has not waited for somebody else may come too early, or end too early.
+    if call.waits and not (call.needed and fails):
+        return _Consequence.UNSURE if call.needed or plan.elsewhere else _Consequence.NONE
+    return _Consequence.STOPPED if call.needed else _Consequence.NONE
 
 
 def _may_pass(plan: Outline, call: Call, action: Action) -> bool:
@@ -314,9 +313,10 @@ def _may_kill(decision: Decision) -> bool:
 
 def of_variant(variant: Variant, foretold_: Foretold, filters: Sequence[Filter]) -> str:
     """What was foretold of its program, less what a program does not show."""
-    # A death by the filter may write the core file as well as any other.
-    if variant.core_file and foretold_.may_kill:
-        return DEPENDS
+    # A death by the filter may write the core file as well as any other, were it in the end.
+    if variant.core_file and foretold_.said == "BLOCKED":
+        dies = foretold_.may_kill or not _passes(_ENDS, filters)
+        return DEPENDS if dies else foretold_.said
     # What a shell or the loader calls on its way is not in the program.
     foreign = bool(variant.needs & {Need.SHELL, Need.LOADER})
     if foreign and foretold_.said == "BYPASSED" and not _passes(_FOREIGN, filters):
@@ -331,6 +331,7 @@ def _passes(names: Sequence[str], filters: Sequence[Filter]) -> bool:
     return all(decide_stack(filters, *seen_as(op), anything, None).allows for op in ops)
 
 
+_ENDS = ("exit", "exit_group")
 _FOREIGN = (
     *("access", "alarm", "arch_prctl", "brk", "chdir", "clock_getres", "clock_gettime"),
     *("clone", "clone3", "close", "close_range", "dup", "dup2", "dup3", "execve", "exit"),
