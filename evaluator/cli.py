@@ -248,6 +248,11 @@ def cli() -> None:
     help="Run what every rewrite makes of every variant, too (seconds instead of one).",
 )
 @click.option(
+    "--simulate",
+    is_flag=True,
+    help="Predict and run nothing: for places where nothing can run. A prediction is no evidence.",
+)
+@click.option(
     "--fast-path/--no-fast-path",
     default=True,
     show_default=True,
@@ -275,7 +280,6 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
 
 
 def _evaluate(request: Request) -> int:
-    from evaluator.doctor import environment, probe
     from evaluator.request import plan
 
     started = time.time()
@@ -285,9 +289,19 @@ def _evaluate(request: Request) -> int:
     failures = _complain_of_failed(planned)
     if failures == len(planned.candidates) and not request.prints_json:
         return InputError.exit_code
-    where = environment(probe())
-    results, stopped = _campaign(planned)
+    where = _where(simulated=request.simulate)
+    results, stopped = _campaign(planned, simulated=request.simulate)
     return _publish(request, _run(request, planned, where, results, started, stopped))
+
+
+def _where(*, simulated: bool) -> Environment:
+    if simulated:
+        from evaluator.doctor import environment, without_sandbox
+
+        return environment(without_sandbox(), "none")
+    from evaluator.doctor import environment, probe
+
+    return environment(probe())
 
 
 def _complain_of_failed(plan: Plan) -> int:
@@ -325,9 +339,12 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
         check(path)
 
 
-def _campaign(plan: Plan) -> tuple[list[CandidateResult], int | None]:
+def _campaign(plan: Plan, *, simulated: bool) -> tuple[list[CandidateResult], int | None]:
     """The results, and the exit code if it ended early; what was finished before is kept."""
-    from evaluator.campaign import evaluate as run_campaign
+    if simulated:
+        from evaluator.simulate import simulate as run_campaign
+    else:
+        from evaluator.campaign import evaluate as run_campaign
 
     results: list[CandidateResult] = []
     try:
@@ -377,6 +394,7 @@ def _run(
         assume=tuple(sorted(plan.assume)),
         gates=judged,
         candidates=tuple(results),
+        simulated=request.simulate,
     )
 
 

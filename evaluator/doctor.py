@@ -41,7 +41,7 @@ def why_not_live() -> str | None:
 
 def probe() -> list[Probe]:
     """Every question, with its answer and what that means."""
-    probes = _static()
+    probes = without_sandbox()
     try:
         with Pool(1) as pool:
             probes += _live(pool)
@@ -50,14 +50,14 @@ def probe() -> list[Probe]:
     return probes
 
 
-def environment(probes: list[Probe]) -> Environment:
+def environment(probes: list[Probe], isolation: str = "namespaces") -> Environment:
     """Where this run takes place, for the results document."""
     many = next((one.value for one in probes if one.name == "id map"), "0")
     return Environment(
         kernel=platform.release(),
         arch=platform.machine(),
         libseccomp=_libseccomp(),
-        isolation="namespaces",
+        isolation=isolation,
         lsm=_lsms(),
         ambient=ambient(),
         user="root" if os.geteuid() == 0 else f"uid {os.geteuid()}",
@@ -98,7 +98,8 @@ def _lsms() -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def _static() -> list[Probe]:
+def without_sandbox() -> list[Probe]:
+    """The questions that no sandbox is needed for."""
     arch = platform.machine()
     version = _libseccomp()
     own = ambient()

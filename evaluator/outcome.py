@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import Technique, Variant
 from attacks.program import Abi, Entry, Operation, Program, Syscall, is_decisive
 from attacks.text import context_of, program_text, render
 from evaluator import predict
-from evaluator.outline import Call, outline
+from evaluator.outline import Call, constant, outline
 from evaluator.records import StepRecord, StoppedAt, TrialRecord
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.trial import already, grade, strange
@@ -90,6 +91,13 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
         shown=chosen,
         agree=len({one[0] for one in outcomes}) == 1,
     )
+
+
+def foresee(variant: Variant, terms: Terms) -> TrialRecord:
+    """The record of a variant that nobody runs: what the filters say of it, and no evidence."""
+    nothing = Pair(variant, "nothing was run", ())
+    found = _record(nothing, terms, Outcome.SIMULATED, reason=None)
+    return replace(found, reason=f"predicted {found.predicted}")
 
 
 _ANYTHING = (None,) * 6
@@ -350,6 +358,7 @@ def steps(
     """The program operation by operation, with what each arm got."""
     found: list[StepRecord] = []
     flat = program.flatten()
+    layout = program.layout()
     for line in program_text(program):
         section, op = flat[line.slot]
         left = control.records[line.slot] if control else None
@@ -363,16 +372,28 @@ def steps(
                 decisive=line.decisive,
                 control=_shown(op, left, control),
                 mitigated=_shown(op, right, mitigated),
-                filter=_answer(op, left, right, terms) if section == "attack" else None,
+                filter=_answer(op, left, right, layout, terms) if section == "attack" else None,
             )
         )
     return tuple(found)
 
 
-def _answer(op: Operation, left: Record | None, right: Record | None, terms: Terms) -> str | None:
-    """What the filters say of a call on the arguments that ran, under them if it came there."""
+def _answer(
+    op: Operation,
+    left: Record | None,
+    right: Record | None,
+    layout: Sequence[int],
+    terms: Terms,
+) -> str | None:
+    """What the filters say of a call on the arguments that ran, under them if it came there.
+
+    Where nothing ran, on those that are known without that.
+    """
     if not isinstance(op, Syscall):
         return None
+    if left is right is None:
+        known = [constant(value, layout) for value in op.args]
+        return predict.decide(op, known, terms.filters).text
     for ran in (right, left):
         if ran is not None and ran.state is not RecordState.NOT_REACHED:
             return predict.decide(op, ran.args, terms.filters, terms.syscall_insn).text

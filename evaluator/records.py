@@ -49,6 +49,7 @@ from mitigations.candidate import (
 
 SCHEMA = "sidestep.results/1"
 PROFILE_TEXT_LIMIT = 64 * 1024
+_PREDICTED = "prediction only: nothing was run; every way is taken to work without the candidate"
 
 
 class StoppedAt(Struct, frozen=True):
@@ -183,6 +184,8 @@ class CandidateRun(Struct, frozen=True):
     warnings: tuple[Finding, ...] = ()
     """Findings of the run, beside those that the candidate was loaded with."""
     notes: tuple[str, ...] = ()
+    simulated: bool = False
+    """Nothing was run: all that is known are predictions."""
 
 
 class RouteCount(Struct, frozen=True):
@@ -266,6 +269,8 @@ class CandidateResult(Struct, frozen=True):
     workloads: tuple[WorkloadRecord, ...]
     trials: tuple[TrialRecord, ...]
     profile_text: str
+    simulated: bool = False
+    """Nothing was run: verdicts and counts are of predictions, as if every way worked here."""
 
 
 class Probe(Struct, frozen=True):
@@ -332,6 +337,7 @@ class Run(Struct, frozen=True):
     assume: tuple[Assumption, ...]
     gates: tuple[Gate, ...]
     candidates: tuple[CandidateResult, ...]
+    simulated: bool = False
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -347,13 +353,14 @@ def plain(value: Any) -> Any:
 def facts(trial: TrialRecord) -> TrialFacts:
     """What a verdict may know about a trial.
 
-    Where the control reached less than the variant promises, the lesser grade counts.
+    Where the control reached less than the variant promises, the lesser grade counts.  A
+    prediction stands for an outcome where nothing was run.
     """
     lesser = trial.control_effect is Grade.EQUIVALENT
     return TrialFacts(
         variant=trial.variant,
         technique=trial.technique,
-        outcome=trial.outcome,
+        outcome=_outcome(trial),
         route=trial.route,
         assumption=trial.assumption,
         grade=Grade.EQUIVALENT if lesser else trial.grade,
@@ -368,6 +375,12 @@ def facts(trial: TrialRecord) -> TrialFacts:
     )
 
 
+def _outcome(trial: TrialRecord) -> Outcome:
+    if trial.outcome is Outcome.SIMULATED and trial.predicted in ("BYPASSED", "BLOCKED"):
+        return Outcome(trial.predicted)
+    return trial.outcome
+
+
 def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     """What a candidate's trials mean."""
     candidate = run.candidate
@@ -380,13 +393,14 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     verdicts = {
         one.label: judged(one, trials, plan, seccomp_only=seccomp_only) for one in plan.families
     }
-    families = tuple(_family_record(one, verdicts[one.label]) for one in plan.families)
+    families = tuple(
+        _family_record(one, verdicts[one.label], simulated=run.simulated) for one in plan.families
+    )
     scores = score(
         verdicts.values(),
         workloads=_working(run.workloads),
         starts=run.starts.ok if candidate.attachment is Attachment.RUNTIME else None,
     )
-    reason = run.enforcement.reason
     return CandidateResult(
         name=candidate.name,
         source=candidate.source,
@@ -405,7 +419,7 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         layers=layers,
         ground_truth=run.enforcement.ground_truth,
         warnings=(*candidate.warnings, *run.warnings),
-        notes=(f"not in force: {reason}", *run.notes) if reason else run.notes,
+        notes=_notes(run),
         robustness=_rounded(scores.robustness),
         held=scores.held.part,
         targeted=scores.held.whole,
@@ -417,7 +431,15 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         workloads=run.workloads,
         trials=trials,
         profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
+        simulated=run.simulated,
     )
+
+
+def _notes(run: CandidateRun) -> tuple[str, ...]:
+    reason = run.enforcement.reason
+    if run.simulated:
+        return (_PREDICTED, *run.notes)
+    return (f"not in force: {reason}", *run.notes) if reason else run.notes
 
 
 def _rounded(value: float | None) -> float | None:
@@ -483,7 +505,9 @@ def _layer_record(layer: Layer) -> LayerRecord:
             assert_never(layer)
 
 
-def _family_record(family: FamilyInstance, judgement: Judgement) -> FamilyRecord:
+def _family_record(
+    family: FamilyInstance, judgement: Judgement, *, simulated: bool
+) -> FamilyRecord:
     return FamilyRecord(
         family=family.label,
         title=family.family.title,
@@ -503,7 +527,7 @@ def _family_record(family: FamilyInstance, judgement: Judgement) -> FamilyRecord
         routes=_route_count(judgement.routes),
         by_technique={name: _route_count(one) for name, one in judgement.by_technique.items()},
         shortest_bypass=judgement.bypasses[0] if judgement.bypasses else None,
-        summary=summarise(family.label, judgement),
+        summary=("Predicted: " if simulated else "") + summarise(family.label, judgement),
         reason=judgement.reason,
     )
 
@@ -558,7 +582,9 @@ def gates(
             continue
         verdicts = {one.family: one.verdict for one in result.families}
         works = {one.workload: one.works for one in result.workloads}
-        found += gate_families(result.name, verdicts, families, waived={})
+        found += gate_families(
+            result.name, verdicts, families, waived={}, simulated=result.simulated
+        )
         found += gate_workloads(result.name, works, workloads)
         found += gate_fail_on(result.name, verdicts, broken_workloads(result), fail_on)
     return tuple(found)
@@ -577,7 +603,7 @@ def run_exit_code(results: Sequence[CandidateResult], gates: Iterable[Gate]) -> 
     return exit_code(
         gates,
         wrong_input=any(not one.valid for one in results),
-        lacking=any(one.valid and not one.enforced for one in results),
+        lacking=any(one.valid and not one.enforced and not one.simulated for one in results),
         harness_failed=any(_harness_failed(one) for one in results),
     )
 

@@ -44,6 +44,7 @@ class Request(Struct, frozen=True, kw_only=True):
     timeout: float
     fast_path: bool
     exhaustive: bool
+    simulate: bool
     form: str
     as_json: bool
     output: str | None

@@ -37,7 +37,7 @@ from evaluator.records import (
 from evaluator.sampling import Sampler
 from evaluator.sentinel import sentinel
 from evaluator.trial import grade, program_spec, rescue_program
-from evaluator.verdict import Outcome, Verdict
+from evaluator.verdict import Outcome
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate
@@ -50,7 +50,6 @@ _HOPELESS_US = 30_000
 _LATENCIES = 50
 _PATIENCE = 8
 _RESCUE = "~rescue"
-_HELD = (Verdict.HELD, Verdict.HELD_HERE)
 _QUICK_US = 300_000
 _GLANCE_US = 20_000
 _NUMBER_SIZE = 2
@@ -232,7 +231,7 @@ class Share:
         if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing or not terms.filters:
             return []
         said = [(one, judged(one, trials, self._plan, seccomp_only=True)) for one in group]
-        return [one for one, what in said if what.targeted or what.verdict in _HELD]
+        return [one for one, what in said if what.worth_rewriting]
 
     def _taken(self) -> list[FamilyInstance]:
         return [family for group in self._groups for family in group]

@@ -16,6 +16,7 @@ from attacks.program import Addr, Blob, Const, Operation, Program, Slot, Store, 
 from evaluator import diagnosis
 from evaluator.enforcement import Applied
 from evaluator.pool import Arm, Pool
+from evaluator.posture import Posture
 from evaluator.records import Starts, WorkloadRecord
 from evaluator.wire import (
     ConfigSpec,
@@ -30,7 +31,7 @@ from evaluator.workloads import Program as WorkloadProgram
 from evaluator.workloads import Workload, workload
 from mitigations import x86_64
 from mitigations.bpf import Filter, decide_stack
-from mitigations.candidate import Attachment, Candidate
+from mitigations.candidate import Attachment, Candidate, NoNewPrivsLayer
 from mitigations.classic import Action
 
 _STATIC = "/work/w/static-entry"
@@ -80,7 +81,8 @@ def _starts(candidate: Candidate, applied: Applied, entries: Sequence[WorkloadRe
     runtime: bool | None = True
     reason = ""
     if candidate.seccomp:
-        runtime, reason = _runtime(candidate.runtime_model, applied)
+        nnp = applied.config.no_new_privs
+        runtime, reason = _runtime(candidate.runtime_model, applied.filters, no_new_privs=nnp)
     static, dynamic = (one.works if one.works_in_control else None for one in entries)
     if not reason:
         reason = next(
@@ -96,7 +98,19 @@ def _startup_calls() -> dict[str, Any]:
     return found
 
 
-def _runtime(model: str, applied: Applied) -> tuple[bool | None, str]:
+def foreseen(candidate: Candidate, filters: Sequence[Filter], stance: Posture) -> Starts:
+    """What can be said of starting without a run: whether the runtime can finish its own work."""
+    if candidate.attachment is Attachment.SELF or not filters:
+        return Starts()
+    own = any(isinstance(layer, NoNewPrivsLayer) for layer in candidate.layers)
+    nnp = own or stance.no_new_privs
+    runtime, reason = _runtime(candidate.runtime_model, filters, no_new_privs=nnp)
+    return Starts(runtime=runtime, reason=reason)
+
+
+def _runtime(
+    model: str, filters: Sequence[Filter], *, no_new_privs: bool
+) -> tuple[bool | None, str]:
     """Whether the runtime's own calls between load and exec pass; simulated on recorded calls.
 
     A call whose refusal the recorded runtime survived matters only if it is answered by a kill.
@@ -104,9 +118,9 @@ def _runtime(model: str, applied: Applied) -> tuple[bool | None, str]:
     recorded = _startup_calls().get(model.partition("/")[0])
     if recorded is None:
         return None, f"no start of {model or 'this runtime'} was recorded"
-    case = "nnp" if applied.config.no_new_privs else "no-nnp"
+    case = "nnp" if no_new_privs else "no-nnp"
     for call in recorded[case]["always"]:
-        stopped = _stopped(call, applied.filters)
+        stopped = _stopped(call, filters)
         if stopped:
             return (
                 False,

@@ -15,7 +15,7 @@ from rich.text import Text
 from attacks.text import program_text
 from evaluator.records import Probe, Starts, TrialRecord
 from evaluator.terminal import printable
-from evaluator.verdict import Outcome, Scope, Verdict
+from evaluator.verdict import HOLDING, Outcome, Scope, Verdict
 
 if TYPE_CHECKING:
     from attacks.family import FamilyInstance, Variant
@@ -55,12 +55,15 @@ _BESIDE = {
     Scope.BEYOND_SECCOMP: "without any system call",
 }
 _START_PARTS = ("loads", "runtime", "static", "dynamic")
+_PREDICTION = "PREDICTION ONLY: nothing was run, and no verdict here is evidence"
 _NOTHING = (0, "0", "", "none", "unconfined", "disabled")
 
 
 def show(console: Console, document: Mapping[str, Any]) -> None:
     """A block for each candidate, a comparison if there are several, and the gates."""
     _show_environment(console, document)
+    if document.get("simulated"):
+        console.print(Text(_PREDICTION, "bold yellow"))
     candidates = document["candidates"]
     for candidate in candidates:
         console.print()
@@ -84,8 +87,9 @@ def _show_environment(console: Console, document: Mapping[str, Any]) -> None:
         f"assuming {assume}",
         f"Linux {environment['kernel']} {environment['arch']}",
         f"libseccomp {environment['libseccomp']}",
-        f"{environment['isolation']} as {environment.get('user', 'root')}",
     ]
+    if not document.get("simulated"):
+        parts.append(f"{environment['isolation']} as {environment.get('user', 'root')}")
     console.print(_dim(", ".join(parts)))
     there = ", ".join(
         f"{name}: {value}"
@@ -153,10 +157,17 @@ def _answer(candidate: Mapping[str, Any]) -> str:
         first = candidate["errors"][0]
         where = f"{first['where']}: " if first["where"] else ""
         return printable(f"invalid: {where}{first['message']}")
+    if candidate.get("simulated"):
+        return f"predicted: {_shares(candidate)}"
     if not candidate["enforced"]:
         return "not in force here"
     if _does_not_start(candidate):
         return "does not start"
+    return _shares(candidate)
+
+
+def _shares(candidate: Mapping[str, Any]) -> str:
+    """How many of the targeted families have which verdict."""
     targeted = [family["verdict"] for family in candidate["families"] if family["targeted"]]
     if not targeted:
         return "stops nothing that was tried"
@@ -180,7 +191,7 @@ def _headline_style(candidate: Mapping[str, Any]) -> str:
     verdicts = {family["verdict"] for family in candidate["families"] if family["targeted"]}
     if not candidate["valid"] or Verdict.LEAKY in verdicts:
         return "bold red"
-    if verdicts and verdicts <= {Verdict.HELD, Verdict.HELD_HERE} and candidate["enforced"]:
+    if verdicts and verdicts <= HOLDING and candidate["enforced"]:
         return "bold green"
     return "bold yellow"
 
@@ -219,7 +230,8 @@ def _score(name: str, value: float | None, part: int, whole: int) -> str:
 def _families_table(console: Console, candidate: Mapping[str, Any]) -> Table:
     table = _table(console)
     table.add_column("family", overflow="fold", max_width=_NAME_WIDTH)
-    table.add_column("verdict", no_wrap=True)
+    predicted = candidate.get("simulated")
+    table.add_column("predicted" if predicted else "verdict", no_wrap=True)
     table.add_column("blocked", no_wrap=True, justify="right")
     table.add_column("shortest way through", overflow="fold")
     for family in sorted(_telling(candidate), key=_family_order):
@@ -296,7 +308,7 @@ def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) 
             table.add_row(name, "-", "-", "-", Text("invalid", "red"))
             continue
         starts: Mapping[str, Any] = candidate["starts"]
-        if candidate["attachment"] == "self":
+        if candidate["attachment"] == "self" or candidate.get("simulated"):
             starts = {}
         fails = [part for part, answer in starts.items() if answer is False]
         table.add_row(

@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     NOT_ENFORCED = "NOT_ENFORCED"
     DISAGREEMENT = "DISAGREEMENT"
     HARNESS_ERROR = "HARNESS_ERROR"
+    SIMULATED = "SIMULATED"
+    """Nothing ran: there is a prediction and no evidence."""
 
 
 class Verdict(StrEnum):
@@ -68,7 +70,9 @@ class ExitCode(IntEnum):
     HARNESS_FAILED = 4
 
 
-UNSETTLED = frozenset({Outcome.INEFFECTIVE, Outcome.HARNESS_ERROR, Outcome.DISAGREEMENT})
+UNSETTLED = frozenset(
+    {Outcome.INEFFECTIVE, Outcome.HARNESS_ERROR, Outcome.DISAGREEMENT, Outcome.SIMULATED}
+)
 WORKS_IN_CONTROL = frozenset({Outcome.BYPASSED, Outcome.BLOCKED, Outcome.INEFFECTIVE})
 HOLDING = frozenset({Verdict.HELD, Verdict.HELD_HERE})
 
@@ -143,6 +147,11 @@ class Judgement(Struct, frozen=True):
     by_technique: Mapping[Technique, Ratio]
     """The same, technique by technique."""
     reason: str
+
+    @property
+    def worth_rewriting(self) -> bool:
+        """Whether somebody meant to stop the effect, or it would be said to be held by chance."""
+        return self.targeted or self.verdict in HOLDING
 
 
 class Scores(Struct, frozen=True):
@@ -322,6 +331,7 @@ def _undecided_reason(inside: Sequence[TrialFacts]) -> str:
     for trial in inside:
         if trial.unsettled:
             word = trial.outcome if trial.outcome in UNSETTLED else "unstable"
+            word = "known only in a run" if word is Outcome.SIMULATED else word
             counts[word] = counts.get(word, 0) + 1
     return ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
 
@@ -377,13 +387,16 @@ def gate_families(
     verdicts: Mapping[str, Verdict],
     named: Iterable[str],
     waived: Mapping[str, str],
+    *,
+    simulated: bool = False,
 ) -> list[Gate]:
     """A named family passes only as held, unless waived with a reason; what did not run fails."""
     gates: list[Gate] = []
     for family in named:
         verdict = verdicts.get(family, Verdict.UNTESTED)
         if verdict in HOLDING:
-            gates.append(Gate(candidate, f"family {family}", ok=True, message=f"{verdict}"))
+            message = f"{verdict} (predicted)" if simulated else f"{verdict}"
+            gates.append(Gate(candidate, f"family {family}", ok=True, message=message))
         elif family in waived:
             message = f"{verdict}, waived: {waived[family]}"
             gates.append(Gate(candidate, f"family {family}", ok=True, message=message))

@@ -50,7 +50,7 @@ def standing(candidate: Candidate) -> Standing:
     if candidate.attachment != "self" and not _can_start(candidate.starts):
         return Standing.DOES_NOT_START
     verdicts = {family.verdict for family in candidate.families}
-    if candidate.enforced is False or "not-enforced" in verdicts:
+    if (candidate.enforced is False and not candidate.simulated) or "not-enforced" in verdicts:
         return Standing.NOT_ENFORCED
     targeted = {family.verdict for family in candidate.families if family.targeted}
     for verdict, found in (
@@ -70,6 +70,11 @@ def standing(candidate: Candidate) -> Standing:
 
 def headline(document: Document) -> str:
     """The answer in one plain sentence."""
+    said = _headline(document)
+    return f"Prediction only: {said}" if document.simulated else said
+
+
+def _headline(document: Document) -> str:
     candidates = document.candidates
     if not candidates:
         return "Nothing was evaluated"
@@ -88,6 +93,11 @@ def headline(document: Document) -> str:
 
 def sentence(candidate: Candidate) -> str:
     """What is true of one candidate, without its name in front."""
+    said = _sentence(candidate)
+    return f"by prediction alone {said}" if candidate.simulated else said
+
+
+def _sentence(candidate: Candidate) -> str:
     match standing(candidate):
         case Standing.INVALID:
             return "cannot be used: " + (

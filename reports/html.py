@@ -254,7 +254,7 @@ def _order(family: Family) -> tuple[bool, int]:
 def _family(
     anchor: str, family: Family, trials: list[Trial], programs_left: int, limit: int
 ) -> FamilyView:
-    through = [trial for trial in trials if trial.outcome == "BYPASSED"]
+    through = [trial for trial in trials if _is_through(trial)]
     counted_in = set(family.bypasses)
     inside = [trial for trial in through if trial.variant in counted_in]
     outside = [trial for trial in through if trial.variant not in counted_in]
@@ -263,8 +263,7 @@ def _family(
     others = [trial for trial in inside if trial.variant not in written]
     stopped = (t for t in trials if t.variant == family.baseline and t.outcome == "BLOCKED")
     baseline = next(stopped, None)
-    decided = ("BYPASSED", "BLOCKED", "UNSUPPORTED")
-    unclear = [t for t in trials if t.outcome not in decided and t.scope != "negative-control"]
+    unclear = [t for t in trials if _is_unclear(t) and t.scope != "negative-control"]
     return FamilyView(
         anchor=anchor,
         family=family,
@@ -275,6 +274,16 @@ def _family(
         baseline=Program(baseline, lines(baseline.steps)) if baseline and programs else None,
         unclear=Lines(tuple(unclear[: max(limit, 3)]), len(unclear)),
     )
+
+
+def _is_through(trial: Trial) -> bool:
+    """It reached the effect, or would have where nothing was run."""
+    return "BYPASSED" in (trial.outcome, trial.predicted if trial.outcome == "SIMULATED" else "")
+
+
+def _is_unclear(trial: Trial) -> bool:
+    said = trial.predicted if trial.outcome == "SIMULATED" else trial.outcome
+    return said not in ("BYPASSED", "BLOCKED", "UNSUPPORTED")
 
 
 def _representatives(family: Family, bypasses: list[Trial]) -> list[Trial]:

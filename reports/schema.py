@@ -223,6 +223,7 @@ class Candidate(Struct, frozen=True):
     targeted: Annotated[Int, "families it is meant to stop"] = 0
     held: Annotated[Int, "of these, held"] = 0
     duration_s: Annotated[float, "seconds spent on it"] = 0.0
+    simulated: Annotated[bool, "nothing was run: its verdicts are predictions"] = False
 
 
 class Document(Struct, frozen=True):
@@ -240,6 +241,7 @@ class Document(Struct, frozen=True):
     exit_code: Annotated[Int, "exit code of the command"] = 0
     gates: Annotated[tuple[Gate, ...], "what had to be true"] = ()
     arguments: Annotated[tuple[str, ...], "the command line"] = ()
+    simulated: Annotated[bool, "nothing was run: all verdicts are predictions"] = False
 
 
 class Finding(Struct, frozen=True):

@@ -1,0 +1,78 @@
+"""Predictions alone: what the filters would do with every variant, without running one.
+
+For places where nothing can run (a locked-down runner, a hook before a commit).  There is no
+control, so nothing here is evidence: it takes for granted that every way works, on a kernel and in
+a posture that have all it needs.  Results say so, trial by trial.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from attacks.family import FamilyInstance, Variant
+from evaluator import outcome, starts
+from evaluator.outcome import Terms
+from evaluator.plan import Plan, Progress, Rewrites
+from evaluator.posture import posture
+from evaluator.records import (
+    CandidateResult,
+    CandidateRun,
+    Enforcement,
+    TrialRecord,
+    assemble,
+    failed,
+    judged,
+)
+from evaluator.sampling import Sampler
+from mitigations.bpf import Filter
+from mitigations.candidate import Candidate, FailedCandidate
+
+_WHY = "simulated: nothing was run"
+
+
+def simulate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[CandidateResult]:
+    """The candidates' predicted results, one by one, in their order."""
+    sampler = Sampler(plan.suite)
+    for done, candidate in enumerate(plan.candidates):
+        on_progress(Progress(candidate.name, done, len(plan.candidates)))
+        if isinstance(candidate, FailedCandidate):
+            yield failed(candidate, plan)
+        else:
+            yield assemble(_run(candidate, plan, sampler), plan)
+
+
+def _run(candidate: Candidate, plan: Plan, sampler: Sampler) -> CandidateRun:
+    begin = time.monotonic()
+    filters = tuple(Filter.decode(layer.program) for layer in candidate.seccomp)
+    terms = Terms(filters, "", no_new_privs=False, syscall_insn=0, with_steps=plan.with_steps)
+    trials: list[TrialRecord] = []
+    for family in plan.families:
+        found = [outcome.foresee(one, terms) for one in family.variants]
+        more = _rewritten(family, found, plan, sampler, terms)
+        trials += [*found, *(outcome.foresee(one, terms) for one in more)]
+    stance = posture(candidate.posture or plan.posture)
+    return CandidateRun(
+        candidate=candidate,
+        posture=stance.name,
+        enforcement=Enforcement(enforced=False, reason=_WHY),
+        starts=starts.foreseen(candidate, filters, stance),
+        trials=tuple(trials),
+        workloads=(),
+        duration_s=time.monotonic() - begin,
+        simulated=True,
+    )
+
+
+def _rewritten(
+    family: FamilyInstance,
+    trials: list[TrialRecord],
+    plan: Plan,
+    sampler: Sampler,
+    terms: Terms,
+) -> list[Variant]:
+    """What rewrites make of a family: all of it, or what a run would choose."""
+    if plan.rewrites is Rewrites.ALL:
+        return list(sampler.rewrite(family))
+    said = judged(family, trials, plan, seccomp_only=True)
+    return sampler.choose(family, terms) if said.worth_rewriting and terms.filters else []
