@@ -21,7 +21,7 @@ from attacks.text import context_of, render
 from evaluator import predict
 from evaluator.derived import rewritten
 from evaluator.errors import InputError
-from evaluator.outline import attack_ops, constant
+from evaluator.outline import attack_ops, constant, outline
 from mitigations import x86_64
 from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import Decision, Filter, disassemble
@@ -320,7 +320,7 @@ class Explainer:
         return f"{text} where {where}" if where else text
 
     def _denied(self, variants: Sequence[Variant]) -> str:
-        """What stops all of them: the decisive call, or something that has to come before."""
+        """What stops all of them: the decisive call, or one that has to come before or after it."""
         answers = {self._denial(one) for one in variants}
         whole = [one for one in answers if one.endswith(_ALWAYS)]
         return "; ".join(sorted(whole or answers))
@@ -334,12 +334,13 @@ class Explainer:
                 return parts[0].answer + (_ALWAYS if always else " on these arguments")
         except InexactError as error:
             return str(error)
-        for _, other in attack_ops(variant.program):
-            if isinstance(other, Syscall) and not other.may_fail:
-                decision = self._decide(other, variant.program)
-                if not decision.allows and not decision.depends:
-                    return f"before it, {other.abi.value}:{other.name} {decision.text}"
-        return "before it, a call that it needs"
+        plan = outline(variant.program)
+        for call in plan.calls:
+            decision = predict.decide_call(call, call.args, self._filters, 0)
+            if not call.op.may_fail and not decision.allows and not decision.depends:
+                where = "after" if call.slot > plan.decisive else "before"
+                return f"{where} it, {call.op.abi.value}:{call.op.name} {decision.text}"
+        return "a call that it needs"
 
 
 def _seen_as(abi: Abi, name: str) -> tuple[int, int]:

@@ -148,7 +148,7 @@ def _one(
     passed = False
     for one in calls:
         said = predict.stopped(one, arm.records[one.slot], arm)
-        if said is not None and not (passed and one.op.may_fail):
+        if said is not None and not (passed and _goes_on(one, arm)):
             why = f"the decisive call passed; {one.op.name}, which has to follow it, did not"
             return Outcome.BLOCKED, why if passed else None, _stopped(one, said, decisive)
         passed = passed or _passed(one, arm)
@@ -190,6 +190,11 @@ def _outranked(calls: Sequence[predict.Judged], arm: Result) -> StoppedAt | None
 def _passed(one: predict.Judged, arm: Result) -> bool:
     record = arm.records[one.slot]
     return one.op.decisive and record.state is RecordState.DONE and not record.error
+
+
+def _goes_on(one: predict.Judged, arm: Result) -> bool:
+    """Whether a denied call hinders nothing that comes after it: one that kills does."""
+    return one.op.may_fail and arm.records[one.slot].state is RecordState.DONE
 
 
 def lacking(variant: Variant, control: Result) -> str | None:
