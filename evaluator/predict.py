@@ -299,7 +299,7 @@ def _afterwards(plan: Outline, call: Call, *, kills: bool, fails: bool) -> _Cons
     return _Consequence.STOPPED if call.needed else _Consequence.NONE
 
 
-def _may_pass(plan: Outline, call: Call, action: Action) -> bool:
+def _may_pass(plan: Outline, call: Call, action: Action | None) -> bool:
     """Whether a supervisor may let a call go on, and the program is one itself."""
     traced = call.slot > plan.traced_from and call.op.name != "ptrace"
     heard = call.slot > plan.heard_from and call.op.name != "seccomp"
