@@ -4,7 +4,7 @@
 and stands only where a program itself does not say what becomes of it.  That goes for the
 prediction with the control's arguments, which a trial carries, and for the one without any run.
 
-Here 24 random profiles are run.  All 200, by hand (a second or two for each on two idle cores):
+Here 16 random profiles are run.  All 200, by hand (a second or two for each on two idle cores):
 
     SIDESTEP_RANDOM_PROFILES=200 .venv/bin/pytest tests/live/test_prediction.py
 """
@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 BUNDLED = ROOT / "mitigations" / "library"
 BESIDE = ROOT.parent / "shared" / "profiles"
 """Profiles of other people, which are not part of the project: tested where they are there."""
-RANDOM = int(os.environ.get("SIDESTEP_RANDOM_PROFILES", "24"))
+RANDOM = int(os.environ.get("SIDESTEP_RANDOM_PROFILES", "16"))
 JOBS = len(os.sched_getaffinity(0))
 MOST_OPEN = 8
 
