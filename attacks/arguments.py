@@ -91,3 +91,23 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """The kinds of the arguments, by the name of the call."""
 NARROW = frozenset({"fd", "int", "mode"})
+_KNOWN_OPEN_FLAGS = 0o37777703
+UNHEEDED: dict[tuple[str, int], int] = {
+    ("open", 1): ~_KNOWN_OPEN_FLAGS & 0xFFFFFFFF | 0o2100400,
+    ("openat", 2): ~_KNOWN_OPEN_FLAGS & 0xFFFFFFFF | 0o2100400,
+    ("socket", 1): 0o2004000,
+    ("mmap", 2): 0x8,
+    ("mprotect", 2): 0x8,
+    ("mount", 3): 0xFFFF0000,
+    ("mkdir", 1): 0xF000,
+    ("mkdirat", 2): 0xF000,
+    ("chmod", 1): 0xF000,
+    ("fchmod", 1): 0xF000,
+    ("fchmodat", 2): 0xF000,
+    ("fchmodat2", 2): 0xF000,
+}
+"""By call and argument: bits that change nothing, or nothing that most effects need.
+
+What the kernel refuses or forgets of flags and modes: O_CLOEXEC, O_NOCTTY and O_LARGEFILE, bits
+that open(2) does not know, SOCK_CLOEXEC and SOCK_NONBLOCK, PROT_SEM, a magic number of mount(2).
+"""

@@ -30,6 +30,10 @@ class Made(Struct, frozen=True):
     args: tuple[Arg, ...]
     decisive: bool
     program: Program
+    slot: int = -1
+    """Where the call stands in that program."""
+    abi: Abi = Abi.X86_64
+    entry: Entry = Entry.SYSCALL
 
     def text(self, index: int) -> str | None:
         """The string at an argument, where that is one of the program's own and is not built."""
@@ -62,18 +66,24 @@ def untouched(k: Kernel, call: Made) -> None:
 
 
 def replay(
-    program: Program, effect: Effect, rule: Rule, around: Around | None = None
+    program: Program,
+    effect: Effect,
+    rule: Rule,
+    around: Around | None = None,
+    *,
+    native: bool = True,
 ) -> Program | None:
     """The program with ``rule`` applied to every native call of its attack.
 
-    None where that leaves everything as it is.
+    None where that leaves everything as it is.  Without ``native`` the rule is asked about the
+    calls through other tables as well.
     """
-    if not around and not _applies(program, effect, rule):
+    if not around and not _applies(program, effect, rule, native=native):
         return None
     recording = Recording(effect, {})
     for blob in program.blobs:
         recording.allocate(blob.data, blob.size, blob.align, blob.name)
-    again = _Replay(program, rule)
+    again = _Replay(program, rule, native=native)
     sections = (
         (Section.SETUP, program.setup),
         (Section.VICTIM, program.victim),
@@ -86,44 +96,51 @@ def replay(
     return recording.finish()
 
 
-def _applies(program: Program, effect: Effect, rule: Rule) -> bool:
+def _applies(program: Program, effect: Effect, rule: Rule, *, native: bool) -> bool:
     """Whether the rule changes anything; most change little, and recording is the larger part."""
     k = Kernel(Recording(effect, {}))
     some = k.load(0)  # stands for every result
-    for section, op in program.flatten():
-        if section != Section.ATTACK or not isinstance(op, Syscall) or not _is_native(op):
+    for slot, (section, op) in enumerate(program.flatten()):
+        if section != Section.ATTACK or not isinstance(op, Syscall):
+            continue
+        if native and not _is_native(op):
             continue
         args = tuple(some if isinstance(value, Slot) else value for value in op.args)
-        if rule(k, Made(op.name, args, op.decisive, program)) is not None:
+        if rule(k, _made(op, args, program, slot)) is not None:
             return True
     return False
 
 
 class _Replay:
-    def __init__(self, program: Program, rule: Rule) -> None:
+    def __init__(self, program: Program, rule: Rule, *, native: bool) -> None:
         self._program = program
         self._rule = rule
+        self._native = native
         self._results: dict[int, Result] = {}
         self._slot = 0
 
     def record(self, k: Kernel, ops: tuple[Operation, ...], attack: bool) -> None:
         for op in ops:
             slot, self._slot = self._slot, self._slot + 1
-            self._results[slot] = self._one(k, op, attack)
+            self._results[slot] = self._one(k, op, slot, attack)
             if isinstance(op, Syscall) and op.body:
                 with k.child(self._results[slot]):
                     self.record(k, op.body, attack)
 
-    def _one(self, k: Kernel, op: Operation, attack: bool) -> Result:
-        if attack and isinstance(op, Syscall) and _is_native(op):
+    def _one(self, k: Kernel, op: Operation, slot: int, attack: bool) -> Result:
+        if attack and isinstance(op, Syscall) and (_is_native(op) or not self._native):
             args = tuple(
                 self._results[value.index] if isinstance(value, Slot) else value
                 for value in op.args
             )
-            result = self._rule(k, Made(op.name, args, op.decisive, self._program))
+            result = self._rule(k, _made(op, args, self._program, slot))
             if result is not None:
                 return _marked(result, op)
         return k.again(op, self._results)
+
+
+def _made(op: Syscall, args: tuple[Arg, ...], program: Program, slot: int) -> Made:
+    return Made(op.name, args, op.decisive, program, slot, op.abi, op.entry)
 
 
 def _is_native(op: Syscall) -> bool:

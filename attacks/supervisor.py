@@ -39,8 +39,11 @@ _LONG_US = 2_000_000
 
 
 @contextmanager
-def traced_child(k: Kernel) -> Generator[None]:
-    """What is recorded meanwhile is done by a child that its parent traces and lets go on."""
+def traced_child(k: Kernel, questions: int = 1) -> Generator[None]:
+    """What is recorded meanwhile is done by a child that its parent traces and lets go on.
+
+    ``questions``: how often the filter is going to ask.
+    """
     child = k.fork()
     with k.child(child):
         k.ptrace(PTRACE_TRACEME, 0, NULL, NULL)
@@ -50,9 +53,10 @@ def traced_child(k: Kernel) -> Generator[None]:
     k.ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESECCOMP)
     k.ptrace(PTRACE_CONT, child, NULL, NULL)
     k.wait4(child, NULL, WALL, NULL)
-    # It stopped to ask, or nobody asked and it has ended.
-    k.ptrace(PTRACE_CONT, child, NULL, NULL).may_fail()
-    k.wait4(child, NULL, WALL, NULL).may_fail()
+    for _ in range(questions):
+        # It stopped to ask, or nobody asked and it has ended.
+        k.ptrace(PTRACE_CONT, child, NULL, NULL).may_fail()
+        k.wait4(child, NULL, WALL, NULL).may_fail()
 
 
 def traced_by_child(k: Kernel) -> None:

@@ -13,12 +13,19 @@ import click
 from msgspec.structs import replace
 
 from evaluator.errors import InputError, border
-from evaluator.options import debug_option, format_option, jobs_option, posture_option
+from evaluator.options import (
+    debug_option,
+    format_option,
+    jobs_option,
+    posture_option,
+    reading_options,
+)
 from evaluator.terminal import page, progress_bar, say
 
 if TYPE_CHECKING:
     from attacks.family import FamilyInstance, Variant
     from evaluator.records import FamilyCheck
+    from mitigations.load import Meaning
 
 
 _family_option = click.option(
@@ -199,10 +206,20 @@ def _fail_on_faults(found: Sequence[FamilyCheck]) -> None:
 @click.option(
     "--under", metavar="CANDIDATE", required=True, help="The profile that it is tried under."
 )
+@reading_options
 @posture_option
 @format_option
 @debug_option
-def attacks_run(file: str, family: str, under: str, posture: str, form: str, as_json: bool) -> None:
+def attacks_run(
+    file: str,
+    family: str,
+    under: str,
+    meaning: Meaning,
+    runtime_model: str,
+    posture: str,
+    form: str,
+    as_json: bool,
+) -> None:
     """Run a program from a JSON file, without and with a profile.
 
     The form of the file: sidestep attacks export VARIANT --to json, or the schema
@@ -218,7 +235,9 @@ def attacks_run(file: str, family: str, under: str, posture: str, form: str, as_
 
     with border():
         plan = Plan(
-            candidates=(candidate_of(under),),
+            candidates=(
+                candidate_of(under, meaning=meaning, runtime_model=runtime_model, stance=posture),
+            ),
             families=(foreign.instance(Path(file), parse_reference(family)),),
             workloads=(),
             posture=posture,

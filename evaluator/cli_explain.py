@@ -65,8 +65,6 @@ def _explained(explainer: Explainer, what: str) -> _Explained:
     from attacks import library
     from attacks.errors import AttackError
     from evaluator.explain import parse_call
-    from mitigations import x86_64
-    from mitigations.suggestion import did_you_mean
 
     question = parse_call(what)
     if question is not None:
@@ -74,7 +72,8 @@ def _explained(explainer: Explainer, what: str) -> _Explained:
             "calls": [explainer.call(abi, question.name, question.args) for abi in question.abis]
         }
     if "(" in what or ":" in what:
-        raise InputError(f"{what}: no table of system calls has that name")
+        name = what.partition("(")[0].rpartition(":")[2]
+        raise InputError(f"{what}: no table of system calls has that name{_nearest_call(name)}")
     if not what.strip():
         raise InputError("WHAT is empty: name a call, a variant or a family")
     try:
@@ -85,5 +84,13 @@ def _explained(explainer: Explainer, what: str) -> _Explained:
     try:
         return {"family": explainer.family(library.parse_reference(what))}
     except AttackError as error:
-        hint = did_you_mean(what, {name for one in x86_64.NUMBERS.values() for name in one})
+        hint = _nearest_call(what)
         raise InputError(f"{what}: no call{hint}, and as a family: {error}") from None
+
+
+def _nearest_call(name: str) -> str:
+    """A clause that names the call that was meant, perhaps."""
+    from mitigations import x86_64
+    from mitigations.suggestion import did_you_mean
+
+    return did_you_mean(name, {call for table in x86_64.NUMBERS.values() for call in table})

@@ -14,7 +14,7 @@ from importlib import resources
 from typing import assert_never
 
 from attacks.effects import SECRET, Effect, EffectKind, Grade, Object, ObjectKind
-from attacks.family import Variant
+from attacks.family import Fresh, Need, Variant
 from attacks.probe import PROBE_MAGIC
 from attacks.program import (
     ARENA_SIZE,
@@ -56,12 +56,13 @@ _X32_BIT = 0x40000000
 _WIDE_NUMBER = 0x5EAD000000000000
 _ENVIRONMENT = {
     Environment.VICTIM_PID: "victim_pid",
-    Environment.SUBJECT_PID: "subject_pid",
+    Environment.SUBJECT_PID: "arm->subject_pid",
     Environment.VICTIM_HOOK: "(long)(low_page + HOOK)",
     Environment.SYSCALL_INSN: "(long)syscall_insn",
     Environment.SECRET: "(long)own_page",
 }
 _LINE_BYTES = 48
+_OVER_IDS = {Need.CAP_CHOWN, Need.CAP_SETGID, Need.CAP_SETUID}
 _WORD = (1 << 64) - 1
 _LAYOUT = struct.Struct("<HBBI")
 _CALLS = {
@@ -153,7 +154,7 @@ def _heading(variant: Variant) -> str:
 def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
     program, effect, witness = variant.program, variant.effect, _witness_of(variant)
     slots = max(len(program.flatten()), len(witness.flatten()))
-    rooted = _is_absolute(program, effect, variant.objects)
+    rooted = _is_absolute((program, witness), effect, variant.objects)
     # What is not about files could reach the whole machine if it ran as its root.
     beyond_files = effect.kind in (EffectKind.WITNESSED, EffectKind.CODE, EffectKind.REACHED)
     with_others = program.needs_victim or beyond_files or variant.fresh
@@ -169,6 +170,8 @@ def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
         f"#define EXPECTED {'EXACT' if variant.grade is Grade.EXACT else 'EQUIVALENT'}",
         f"#define NAMESPACES ({namespaces})",
         f"#define OWN_ROOT {int(rooted)}",
+        f"#define OWN_IDS {int(_has_own_ids(variant))}",
+        f"#define OWN_MOUNTS {int(program.needs_victim and Fresh.MOUNT in variant.fresh)}",
         f"#define CORE_LIMIT {1 << 20 if variant.core_file else 0}",
         f"#define ARENA_SIZE {ARENA_SIZE}",
         f"#define PROBE_MAGIC {_literal(PROBE_MAGIC)}",
@@ -189,13 +192,23 @@ def _config(variant: Variant, filters: Sequence[bytes]) -> list[str]:
     ]
 
 
-def _is_absolute(program: Program, effect: Effect, objects: Iterable[Object]) -> bool:
+def _has_own_ids(variant: Variant) -> bool:
+    """Whether the witness looks from another user namespace, as it does in a trial.
+
+    Only where nothing has to be done to what the outer one owns: mounts, networks, processes.
+    """
+    capabilities = {need for need in variant.needs if need.value.startswith("CAP_")}
+    alone = not variant.program.needs_victim and not variant.fresh
+    return variant.effect.witness is not None and alone and capabilities <= _OVER_IDS
+
+
+def _is_absolute(programs: Sequence[Program], effect: Effect, objects: Iterable[Object]) -> bool:
     """Whether something names the scratch directory, or the target, from the root."""
     return (
         effect.parent.startswith("/")
         or any(item.path.startswith("/") for item in objects)
         or any(b"/work" in item.content for item in objects)
-        or any(b"/work" in b"/" + blob.data for blob in program.blobs)
+        or any(b"/work" in b"/" + blob.data for one in programs for blob in one.blobs)
     )
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from attacks import jsonform
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique, Variant, image_of, needs_of
-from attacks.program import Abi
+from attacks.program import Abi, Program
 from evaluator.errors import InputError
 from mitigations import x86_64
 from mitigations.candidate import ProfileError
@@ -27,8 +27,13 @@ def instance(path: Path, family: FamilyInstance) -> FamilyInstance:
         program = jsonform.loads(content, known_calls=_is_known)
     except (jsonform.ProgramError, ProfileError) as error:
         raise InputError(f"{path}: {error}") from None
-    variant = Variant(
-        id=f"{family.label}/{path.stem}",
+    return replace(family, recipes=(), made=(variant_of(program, family, path.stem),))
+
+
+def variant_of(program: Program, family: FamilyInstance, name: str) -> Variant:
+    """A program as a way to a family's effect: it finds what the baseline finds, and no more."""
+    return Variant(
+        id=f"{family.label}/{name}",
         family=family.label,
         technique=Technique.BASELINE,
         assumption=Assumption.NONE,
@@ -42,7 +47,6 @@ def instance(path: Path, family: FamilyInstance) -> FamilyInstance:
         guarded=True,
         foreign=True,
     )
-    return replace(family, recipes=(), made=(variant,))
 
 
 def _is_known(abi: Abi, name: str) -> bool:

@@ -9,6 +9,8 @@ import click
 from msgspec import Struct
 
 POSTURES = ("container", "restricted", "root")
+MEANINGS = ("auto", "oci", "docker")
+RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -63,6 +65,26 @@ def posture_option(command: _F) -> _F:
         show_default=True,
         help="What the subject may do before the candidate.",
     )(command)
+
+
+def reading_options(command: _F) -> _F:
+    """How a profile is read, and whose filter is made of it."""
+    model = click.option(
+        "--runtime-model",
+        type=click.Choice(RUNTIME_MODELS),
+        default=RUNTIME_MODELS[0],
+        show_default=True,
+        help="Whose filter to load: what this runtime makes of the profile.",
+    )
+    meaning = click.option(
+        "--from",
+        "meaning",
+        type=click.Choice(MEANINGS),
+        default=MEANINGS[0],
+        show_default=True,
+        help="How to read a profile that both engines take.",
+    )
+    return meaning(model(command))
 
 
 def jobs_option(command: _F) -> _F:

@@ -88,6 +88,11 @@ class Outline(Struct, frozen=True):
     heard_from: int
     """From this slot on it may have a listener of its own."""
 
+    @property
+    def supervised(self) -> bool:
+        """Whether it may answer for itself what filters ask somebody."""
+        return min(self.traced_from, self.heard_from) != NOWHERE
+
 
 @cache
 def outline(program: Program) -> Outline:

@@ -15,6 +15,7 @@ from attacks import library
 from attacks.family import Assumption, FamilyInstance
 from evaluator.errors import EnvironmentLackError, InputError
 from evaluator.objectives import objective, unknown
+from evaluator.options import POSTURES, RUNTIME_MODELS
 from evaluator.plan import Plan, Rewrites
 from evaluator.posture import posture
 from evaluator.records import PROFILE_TEXT_LIMIT
@@ -190,12 +191,24 @@ def _text(source: str) -> str:
     return "" if b"\0" in content else content.decode("utf-8", errors="replace")
 
 
-def candidate_of(path: str) -> Candidate:
+def candidate_of(
+    path: str,
+    *,
+    meaning: Meaning = "auto",
+    runtime_model: str = RUNTIME_MODELS[0],
+    stance: str = POSTURES[0],
+) -> Candidate:
     """The one candidate of a file; ``InputError`` if it cannot be used, or is not one."""
+    from mitigations.libseccomp import LibseccompMissing
     from mitigations.load import load
 
     try:
-        found = load(Path(path))
+        found = load(
+            _path(path),
+            meaning=meaning,
+            runtime=runtime_model,
+            capabilities=posture(stance).capabilities,
+        )
         if len(found) != 1:
             raise InputError(f"{path}: holds {len(found)} candidates: name one file")
         (one,) = found
@@ -203,4 +216,6 @@ def candidate_of(path: str) -> Candidate:
             raise one.error
     except ProfileError as error:
         raise InputError(f"{path}: {error}") from None
+    except LibseccompMissing as error:
+        raise EnvironmentLackError(str(error)) from error
     return one

@@ -134,6 +134,13 @@ class Share:
 
     # ------------------------------------------------------------------ one candidate
 
+    def trials(
+        self, variants: Sequence[Variant], candidate: Candidate, applied: Applied
+    ) -> list[TrialRecord]:
+        """These variants in both arms, under a candidate as it stands in the sandbox."""
+        terms = applied.terms(self._pool.first.hello.syscall_insn, with_steps=False)
+        return alone(self._trials(variants, candidate, applied, terms))
+
     def run(self, candidate: Candidate) -> CandidateRun:
         """One candidate; a runner that is lost over it twice costs this candidate and no other."""
         stance = posture(candidate.posture or self._plan.posture)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from mitigations import classic
 from mitigations.bpf import ALU, UNFILTERED_X86_64, Decision, Filter, data_words, severity
 from mitigations.classic import Action, Instruction
-from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, NUMBERS
+from mitigations.x86_64 import AUDIT_ARCH_X86_64, NUMBERS
 from mitigations.x86_64 import arch as arch_of
 
 _MASK = 0xFFFFFFFF
@@ -194,9 +194,9 @@ class _Walk:
 
     def __init__(self, filters: Sequence[Filter], arch: int, nr: int) -> None:
         self._filters = filters
+        # Nothing of the arguments, not even of i386's: through int 0x80, 64-bit code passes what
+        # is in the upper halves of its registers to the filters, and then the kernel drops it.
         self._known = {_NR: nr, _ARCH: arch}
-        if arch == AUDIT_ARCH_I386:  # whoever calls through that table has 32-bit arguments
-            self._known |= dict.fromkeys(range(_ARGUMENTS + 1, _WORDS, 2), 0)
 
     def parts(self) -> Iterator[Part]:
         # The newest filter runs first, and with equal answers the first one counts.

@@ -64,6 +64,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
     live = [r for r in terminalreporter.stats.get("skipped", []) if "live" in r.keywords]
     if not live:
         return

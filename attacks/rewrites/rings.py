@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from attacks.consts import AT_FDCWD, AT_REMOVEDIR, O_CREAT, O_TRUNC, O_WRONLY
 from attacks.family import Technique
 from attacks.kernel import Kernel
@@ -9,6 +11,7 @@ from attacks.recorder import Arg, Result
 from attacks.replay import Made
 from attacks.rewrites.rule import call_by_call
 from attacks.rewrites.siblings import AT
+from attacks.ring import Ring
 
 _RING = {
     "mkdirat": ("MKDIRAT", "fd addr length"),
@@ -52,12 +55,15 @@ _ONE_MESSAGE = frozenset({"sendmsg", "recvmsg"})
 @call_by_call("ring", Technique.ASYNC_KERNEL)
 def ring(k: Kernel, call: Made) -> Result | None:
     """A ring does it: the call is never made, and a filter on it never asked."""
+    return submitted(k.ring, call) if call.decisive else None
+
+
+def submitted(make: Callable[[], Ring], call: Made) -> Result | None:
+    """The call as an operation of a new ring; None where rings have no such operation."""
     name, args = call.name, call.args
-    if not call.decisive:
-        return None
     if name in AT and AT[name] in _RING and name != "lchown":
-        return _in_ring(k, *_as_at(name, args))
-    return _in_ring(k, name, args) if name in _RING and name != "splice" else None
+        return _in_ring(make(), *_as_at(name, args))
+    return _in_ring(make(), name, args) if name in _RING and name != "splice" else None
 
 
 def _as_at(name: str, args: tuple[Arg, ...]) -> tuple[str, tuple[Arg, ...]]:
@@ -80,11 +86,11 @@ def _as_at(name: str, args: tuple[Arg, ...]) -> tuple[str, tuple[Arg, ...]]:
             return AT[name], (AT_FDCWD, *args)
 
 
-def _in_ring(k: Kernel, name: str, args: tuple[Arg, ...]) -> Result:
+def _in_ring(new: Ring, name: str, args: tuple[Arg, ...]) -> Result:
     opcode, fields = _RING[name]
     values: dict[str, Arg] = dict(zip(fields.split(), args, strict=False))
     if name in _POSITIONED:
         values["off"] = -1
     if name in _ONE_MESSAGE:
         values["length"] = 1
-    return k.ring().submit_fields(opcode, values)
+    return new.submit_fields(opcode, values)

@@ -31,20 +31,24 @@ class Rewrite(Struct, frozen=True):
     rewrite: Callable[[Variant], Program | None]
     """The other program, or None where the rule does not apply."""
     assumption: Assumption = Assumption.NONE
+    call: Rule | None = None
+    """What it makes of one call; None where it looks at the program as a whole."""
 
 
 REWRITES: dict[str, Rewrite] = {}
 """All rules by name, in the order in which they are shown."""
 
 
-def call_by_call(name: str, technique: Technique) -> Callable[[Rule], Rule]:
+def call_by_call(
+    name: str, technique: Technique, rules: dict[str, Rewrite] = REWRITES
+) -> Callable[[Rule], Rule]:
     """Adds the decorated function as a rule; its docstring is the reason."""
 
     def add(rule: Rule) -> Rule:
         def rewrite(variant: Variant) -> Program | None:
             return replay(variant.program, variant.effect, rule)
 
-        REWRITES[name] = Rewrite(name, technique, _reason(rule), rewrite)
+        rules[name] = Rewrite(name, technique, reason(rule), rewrite, call=rule)
         return rule
 
     return add
@@ -56,13 +60,14 @@ def whole(
     """The same for a rule that looks at the program as a whole."""
 
     def add(rule: Callable[[Variant], Program | None]) -> Callable[[Variant], Program | None]:
-        REWRITES[name] = Rewrite(name, technique, _reason(rule), rule, assumption)
+        REWRITES[name] = Rewrite(name, technique, reason(rule), rule, assumption)
         return rule
 
     return add
 
 
-def _reason(rule: Callable[..., object]) -> str:
+def reason(rule: Callable[..., object]) -> str:
+    """Its docstring on one line."""
     return " ".join((rule.__doc__ or "").split())
 
 

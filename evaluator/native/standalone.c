@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <grp.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -73,6 +75,8 @@ struct arm {
 	volatile unsigned char state[SLOTS];
 	volatile long loaded;
 	volatile int parked, go, finished, victim_ready;
+	volatile long subject_pid;	/* for the victim, which is there first */
+	volatile int unshared, mapped;
 };
 
 /* What the process that watches the subject saw; the subject has no mapping of it. */
@@ -360,19 +364,98 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
-static void enter_namespaces(const char *scratch)
+/* Outside, as root: gives whoever waits for us ids that nobody else has. */
+static void __attribute__((noreturn)) give_ids(pid_t pid, int begin)
+{
+	static const char ids[] = "0 1000000 65536";
+	char path[64], letter;
+
+	if (read(begin, &letter, 1) != 1)
+		_exit(3);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)pid);
+	write_file(path, ids);
+	snprintf(path, sizeof(path), "/proc/%d/gid_map", (int)pid);
+	write_file(path, ids);
+	_exit(0);
+}
+
+/* Started as root we take many ids, as programs may change theirs; anybody else has only his. */
+static void enter_user_namespace(void)
 {
 	char uid_map[64], gid_map[64];
+	const int as_root = geteuid() == 0;
+	int begin[2], status = 0;
+	pid_t self = getpid(), helper = 0;
 
-	if (!NAMESPACES)
-		return;
 	snprintf(uid_map, sizeof(uid_map), "0 %d 1", (int)geteuid());
 	snprintf(gid_map, sizeof(gid_map), "0 %d 1", (int)getegid());
+	if (as_root && (pipe(begin) || (helper = fork()) < 0))
+		harness_error("a process that maps ids");
+	if (as_root && helper == 0)
+		give_ids(self, begin[0]);
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS | NAMESPACES))
 		harness_error("this variant needs a user namespace");
+	if (as_root) {
+		if (write(begin[1], "", 1) != 1 || waitpid(helper, &status, 0) != helper || status ||
+		    setgroups(0, 0) || setresgid(0, 0, 0) || setresuid(0, 0, 0) ||
+		    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+			harness_error("ids of its own");
+		close(begin[0]);
+		close(begin[1]);
+		return;
+	}
 	write_file("/proc/self/setgroups", "deny");
 	write_file("/proc/self/uid_map", uid_map);
 	write_file("/proc/self/gid_map", gid_map);
+}
+
+/*
+ * The subject's ids are the ones above ours, so that what it does to them is seen from outside as a
+ * change of ours: these two work from either side of its user namespace.
+ */
+static void map_subject(void)
+{
+	const struct timespec moment = { 0, 100 * 1000 };
+	char path[64];
+
+	while (!arm->unshared && !waitpid((pid_t)subject_pid, 0, WNOHANG))
+		nanosleep(&moment, 0);
+	snprintf(path, sizeof(path), "/proc/%ld/uid_map", subject_pid);
+	write_file(path, "0 1 65535");
+	snprintf(path, sizeof(path), "/proc/%ld/gid_map", subject_pid);
+	write_file(path, "0 1 65535");
+	arm->mapped = 1;
+}
+
+static void take_own_ids(void)
+{
+	if (unshare(CLONE_NEWUSER) || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+		_exit(3);
+	arm->unshared = 1;
+	while (!arm->mapped)
+		__asm__ volatile("pause");
+	if (setgroups(0, 0) || setresgid(0, 0, 0) || setresuid(0, 0, 0) ||
+	    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0))
+		_exit(3);
+}
+
+/* What the subject finds belongs to the subject. */
+static void make_files_as(unsigned int id)
+{
+	if (id && chown(".", id, id))
+		harness_error("files of the subject");
+	setfsgid(id);
+	setfsuid(id);
+}
+
+static void enter_namespaces(const char *scratch)
+{
+	if (!NAMESPACES)
+		return;
+	errno = EPERM;
+	if (OWN_IDS && geteuid())
+		harness_error("this variant needs several ids, as only root has them");
+	enter_user_namespace();
 	if (mount(0, "/", 0, MS_REC | MS_PRIVATE, 0) || mount("tmpfs", scratch, "tmpfs", 0, 0))
 		harness_error("private mount");
 }
@@ -633,14 +716,17 @@ static pid_t witness_pid;
 static void __attribute__((noreturn)) witness(void)
 {
 	const struct timespec moment = { 0, 100 * 1000 };
+	const long subject = arm->subject_pid;
 	int first_own = 3;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	signal(SIGUSR1, SIG_IGN);	/* of programs that signal everybody */
 	/* Shared with its own children, as the subject's are. */
 	arm = mmap(0, sizeof(*arm), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	arena = mmap(0, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	if (arm == MAP_FAILED || arena == MAP_FAILED)
 		_exit(3);
+	arm->subject_pid = subject;
 	for (int i = 0; i < WITNESS_PIECES; i++)
 		memcpy(arena + witness_pieces[i].offset, witness_pieces[i].data, witness_pieces[i].length);
 	secret = questions->secret;
@@ -801,7 +887,7 @@ static void __attribute__((noreturn)) be_victim(void)
 	keep_null_devices();
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	memcpy(own_page, secret, sizeof(SECRET) - 1);
-	subject_pid = victim_pid = getpid();
+	victim_pid = getpid();
 	complete = 0;
 	victim();
 	arm->victim_ready = complete ? 1 : -1;
@@ -836,7 +922,9 @@ static void __attribute__((noreturn)) subject(int filtered)
 	if (!VICTIM)
 		setsid();	/* its group may be of interest to the other one */
 	setrlimit(RLIMIT_CORE, &core);
-	subject_pid = getpid();
+	arm->subject_pid = subject_pid = getpid();
+	if (OWN_IDS)
+		take_own_ids();
 	/* In both arms: the filter is the only difference. */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		_exit(3);
@@ -908,10 +996,14 @@ static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
 		become_init();
 	if (NAMESPACES & CLONE_NEWNET)
 		loopback_up();
+	if (OWN_IDS)
+		make_files_as(1);
 	if (mkdir(PARENT, 0755) && errno != EEXIST)
 		harness_error(PARENT);
 	for (int i = 0; i < OBJECTS; i++)
 		make_object(&objects[i]);
+	if (OWN_IDS)
+		make_files_as(0);
 	arena = mmap(0, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 	low_page = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
@@ -929,12 +1021,16 @@ static void __attribute__((noreturn)) run_arm(const char *scratch, int filtered)
 		memcpy(arena + pieces[i].offset, pieces[i].data, pieces[i].length);
 	if (VICTIM)
 		start_victim();
+	if (OWN_MOUNTS && unshare(CLONE_NEWNS))
+		harness_error("mounts that the victim does not have");
 	look_before();
 	if (madvise(verdict, sizeof(*verdict), MADV_DONTFORK))
 		harness_error("a page of its own");
 	subject_pid = fork();
 	if (subject_pid == 0)
 		subject(filtered);
+	if (OWN_IDS)
+		map_subject();
 	if (WITNESS)
 		begin_witness();
 	watch();

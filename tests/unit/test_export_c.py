@@ -309,6 +309,15 @@ def test_processes_and_programs_are_seen_while_they_live(
         ("read-file/pread64", 0, 0),
         ("inspect-mounts/read-mounts", MKDIR, 0),
         ("list-directory/getdents64", 217, 1),
+        ("change-group-id/setgid", 106, 1),
+        ("change-owner/chown", MKDIR, 0),
+        ("change-process-settings/prctl", MKDIR, 0),
+        ("forge-socket-credentials/sendmsg", 46, 1),
+        ("kill-process/kill-everyone", 62, 1),
+        ("mount-file-system/mount", 165, 1),
+        ("change-mount/remount", MKDIR, 0),
+        ("unmount/neighbours-root", 166, 0),
+        ("watch-files/fanotify-mount-mark", MKDIR, 0),
     ],
 )
 def test_victims_secrets_witnesses_sentinels_and_traps_tell_the_same_in_c(
