@@ -17,6 +17,7 @@ from attacks.family import Variant
 from attacks.program import Abi, Const, Syscall, is_decisive
 from evaluator import predict
 from evaluator.closing import Closing, changes_against
+from evaluator.outline import attack_ops, constant
 from evaluator.records import Cause, CauseKind
 from evaluator.wire import Result, call_number
 from mitigations import classic, libseccomp, runtimes, x86_64
@@ -305,7 +306,7 @@ def _unknown(step: Syscall) -> str:
 
 def _unseen(variant: Variant, step: Syscall) -> str:
     """How an effect comes about without a call of its own."""
-    ops = [op for _, op in predict.attack_ops(variant.program)]
+    ops = [op for _, op in attack_ops(variant.program)]
     in_ring = any(isinstance(op, Syscall) and op.decisive and op.opcode for op in ops)
     how = "an io_uring does it" if in_ring else "it comes about in memory"
     return f"{how}, where no filter looks; {step.name} comes before it"
@@ -324,7 +325,7 @@ def _alike(variant: Variant, steps: Sequence[Syscall]) -> object:
     """Equal for variants of which the same is to be said, if the same closes them."""
     first = steps[0]
     args = tuple(one.value if isinstance(one, Const) else None for one in first.args)
-    ops = (op for _, op in predict.attack_ops(variant.program) if is_decisive(op))
+    ops = (op for _, op in attack_ops(variant.program) if is_decisive(op))
     decisive = next(ops, None)
     in_ring = isinstance(decisive, Syscall) and bool(decisive.opcode)
     return first.abi, first.name, args, _is_call(variant), in_ring, variant.core_file
@@ -332,7 +333,7 @@ def _alike(variant: Variant, steps: Sequence[Syscall]) -> object:
 
 def _is_call(variant: Variant) -> bool:
     """Whether the effect is caused by a call that a filter sees."""
-    ops = [op for _, op in predict.attack_ops(variant.program)]
+    ops = [op for _, op in attack_ops(variant.program)]
     return any(isinstance(op, Syscall) and op.decisive and not op.opcode for op in ops)
 
 
@@ -342,7 +343,7 @@ def _call(step: Syscall) -> str:
 
 def _constants(variant: Variant, step: Syscall) -> list[int | None]:
     layout = variant.program.layout()
-    known = [predict.constant(value, layout) for value in step.args]
+    known = [constant(value, layout) for value in step.args]
     return [*known, *[0] * (6 - len(known))]
 
 

@@ -22,6 +22,7 @@ from evaluator import predict
 from evaluator.cause import Causes, Through
 from evaluator.derived import rewritten
 from evaluator.errors import InputError
+from evaluator.outline import attack_ops, constant, outline
 from evaluator.records import Cause
 from mitigations import x86_64
 from mitigations.analysis import InexactError, Part, partition
@@ -267,7 +268,7 @@ class Explainer:
         context = context_of(program)
         steps = tuple(
             StepExplanation(render(op, context, slot), op.decisive, self._decide(op, program).text)
-            for slot, op in predict.attack_ops(program)
+            for slot, op in attack_ops(program)
             if isinstance(op, Syscall)
         )
         predicted = self._predicted(variant)
@@ -292,8 +293,8 @@ class Explainer:
         return FamilyExplanation(instance.label, held, ways, _ASSUMES)
 
     def _predicted(self, variant: Variant) -> str:
-        said = predict.predicted(variant.program, self._filters, None, 0)
-        return predict.of_variant(variant, said)
+        found = predict.foretold(variant.program, self._filters, None, 0)
+        return predict.of_variant(variant, found, self._filters)
 
     def _decide(self, op: Syscall, program: Program) -> Decision:
         return predict.decide(op, _constants(op, program), self._filters)
@@ -332,7 +333,7 @@ class Explainer:
         return f"{text} where {where}" if where else text
 
     def _denied(self, variants: Sequence[Variant]) -> str:
-        """What stops all of them: the decisive call, or something that has to come before."""
+        """What stops all of them: the decisive call, or one that has to come before or after it."""
         answers = {self._denial(one) for one in variants}
         whole = [one for one in answers if one.endswith(_ALWAYS)]
         return "; ".join(sorted(whole or answers))
@@ -346,12 +347,13 @@ class Explainer:
                 return parts[0].answer + (_ALWAYS if always else " on these arguments")
         except InexactError as error:
             return str(error)
-        for _, other in predict.attack_ops(variant.program):
-            if isinstance(other, Syscall) and not other.may_fail:
-                decision = self._decide(other, variant.program)
-                if not decision.allows and not decision.depends:
-                    return f"before it, {other.abi.value}:{other.name} {decision.text}"
-        return "before it, a call that it needs"
+        plan = outline(variant.program)
+        for call in plan.calls:
+            decision = predict.decide_call(call, call.args, self._filters, 0)
+            if not call.op.may_fail and not decision.allows and not decision.depends:
+                where = "after" if call.slot > plan.decisive else "before"
+                return f"{where} it, {call.op.abi.value}:{call.op.name} {decision.text}"
+        return "a call that it needs"
 
 
 def _seen_as(abi: Abi, name: str) -> tuple[int, int]:
@@ -393,7 +395,7 @@ def _condition(one: Condition) -> str:
 def _constants(op: Syscall, program: Program) -> list[int | None]:
     """The arguments that are known without a run."""
     layout = program.layout()
-    return [predict.constant(value, layout) for value in op.args]
+    return [constant(value, layout) for value in op.args]
 
 
 def _entry(variant: Variant) -> str:
@@ -403,5 +405,5 @@ def _entry(variant: Variant) -> str:
 
 
 def _decisive(variant: Variant) -> Syscall | None:
-    ops = [op for _, op in predict.attack_ops(variant.program) if is_decisive(op)]
+    ops = [op for _, op in attack_ops(variant.program) if is_decisive(op)]
     return ops[0] if ops and isinstance(ops[0], Syscall) else None

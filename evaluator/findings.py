@@ -17,6 +17,7 @@ from attacks.program import Abi, Syscall
 from attacks.rewrites.tables import I386_NAMES, IPC, SOCKETCALL
 from evaluator import predict
 from evaluator.explain import parse_call
+from evaluator.outline import attack_ops, constant
 from mitigations import classic, x86_64
 from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import Decision, Filter, State
@@ -228,7 +229,7 @@ class Shown:
 
         ``answered`` is what its decisive call was answered; None if the variant got through.
         """
-        for _, op in predict.attack_ops(variant.program) if self._wanted else ():
+        for _, op in attack_ops(variant.program) if self._wanted else ():
             if not isinstance(op, Syscall) or (answered is not None and not op.decisive):
                 continue
             for text, decision in self._wanted.get((op.abi, op.name), ()):
@@ -238,7 +239,7 @@ class Shown:
 
     def _same_way(self, op: Syscall, variant: Variant, decision: Decision) -> bool:
         layout = variant.program.layout()
-        args = [predict.constant(value, layout) for value in op.args]
+        args = [constant(value, layout) for value in op.args]
         ran = predict.decide(op, args, self._filters)
         return not ran.depends and (ran.region, ran.ret_pc) == (decision.region, decision.ret_pc)
 

@@ -16,7 +16,7 @@ from attacks.kernel import Kernel
 from attacks.program import Abi, Const, Syscall
 from attacks.recorder import Arg, Result
 from attacks.replay import Made, Rule
-from evaluator.predict import constant
+from evaluator.outline import constant
 from mitigations import x86_64
 from mitigations.analysis import Bits, InexactError, Part, Test, partition, solution
 from mitigations.bpf import Filter

@@ -29,7 +29,7 @@ from attacks.program import (
     executes,
 )
 from evaluator.errors import HarnessError
-from evaluator.predict import ARENA
+from evaluator.outline import ARENA
 from evaluator.wire import call_number
 from mitigations import x86_64
 

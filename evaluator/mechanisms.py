@@ -14,7 +14,7 @@ from attacks.arguments import KINDS
 from attacks.family import Variant
 from attacks.program import Abi, Const, Syscall
 from evaluator import predict
-from evaluator.predict import attack_ops
+from evaluator.outline import attack_ops
 from evaluator.wire import call_number
 from mitigations import x86_64
 from mitigations.classic import (

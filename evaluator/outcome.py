@@ -14,15 +14,16 @@ from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import Technique, Variant
-from attacks.program import Abi, Entry, Operation, Program, Store, Syscall, is_decisive
+from attacks.program import Abi, Entry, Operation, Program, Syscall, is_decisive
 from attacks.text import context_of, program_text, render
 from evaluator import predict
+from evaluator.outline import Call, constant, outline
 from evaluator.records import StepRecord, StoppedAt, TrialRecord
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.trial import already, grade, strange
 from evaluator.verdict import Outcome
 from evaluator.wire import Record, RecordState, Result
-from mitigations.bpf import Filter
+from mitigations.bpf import Decision, Filter
 
 
 class Pair(Struct, frozen=True):
@@ -32,7 +33,7 @@ class Pair(Struct, frozen=True):
     control: Result | str
     mitigated: tuple[Result | str, ...]
     """One for each repeat."""
-    predicted: str | None = None
+    foretold: predict.Foretold | None = None
     """What the filters say of the control's arguments, where somebody has asked already."""
 
 
@@ -99,6 +100,7 @@ def foresee(variant: Variant, terms: Terms) -> TrialRecord:
     return replace(found, reason=f"predicted {found.predicted}")
 
 
+_ANYTHING = (None,) * 6
 _NEVER_CAME = "every call that matters was allowed, but the effect did not come"
 _Single = tuple[Outcome, str | None, StoppedAt | None]
 _STRONGEST = (
@@ -146,7 +148,7 @@ def _one(
     passed = False
     for one in calls:
         said = predict.stopped(one, arm.records[one.slot], arm)
-        if said is not None and not (passed and one.op.may_fail):
+        if said is not None and not (passed and _goes_on(one, arm)):
             why = f"the decisive call passed; {one.op.name}, which has to follow it, did not"
             return Outcome.BLOCKED, why if passed else None, _stopped(one, said, decisive)
         passed = passed or _passed(one, arm)
@@ -188,6 +190,11 @@ def _outranked(calls: Sequence[predict.Judged], arm: Result) -> StoppedAt | None
 def _passed(one: predict.Judged, arm: Result) -> bool:
     record = arm.records[one.slot]
     return one.op.decisive and record.state is RecordState.DONE and not record.error
+
+
+def _goes_on(one: predict.Judged, arm: Result) -> bool:
+    """Whether a denied call hinders nothing that comes after it: one that kills does."""
+    return one.op.may_fail and arm.records[one.slot].state is RecordState.DONE
 
 
 def lacking(variant: Variant, control: Result) -> str | None:
@@ -305,11 +312,9 @@ def _record(
 
 
 def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
-    variant = pair.variant
-    said = pair.predicted or predict.predicted(
-        variant.program, terms.filters, control, terms.syscall_insn
-    )
-    return predict.of_variant(variant, said)
+    variant, filters = pair.variant, terms.filters
+    found = pair.foretold or predict.foretold(variant.program, filters, control, terms.syscall_insn)
+    return predict.of_variant(variant, found, filters)
 
 
 def _title(program: Program) -> str:
@@ -325,19 +330,11 @@ def route(program: Program, control: Result | None, terms: Terms) -> str:
     Two variants with equal routes are one way to these filters.
     """
     denied: list[str] = []
-    decisive = "none"
-    elsewhere = predict.in_images(program)
-    for slot, op in predict.attack_ops(program):
-        if isinstance(op, Store) and op.decisive:
-            decisive = "memory"
-        if not isinstance(op, Syscall):
-            continue
-        reached = control is not None and control.records[slot].state is not RecordState.NOT_REACHED
-        args: Sequence[int | None] = (
-            control.records[slot].args if control and reached else [None] * 6
-        )
-        insn = 0 if slot in elsewhere else terms.syscall_insn
-        decision = predict.decide(op, args, terms.filters, insn)
+    plan = outline(program)
+    decisive = "memory" if plan.by_store else "none"
+    for call in plan.calls:
+        op = call.op
+        decision = _on_controls(call, control, terms)
         if op.decisive:
             region = ",".join(f"{pc}{'+' if taken else '-'}" for pc, taken in decision.region)
             decisive = f"{op.abi.value}:{op.opcode or op.name}" + (f"[{region}]" if region else "")
@@ -345,6 +342,14 @@ def route(program: Program, control: Result | None, terms: Terms) -> str:
             name = f"{op.abi.value}:{op.name}"
             denied += [] if name in denied else [name]
     return " ".join([decisive, *(f"after {name}" for name in denied)])
+
+
+def _on_controls(call: Call, control: Result | None, terms: Terms) -> Decision:
+    """The decision on the control's arguments; on any arguments if it did not make the call."""
+    record = control.records[call.slot] if control else None
+    if record is None or record.state is RecordState.NOT_REACHED:
+        return predict.decide_call(call, _ANYTHING, terms.filters, terms.syscall_insn)
+    return predict.decide_ran(call, record, terms.filters, terms.syscall_insn)
 
 
 def _reachable(program: Program, terms: Terms) -> bool:
@@ -392,7 +397,7 @@ def _answer(
     if not isinstance(op, Syscall):
         return None
     if left is right is None:
-        known = [predict.constant(value, layout) for value in op.args]
+        known = [constant(value, layout) for value in op.args]
         return predict.decide(op, known, terms.filters).text
     for ran in (right, left):
         if ran is not None and ran.state is not RecordState.NOT_REACHED:

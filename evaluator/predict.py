@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from enum import Enum, auto
 
 from msgspec import Struct
 
 from attacks.family import Need, Variant
-from attacks.program import (
-    EXECS,
-    Abi,
-    Add,
-    Addr,
-    Const,
-    Entry,
-    Env,
-    Operation,
-    Print,
-    Program,
-    Slot,
-    Syscall,
-    Value,
-    executes,
-    is_decisive,
-    size_of,
-    spawns,
+from attacks.program import EXECS, Abi, Operation, Program, Syscall, is_decisive, size_of
+from evaluator.outline import (
+    NOWHERE,
+    Call,
+    Outline,
+    attack_ops,
+    is_usual,
+    outline,
+    reaches,
+    seen_as,
 )
 from evaluator.wire import Record, RecordState, Result, call_number
 from mitigations import x86_64
@@ -33,10 +26,11 @@ from mitigations.bpf import Decision, Filter, decide_stack
 from mitigations.classic import MAX_ERRNO, Action
 
 SIGSYS = 31
-ARENA = 0x400000
-"""Where runner.c maps the arena."""
 DEPENDS = "DEPENDS"
+_INSTRUCTION = 2
+"""The size of ``syscall``."""
 _ASKS = (Action.TRACE, Action.USER_NOTIF)
+_TRACERS = (Action.TRACE, Action.TRAP)
 _KILLS = (Action.KILL_PROCESS, Action.KILL_THREAD, Action.TRAP)
 
 
@@ -54,27 +48,31 @@ def decide(
     op: Syscall, args: Sequence[int | None], filters: Sequence[Filter], insn: int = 0
 ) -> Decision:
     """The decision on one call; ``None`` stands for an argument that is not known."""
-    nr = call_number(op, x86_64.number)
-    padded = [*args, *[0] * (6 - len(args))]
-    if op.abi is Abi.I386:
-        low = [None if arg is None else arg & 0xFFFFFFFF for arg in padded]
-        return decide_stack(filters, x86_64.AUDIT_ARCH_I386, nr, low, None)
+    word = reaches(op)
+    known = [None if arg is None else arg & word for arg in args]
+    ip = insn + _INSTRUCTION if insn and is_usual(op) else None
+    return decide_stack(filters, *seen_as(op), known, ip)
+
+
+def decide_call(
+    call: Call, args: Sequence[int | None], filters: Sequence[Filter], insn: int
+) -> Decision:
+    """The decision on a call of an outline, whose arguments have the bits that are passed on."""
     # A filter sees the address after the instruction; we know that of the usual one.
-    usual = op.entry is Entry.SYSCALL and not spawns(op)
-    ip = insn + 2 if insn and usual else None
-    return decide_stack(filters, x86_64.AUDIT_ARCH_X86_64, nr, padded, ip)
+    ip = insn + _INSTRUCTION if insn and call.usual else None
+    return decide_stack(filters, call.arch, call.nr, args, ip)
+
+
+def decide_ran(call: Call, record: Record, filters: Sequence[Filter], insn: int) -> Decision:
+    """The decision on a call with the arguments that it was made with."""
+    args = [arg & call.word for arg in record.args]
+    return decide_call(call, args, filters, insn)
 
 
 def is_known(program: Program) -> bool:
     """Whether every call of a program has a number in its table."""
     calls = (op for _, op in program.flatten() if isinstance(op, Syscall))
     return all(x86_64.number(op.abi.value, op.name) is not None for op in calls)
-
-
-def supervises(program: Program) -> bool:
-    """Whether a program may answer for itself what its filters ask somebody."""
-    calls = (op.name for _, op in attack_ops(program) if isinstance(op, Syscall))
-    return any(name in ("ptrace", "seccomp") for name in calls)
 
 
 def decisive_calls(program: Program) -> set[tuple[Abi, str]]:
@@ -84,13 +82,6 @@ def decisive_calls(program: Program) -> set[tuple[Abi, str]]:
         for _, op in attack_ops(program)
         if isinstance(op, Syscall) and op.decisive
     }
-
-
-def attack_ops(program: Program) -> list[tuple[int, Operation]]:
-    """The attack's operations with their slots."""
-    return [
-        (slot, op) for slot, (section, op) in enumerate(program.flatten()) if section == "attack"
-    ]
 
 
 def until_decisive(program: Program) -> list[Operation]:
@@ -105,12 +96,14 @@ def until_decisive(program: Program) -> list[Operation]:
 
 def judged(program: Program, result: Result, filters: Sequence[Filter], insn: int) -> list[Judged]:
     """Every call that the subject says it made, decided on the arguments that it says it used."""
+    plan = outline(program)
     found: list[Judged] = []
-    for slot, op in attack_ops(program):
-        if isinstance(op, Syscall) and result.records[slot].state is not RecordState.NOT_REACHED:
-            decision = decide(op, result.records[slot].args, filters, insn)
-            asks = decision.action in _ASKS and supervises(program)
-            found.append(Judged(slot, op, decision, asks))
+    for call in plan.calls:
+        record = result.records[call.slot]
+        if record.state is not RecordState.NOT_REACHED:
+            decision = decide_ran(call, record, filters, insn)
+            asks = decision.action in _ASKS and _may_pass(plan, call, decision.action)
+            found.append(Judged(call.slot, call.op, decision, asks))
     return found
 
 
@@ -191,140 +184,174 @@ def _undone(one: Judged, record: Record) -> bool:
 
 
 def bodies(program: Program) -> frozenset[int]:
-    """Slots of operations inside children and threads."""
-    return _below(program, lambda op: isinstance(op, Syscall) and bool(op.body))
-
-
-def in_images(program: Program) -> frozenset[int]:
-    """Slots of what an executed file does: its calls come from elsewhere and are in no trace."""
-    return _below(program, executes)
-
-
-def _below(program: Program, chosen: Callable[[Operation], bool]) -> frozenset[int]:
-    """Slots of the bodies of the chosen operations."""
+    """Slots of operations inside children, threads and images."""
     inside: set[int] = set()
     for slot, (_, op) in enumerate(program.flatten()):
-        if chosen(op):
+        if isinstance(op, Syscall) and op.body:
             inside.update(range(slot + 1, slot + size_of(op)))
     return frozenset(inside)
+
+
+class Foretold(Struct, frozen=True):
+    """What the filters say of a program before it runs."""
+
+    said: str
+    """``BLOCKED``, ``BYPASSED`` or ``DEPENDS``."""
+    may_kill: bool = False
+    """Where it is blocked: whether by a death."""
+
+
+class _Consequence(Enum):
+    """What an answer of the filters does to a program."""
+
+    STOPPED = auto()
+    CHILD_ENDED = auto()
+    UNSURE = auto()
+    """It goes on, and what it does then hangs on what the call has or has not done."""
+    NONE = auto()
 
 
 def predicted(
     program: Program, filters: Sequence[Filter], control: Result | None, insn: int
 ) -> str:
-    """``BLOCKED``, ``BYPASSED`` or ``DEPENDS``: the filters on the control's arguments.
+    """``BLOCKED``, ``BYPASSED`` or ``DEPENDS``."""
+    return foretold(program, filters, control, insn).said
 
-    What a denied call would have returned is known (its errno, or the faked 0); what hangs on it
-    further on is unknown, and so is every result if there is no control.
+
+def foretold(
+    program: Program, filters: Sequence[Filter], control: Result | None, insn: int
+) -> Foretold:
+    """What the filters do to a program, call by call.
+
+    The control's arguments stand for those of this run, up to the first call that does not simply
+    pass: results are unknown from there on, and all of them if there is no control.
     """
-    known: dict[int, int | None] = {}
-    uncertain = False
-    layout = program.layout()
-    elsewhere = in_images(program)
-    ops = attack_ops(program)
-    asks = supervises(program)
-    bodies_end: list[int] = []
-    at = 0
-
-    def decision_on(slot: int, op: Syscall) -> Decision:
-        args = [
-            _argument(value, index, slot, known, layout, control)
-            for index, value in enumerate(op.args)
-        ]
-        return decide(op, args, filters, 0 if slot in elsewhere else insn)
-
-    while at < len(ops):
-        slot, op = ops[at]
-        at += 1
-        while bodies_end and at > bodies_end[-1]:
-            bodies_end.pop()
-        if not isinstance(op, Syscall):
-            if isinstance(op, Add) and any(_unknown(value, known) for value in (op.a, op.b)):
-                known[slot] = None
-            if isinstance(op, Print) and _unknown(op.value, known):
-                uncertain = True
-            if is_decisive(op):
-                return DEPENDS if uncertain else "BYPASSED"
+    plan = outline(program)
+    unsure_from = NOWHERE
+    behind = 0
+    for call in plan.calls:
+        if call.slot < behind:  # whose part it was has ended
             continue
-        decision = decision_on(slot, op)
-        if decision.depends:
-            return DEPENDS
-        if asks and decision.action in _ASKS:  # its own supervisor may let it pass
-            if op.decisive:
-                return DEPENDS
-            known[slot] = None
-            uncertain = True
-        elif not decision.allows:
-            if op.decisive:
-                return "BLOCKED"
-            if _ends(op, decision):
-                # Only a child has ended, unless it was not in one: its parent goes on.
-                end = bodies_end[-1] if bodies_end else len(ops)
-                if any(is_decisive(other) for _, other in ops[at:end]) or not bodies_end:
-                    return "BLOCKED"
-                at, uncertain = end, True
-                continue
-            known[slot] = None if _fails(decision) else 0
-            uncertain = True
-        if op.decisive:
-            # A supervisor has to do its part after that.
-            rest = [(n, one) for n, one in ops[at:] if isinstance(one, Syscall)] if asks else []
-            sure = not uncertain and all(decision_on(*one).allows for one in rest)
-            return "BYPASSED" if sure else DEPENDS
-        if op.body:
-            bodies_end.append(at + size_of(op) - 1)
-    return DEPENDS if uncertain else "BYPASSED"
+        decision = decide_call(call, _arguments(call, control, unsure_from), filters, insn)
+        if decision.allows:
+            continue
+        what = _consequence(plan, call, decision)
+        if what is _Consequence.STOPPED:
+            return Foretold("BLOCKED", _may_kill(decision))
+        if what is _Consequence.NONE:
+            continue
+        if what is _Consequence.CHILD_ENDED:
+            behind = call.end
+        unsure_from = min(unsure_from, call.slot)
+    return Foretold("BYPASSED" if unsure_from == NOWHERE else DEPENDS)
 
 
-def of_variant(variant: Variant, said: str) -> str:
-    """What was predicted of its program, less what a program does not show."""
-    # A death by the filter writes the core file as well as any other.
-    if variant.core_file and said == "BLOCKED":
-        return DEPENDS
+def _arguments(call: Call, control: Result | None, unsure_from: int) -> Sequence[int | None]:
+    """What is known of a call's arguments where results from one slot on are not."""
+    if not call.late or control is None:
+        return call.args
+    record = control.records[call.slot]
+    if record.state is RecordState.NOT_REACHED:
+        return call.args
+    args = list(call.args)
+    for index, source in call.late:
+        if source < unsure_from:
+            args[index] = record.args[index] & call.word
+    return args
+
+
+def _consequence(plan: Outline, call: Call, decision: Decision) -> _Consequence:
+    found = {_of_answer(plan, call, value) for value in decision.possible}
+    return found.pop() if len(found) == 1 else _Consequence.UNSURE
+
+
+def _of_answer(plan: Outline, call: Call, value: int | None) -> _Consequence:
+    """What one value that the filters may return does, by where its call stands."""
+    if value is None or _may_pass(plan, call, Action.of(value)):
+        return _Consequence.UNSURE
+    action = Action.of(value)
+    if action.allows:
+        return _Consequence.NONE
+    if call.op.decisive:
+        return _Consequence.STOPPED
+    kills, fails = action in _KILLS, value != Action.ERRNO
+    if call.slot > plan.decisive:
+        return _afterwards(plan, call, kills=kills, fails=fails)
+    if not kills and (call.op.may_fail or not fails):
+        return _Consequence.UNSURE
+    # A child's end leaves its parent, and the effect if that does not come in the child.
+    if call.in_body and not plan.decisive < call.end:
+        return _Consequence.CHILD_ENDED
+    return _Consequence.STOPPED
+
+
+def _afterwards(plan: Outline, call: Call, *, kills: bool, fails: bool) -> _Consequence:
+    """What a denied call does to an effect whose cause comes before it.
+
+    What is recorded behind the cause is there because there is no effect without it.
+    """
+    if kills:
+        ends = call.needed or call.followed
+        return _Consequence.STOPPED if ends else _Consequence.UNSURE
+    # Who has not waited for somebody else may come too early, or end too early.
+    if call.waits and not (call.needed and fails):
+        return _Consequence.UNSURE if call.needed or plan.elsewhere else _Consequence.NONE
+    return _Consequence.STOPPED if call.needed else _Consequence.NONE
+
+
+def _may_pass(plan: Outline, call: Call, action: Action | None) -> bool:
+    """Whether a supervisor may let a call go on, and the program is one itself."""
+    traced = call.slot > plan.traced_from and call.op.name != "ptrace"
+    heard = call.slot > plan.heard_from and call.op.name != "seccomp"
+    # A tracer is told of the signal by which a call is trapped, and need not pass it on.
+    return (traced and action in _TRACERS) or (heard and action in _ASKS)
+
+
+def _may_kill(decision: Decision) -> bool:
+    return any(value is None or Action.of(value) in _KILLS for value in decision.possible)
+
+
+def of_variant(variant: Variant, foretold_: Foretold, filters: Sequence[Filter]) -> str:
+    """What was foretold of its program, less what a program does not show."""
+    # A death by the filter may write the core file as well as any other, were it in the end.
+    if variant.core_file and foretold_.said == "BLOCKED":
+        dies = foretold_.may_kill or not _passes(_ENDS, filters)
+        return DEPENDS if dies else foretold_.said
     # What a shell or the loader calls on its way is not in the program.
-    foreign = variant.needs & {Need.SHELL, Need.LOADER}
-    return DEPENDS if foreign and said == "BYPASSED" else said
+    foreign = bool(variant.needs & {Need.SHELL, Need.LOADER})
+    if foreign and foretold_.said == "BYPASSED" and not _passes(_FOREIGN, filters):
+        return DEPENDS
+    return foretold_.said
 
 
-def _fails(decision: Decision) -> bool:
-    """Whether a denied call returns an error."""
-    return decision.action is not Action.ERRNO or decision.data > 0
+def _passes(names: Sequence[str], filters: Sequence[Filter]) -> bool:
+    """Whether the filters allow these native calls, whatever their arguments are."""
+    anything = (None,) * 6
+    ops = (Syscall(name) for name in names)
+    return all(decide_stack(filters, *seen_as(op), anything, None).allows for op in ops)
 
 
-def _ends(op: Syscall, decision: Decision) -> bool:
-    """Whether whoever makes a call that is denied comes to an end by that."""
-    return decision.action in _KILLS or (_fails(decision) and not op.may_fail)
-
-
-def _unknown(value: Value, known: dict[int, int | None]) -> bool:
-    return isinstance(value, Slot) and value.index in known
-
-
-def constant(value: Value, layout: Sequence[int]) -> int | None:
-    """What is known of an operand without a run: a number, an address in the arena."""
-    match value:
-        case Const():
-            return value.value & ((1 << 64) - 1)
-        case Addr():
-            return ARENA + layout[value.blob] + value.offset
-        case _:
-            return None
-
-
-def _argument(
-    value: Value,
-    index: int,
-    slot: int,
-    known: dict[int, int | None],
-    layout: Sequence[int],
-    control: Result | None,
-) -> int | None:
-    match value:
-        case Const() | Addr():
-            return constant(value, layout)
-        case Slot() if value.index in known:
-            return known[value.index]
-        case Slot() | Env():
-            if control is None or control.records[slot].state is RecordState.NOT_REACHED:
-                return None
-            return control.records[slot].args[index]
+_ENDS = ("exit", "exit_group")
+_FOREIGN = (
+    *("access", "alarm", "arch_prctl", "brk", "chdir", "clock_getres", "clock_gettime"),
+    *("clone", "clone3", "close", "close_range", "dup", "dup2", "dup3", "execve", "exit"),
+    *("exit_group", "faccessat", "faccessat2", "fadvise64", "fcntl", "fork", "fstat", "fstatfs"),
+    *("futex", "getcwd", "getdents64", "getegid", "geteuid", "getgid", "getgroups", "getpeername"),
+    *("getpgid", "getpgrp", "getpid", "getppid", "getpriority", "getrandom", "getresgid"),
+    *("getresuid", "getrlimit", "getrusage", "getsid", "gettid", "gettimeofday", "getuid"),
+    *("ioctl", "lseek", "lstat", "madvise", "membarrier", "mmap", "mprotect", "mremap", "munmap"),
+    *("nanosleep", "newfstatat", "open", "openat", "pipe", "pipe2", "poll", "ppoll", "prctl"),
+    *("pread64", "prlimit64", "pselect6", "read", "readlink", "readlinkat", "restart_syscall"),
+    *(
+        "rseq",
+        "rt_sigaction",
+        "rt_sigprocmask",
+        "rt_sigreturn",
+        "rt_sigsuspend",
+        "sched_getaffinity",
+    ),
+    *("sched_yield", "select", "set_robust_list", "set_tid_address", "setpgid", "sigaltstack"),
+    *("stat", "statfs", "statx", "sysinfo", "tgkill", "time", "umask", "uname", "vfork"),
+    *("wait4", "waitid", "write", "writev"),
+)
+"""More than shells and loaders call on their way."""

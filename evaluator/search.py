@@ -27,7 +27,8 @@ from attacks.text import program_text
 from evaluator.derived import rewritten
 from evaluator.foreign import variant_of
 from evaluator.outcome import Terms, route
-from evaluator.predict import attack_ops, is_known, predicted, supervises
+from evaluator.outline import attack_ops, outline
+from evaluator.predict import is_known, predicted
 from evaluator.search_moves import Denied, Move, denied, moves, named
 from evaluator.search_records import Ended, Find, Limits, Searched, SearchVerdict, Step, Tried
 from evaluator.search_shorten import shortened
@@ -240,7 +241,7 @@ class Search:
         return _Node(root, variant, made_by, said, self._route(program, said))
 
     def _route(self, program: Program, said: str) -> str:
-        asks = supervises(program) and any(one.asks for one in self._denied(program))
+        asks = outline(program).supervised and any(one.asks for one in self._denied(program))
         by = _supervision(program) if asks else ""
         return f"{said} {route(program, None, self._terms)}{by}"
 

@@ -20,6 +20,7 @@ from attacks.replay import Made, Rule, replay
 from attacks.rewrites import REWRITES, Rewrite
 from evaluator import predict
 from evaluator.fitting import fits, fitted, in_words
+from evaluator.outline import attack_ops, constant
 from evaluator.wire import call_number
 from mitigations import x86_64
 from mitigations.bpf import Decision, Filter
@@ -56,10 +57,10 @@ def denied(program: Program, filters: Sequence[Filter], insn: int) -> list[Denie
     """The calls that have to be made otherwise, by all that is known before a run."""
     layout = program.layout()
     found: list[Denied] = []
-    for slot, op in predict.attack_ops(program):
+    for slot, op in attack_ops(program):
         if not isinstance(op, Syscall) or (op.may_fail and not op.decisive):
             continue
-        args = [predict.constant(value, layout) for value in op.args]
+        args = [constant(value, layout) for value in op.args]
         decision = predict.decide(op, args, filters, insn)
         if not decision.allows and not decision.depends:
             found.append(Denied(slot, op, decision))
@@ -70,7 +71,7 @@ def named(program: Program, call: str, filters: Sequence[Filter], insn: int) -> 
     """The calls of that name (``i386:open``), as those that turned out to be stopped."""
     return [
         Denied(slot, op, predict.decide(op, [None] * len(op.args), filters, insn))
-        for slot, op in predict.attack_ops(program)
+        for slot, op in attack_ops(program)
         if isinstance(op, Syscall) and f"{op.abi.value}:{op.name}" == call
     ]
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import EXECS, Syscall
-from evaluator import diagnosis, enforcement, outcome, predict, starts
+from evaluator import diagnosis, enforcement, outcome, starts
 from evaluator.cause import Causes, Through
 from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
@@ -27,6 +27,7 @@ from evaluator.outcome import Pair, Terms
 from evaluator.plan import Plan, Rewrites
 from evaluator.pool import Arm, Asking, Pool, alone, overlapped
 from evaluator.posture import Posture, posture
+from evaluator.predict import Foretold, decisive_calls, foretold
 from evaluator.records import (
     CandidateRun,
     Cause,
@@ -349,7 +350,7 @@ class Share:
             variant = self._by_id[records[i].variant]
             if isinstance(result, str) or _effect(variant, result):
                 continue
-            decisive = predict.decisive_calls(variant.program)
+            decisive = decisive_calls(variant.program)
             stopped = diagnosis.stopped_at(result.denied, decisive)
             if stopped is None:
                 continue
@@ -374,10 +375,10 @@ class Share:
         """Runs the mitigated arm wherever the control says that there is something to compare."""
         controls = yield from self._control(applied.stance, variants)
         wanted = [] if terms.layers_missing else [v for v in variants if _worked(v, controls[v.id])]
-        said = {v.id: self._predicted(v, controls[v.id], terms) for v in wanted}
+        said = {v.id: _foretold(v, controls[v.id], terms) for v in wanted}
         arms: list[Arm] = []
         for v in wanted:
-            bound = self._bound(controls[v.id], said[v.id], patient=patient)
+            bound = self._bound(controls[v.id], said[v.id].said, patient=patient)
             arms += [self._arm(v, applied.config, applied.control, bound)] * self._plan.repeats
         # What is run once more was counted before.
         counts = 0 if patient else 1
@@ -393,10 +394,6 @@ class Share:
             Pair(v, controls[v.id], tuple(found.get(v.id, []) or ["not run"]), said.get(v.id))
             for v in variants
         ]
-
-    def _predicted(self, variant: Variant, control: Result | str, terms: Terms) -> str:
-        assert isinstance(control, Result)
-        return predict.predicted(variant.program, terms.filters, control, terms.syscall_insn)
 
     def _bound(self, control: Result | str, said: str, *, patient: bool) -> int:
         """How long to wait for the effect: far longer than the control took.
@@ -535,6 +532,11 @@ def _execs(variant: Variant) -> bool:
         for section, op in variant.program.flatten()
         if section == "attack"
     )
+
+
+def _foretold(variant: Variant, control: Result | str, terms: Terms) -> Foretold:
+    assert isinstance(control, Result)
+    return foretold(variant.program, terms.filters, control, terms.syscall_insn)
 
 
 def _effect(variant: Variant, result: Result | str) -> Grade | None:

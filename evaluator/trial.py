@@ -83,6 +83,10 @@ def _flags(variant: Variant) -> ProgramFlag:
         flags |= (
             ProgramFlag.NO_NEW_PRIVS
         )  # the filter must come without TSYNC, so from the thread itself
+    if _must_be_alone(variant.program):
+        flags |= (
+            ProgramFlag.NO_NEW_PRIVS
+        )  # the thread that loads without it stays where a filter lets none exit
     if _makes_threads(variant.program.setup):
         flags |= ProgramFlag.DIRECT
     if _waits(variant.program):
@@ -98,6 +102,12 @@ def _has_secret(variant: Variant) -> bool:
     texts += [one.path.encode() for one in variant.objects]
     texts += [blob.data for blob in variant.effect.witness.blobs] if variant.effect.witness else []
     return any(SECRET in text for text in texts)
+
+
+def _must_be_alone(program: Program) -> bool:
+    """Whether it may enter another user namespace, which a process of several threads may not."""
+    attack = Program(attack=program.attack).flatten()
+    return any(isinstance(op, Syscall) and op.name in ("setns", "unshare") for _, op in attack)
 
 
 def _makes_threads(setup: tuple[Operation, ...]) -> bool:

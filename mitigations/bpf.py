@@ -348,18 +348,20 @@ def severity(value: int) -> int:
     return full - (1 << 32) if full & 0x80000000 else full
 
 
+_ALLOWED = Decision(Action.ALLOW, 0, False, (), -1, frozenset({int(Action.ALLOW)}))
+
+
 def decide_stack(
     filters: Sequence[Filter], arch: int, nr: int, args: Sequence[Word], ip: Word = 0
 ) -> Decision:
     """Combine as seccomp_run_filters does: newest (last) first, strictest wins, first on a tie."""
-    allow = Decision(Action.ALLOW, 0, False, (), -1, frozenset({int(Action.ALLOW)}))
     if arch == AUDIT_ARCH_X86_64 and nr in UNFILTERED_X86_64:
-        return allow
+        return _ALLOWED
     if len(filters) == 1:
         decision = filters[0].decide(arch, nr, args, ip)
         if decision.action is Action.ALLOW and decision.data:
             # The kernel starts from a plain ALLOW, which an ALLOW with data does not replace.
-            return replace(decision, data=0, possible=allow.possible)
+            return replace(decision, data=0, possible=_ALLOWED.possible)
         return decision
     region: Region = ()
     outcomes: dict[Word, int] = {int(Action.ALLOW): -1}

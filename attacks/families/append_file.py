@@ -132,8 +132,9 @@ def fallocate(k: Kernel) -> None:
 def ftruncate_mmap(k: Kernel) -> None:
     """Extended first, the new end is written by stores to memory."""
     file = _opened(k, O_RDWR)
+    end = k.add(contents.mapped_writable(k, file), END)
     k.ftruncate(file, LONGER).decisive()
-    k.copy(k.add(contents.mapped_writable(k, file), END), _tail(k), SIZE)
+    k.copy(end, _tail(k), SIZE)
 
 
 # From other descriptors

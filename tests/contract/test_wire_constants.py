@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attacks import program
-from evaluator import pool, predict, wire
+from evaluator import outline, pool, wire
 
 NATIVE = Path(__file__).parents[2] / "evaluator" / "native"
 SOURCE = "".join(path.read_text() for path in [*sorted(NATIVE.glob("*.h")), NATIVE / "runner.c"])
@@ -77,7 +77,7 @@ def test_operations_and_entries_have_the_runners_numbers() -> None:
 def test_sizes_and_places_are_the_runners() -> None:
     assert defined("MAX_OPS") == program.MAX_OPERATIONS
     assert defined("ARENA_SIZE") == program.ARENA_SIZE
-    assert defined("ARENA") == predict.ARENA
+    assert defined("ARENA") == outline.ARENA
     assert defined("MAX_FRAME") == wire.MAX_FRAME
     assert defined("MAX_PROGRAMS") == pool._PROGRAMS
     assert defined("MAX_CONFIGS") == pool._CONFIGS

@@ -13,9 +13,10 @@ from attacks.program import Abi, Syscall
 from evaluator.derived import rewritten
 from evaluator.enforcement import control_of
 from evaluator.mechanisms import Mechanism, letting_through, mechanism
+from evaluator.outline import attack_ops
 from evaluator.pool import Pool
 from evaluator.posture import posture
-from evaluator.predict import attack_ops, predicted
+from evaluator.predict import predicted
 from evaluator.share import arm_of
 from evaluator.trial import grade, program_spec
 from evaluator.wire import Filter, Result, call_number

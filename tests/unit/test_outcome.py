@@ -132,6 +132,19 @@ def test_what_has_to_follow_the_decisive_call_can_be_stopped(may_fail: bool) -> 
     assert "has to follow it" in found.reason
 
 
+def test_who_dies_of_a_call_that_may_fail_does_not_go_on() -> None:
+    may_fail = Syscall("openat", OPEN.args, may_fail=True)
+    last = Syscall("write", (Const(1), Addr(0), Const(1)))
+    found = classify(
+        failed(returned(0), started(), NOT_REACHED, wait_status=31),
+        control=arm(returned(0), returned(3), returned(1), after=MADE),
+        under=terms(answers([OPENAT_NR], KILL)),
+        what=variant(program(MKDIR, may_fail, last)),
+    )
+    assert (found.outcome, found.predicted) == (Outcome.BLOCKED, "BLOCKED")
+    assert found.stopped_at == StoppedAt("openat", "x86_64", "SIGSYS (killed)", decisive=False)
+
+
 # ------------------------------------------------------------------ bypassed
 
 

@@ -1,7 +1,11 @@
 """What filters say of a program: before the run, and on what ran; and when the kernel differs."""
 
+from typing import Any
+
 import pytest
 
+from attacks.effects import Effect, EffectKind, Grade
+from attacks.family import Assumption, Need, Technique, Variant
 from attacks.program import (
     Abi,
     Addr,
@@ -18,6 +22,7 @@ from attacks.program import (
     Syscall,
 )
 from evaluator import predict
+from evaluator.outline import ARENA
 from evaluator.wire import Record, Result
 from mitigations.bpf import Filter
 
@@ -101,6 +106,131 @@ def test_a_denied_prerequisite(action: int, may_fail: bool, expected: str) -> No
     assert predicted(program(first, AT), denies(OPENAT_NR, action=action)) == expected
 
 
+@pytest.mark.parametrize("action", [EPERM, FAKED, KILL, TRAP, TRACE])
+def test_what_follows_the_cause_is_needed(action: int) -> None:
+    what = program(MKDIR, OPEN)
+    assert predicted(what, denies(OPENAT_NR, action=action)) == "BLOCKED"
+
+
+@pytest.mark.parametrize(("action", "expected"), [(EPERM, "BYPASSED"), (KILL, "DEPENDS")])
+def test_what_may_fail_after_the_cause_is_not(action: int, expected: str) -> None:
+    what = program(MKDIR, Syscall("openat", OPEN.args, may_fail=True))
+    assert predicted(what, denies(OPENAT_NR, action=action)) == expected
+
+
+WAIT4_NR = 61
+WAIT = Syscall("wait4", (Slot(0),))
+
+
+@pytest.mark.parametrize(
+    ("what", "action", "expected"),
+    [
+        (program(MKDIR, WAIT), EPERM, "BYPASSED"),
+        (program(MKDIR, WAIT), KILL, "DEPENDS"),  # is the effect one that survives?
+        (program(MKDIR, WAIT, OPEN), EPERM, "BLOCKED"),  # it does not come to what follows
+        (program(MKDIR, WAIT, OPEN), FAKED, "DEPENDS"),
+        # Who does not wait for a child may end before it has done its part.
+        (program(Syscall("fork", body=(MKDIR,)), WAIT), EPERM, "DEPENDS"),
+        (program(Syscall("fork", body=(MKDIR,)), WAIT), FAKED, "DEPENDS"),
+    ],
+)
+def test_who_only_waits_is_not_needed(what: Program, action: int, expected: str) -> None:
+    assert predicted(what, denies(WAIT4_NR, action=action)) == expected
+
+
+def test_a_child_that_ends_takes_only_its_own_part_along() -> None:
+    helper = Syscall("fork", body=(OPEN,))
+    assert predicted(program(helper, MKDIR), denies(OPENAT_NR)) == "DEPENDS"
+    assert predicted(program(helper, MKDIR), denies(OPENAT_NR, MKDIR_NR)) == "BLOCKED"
+    assert predicted(program(Syscall("fork", body=(OPEN, MKDIR))), denies(OPENAT_NR)) == "BLOCKED"
+
+
+def test_an_unknown_answer_before_a_sure_one_changes_nothing() -> None:
+    what = program(OPEN, Syscall("fchdir", (Slot(0),)), MKDIR)
+    if_seven = denies_if_argument(81, 0, 7)
+    assert predicted(what, if_seven) == "DEPENDS"
+    assert predicted(what, [*if_seven, *denies(MKDIR_NR)]) == "BLOCKED"
+
+
+def test_after_a_denied_call_the_controls_results_are_not_those_of_the_run() -> None:
+    before = Syscall("open", (Addr(0),), may_fail=True)
+    at = Syscall("mkdirat", (Slot(1), Addr(0), Const(0o755)), decisive=True)
+    what = program(before, OPEN, at)
+    control = arm(returned(3), returned(7), returned(0, 7, 0, 0o755))
+    unless_seven = denies_if_argument(MKDIRAT_NR, 0, 7)
+    assert predicted(what, unless_seven, control) == "BLOCKED"
+    assert predicted(what, [*unless_seven, *denies(2)], control) == "DEPENDS"
+
+
+# ------------------------------------------------------------------ its own supervisor
+
+TRACEME = Syscall("ptrace", (Const(0), Const(0)))
+LISTENER = Syscall("seccomp", (Const(1), Const(8), Addr(0)))
+
+
+@pytest.mark.parametrize(
+    ("supervisor", "action", "expected"),
+    [
+        (TRACEME, TRACE, "DEPENDS"),
+        (TRACEME, TRAP, "DEPENDS"),  # a tracer need not pass on the signal
+        (TRACEME, NOTIFY, "BLOCKED"),
+        (LISTENER, TRACE, "DEPENDS"),
+        (LISTENER, NOTIFY, "DEPENDS"),
+        (LISTENER, TRAP, "BLOCKED"),
+    ],
+)
+def test_a_supervisor_of_ones_own_may_let_a_call_pass(
+    supervisor: Syscall, action: int, expected: str
+) -> None:
+    assert predicted(program(supervisor, MKDIR), denies(MKDIR_NR, action=action)) == expected
+
+
+def test_nobody_answers_before_there_is_a_supervisor() -> None:
+    assert predicted(program(OPEN, TRACEME, AT), denies(OPENAT_NR, action=TRACE)) == "BLOCKED"
+    assert predicted(program(TRACEME, MKDIR), denies(101, action=TRACE)) == "BLOCKED"
+    attach = Syscall("ptrace", (Const(16), Env(Environment.VICTIM_PID)))  # it is not the own one
+    assert predicted(program(attach, MKDIR), denies(MKDIR_NR, action=TRACE)) == "BLOCKED"
+
+
+# ------------------------------------------------------------------ what a program does not show
+
+
+def of_variant(filters: list[Filter], **changes: Any) -> str:
+    one = Variant(
+        id="create-directory/it",
+        family="create-directory",
+        technique=Technique.BASELINE,
+        assumption=Assumption.NONE,
+        grade=Grade.EXACT,
+        program=program(MKDIR),
+        effect=Effect(EffectKind.DIRECTORY),
+        objects=(),
+        why="It may get through.",
+        **changes,
+    )
+    return predict.of_variant(one, predict.foretold(one.program, filters, None, 0), filters)
+
+
+@pytest.mark.parametrize(
+    ("denied", "expected"),
+    [
+        (denies(MKDIR_NR), "BLOCKED"),
+        (denies(MKDIR_NR, action=KILL), "DEPENDS"),
+        ([*denies(MKDIR_NR), *denies(231, action=KILL)], "DEPENDS"),  # it dies in the end
+        (denies(OPENAT_NR), "BYPASSED"),
+    ],
+)
+def test_a_death_by_the_filter_may_leave_a_core_file(denied: list[Filter], expected: str) -> None:
+    assert of_variant(denied, core_file=True) == expected
+
+
+@pytest.mark.parametrize("need", [Need.SHELL, Need.LOADER])
+def test_what_a_shell_calls_matters_where_a_filter_denies_such_calls(need: Need) -> None:
+    assert of_variant(denies(165), needs=frozenset({need})) == "BYPASSED"  # mount
+    assert of_variant(denies(OPENAT_NR), needs=frozenset({need})) == "DEPENDS"
+    assert of_variant(denies(MKDIR_NR), needs=frozenset({need})) == "BLOCKED"
+
+
 def test_setup_and_victim_are_not_filtered() -> None:
     what = program(MKDIR, setup=(OPEN,))
     assert predicted(what, denies(OPENAT_NR)) == "BYPASSED"
@@ -131,7 +261,7 @@ def test_a_value_from_the_judge_is_unknown() -> None:
 
 def test_an_address_is_known_in_advance() -> None:
     what = program(MKDIR)
-    assert predicted(what, denies_if_argument(MKDIR_NR, 0, predict.ARENA)) == "BLOCKED"
+    assert predicted(what, denies_if_argument(MKDIR_NR, 0, ARENA)) == "BLOCKED"
 
 
 @pytest.mark.parametrize(

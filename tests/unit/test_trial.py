@@ -321,6 +321,20 @@ def test_the_runner_watches_for_what_the_effect_needs() -> None:
         assert bool(flags & ProgramFlag.VICTIM) == variant.program.needs_victim
 
 
+@pytest.mark.parametrize(
+    ("reference", "wanted"),
+    [
+        ("new-user-namespace/unshare", True),
+        ("new-user-namespace/setns", True),
+        ("new-user-namespace/clone", False),
+        ("create-directory/mkdir", False),
+    ],
+)
+def test_who_enters_a_user_namespace_has_no_second_thread(reference: str, wanted: bool) -> None:
+    """With no_new_privs the subject loads its filters itself."""
+    assert bool(program_spec(_variant(reference)).flags & ProgramFlag.NO_NEW_PRIVS) is wanted
+
+
 def test_a_probe_is_filled_with_the_probe_program() -> None:
     spec = program_spec(_variant("execute-program/execve"))
     probes = [one for one in spec.objects if one.kind is ObjectKind.PROBE]
