@@ -13,6 +13,7 @@ from mitigations.bpf import Filter
 from mitigations.candidate import Finding
 from mitigations.classic import Action, answer_text
 from mitigations.json_section import MOST_FINDINGS
+from mitigations.meaning import miscompiled
 from mitigations.rules import ERRNO_ACTIONS, LETS_THROUGH, Profile, Rule
 from mitigations.runtimes import action_value, becomes_or
 from mitigations.suggestion import did_you_mean, quote
@@ -32,6 +33,7 @@ def find_traps(profile: Profile, compiled: Filter) -> list[Finding]:
         looked_at.architecture_traps(),
         (finding for rule in profile.rules for finding in looked_at.rule_traps(rule)),
         looked_at.shadow_traps(),
+        miscompiled(profile, compiled),
         looked_at.open_traps(),
     )
     return list(islice(found, MOST_FINDINGS))

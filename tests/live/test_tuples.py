@@ -14,7 +14,6 @@ from drawn_filters import NAMES, profiles, raw_filters
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from libseccomp_defects import is_miscompiled, low_halves
-from meaning import ARCHITECTURES, meant
 from msgspec import Struct
 from seccomp_answers import HARMLESS, LOADS, MOST_CALLS, Call, Kernel, call_of, ends, shown
 
@@ -26,6 +25,7 @@ from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import UNFILTERED_X86_64, Filter, decide_stack, severity
 from mitigations.candidate import ProfileError
 from mitigations.classic import Action
+from mitigations.meaning import ARCHITECTURES, meant
 from mitigations.rules import NATIVE, Profile
 from mitigations.runtimes import MODELS, compile_profile, find_model
 

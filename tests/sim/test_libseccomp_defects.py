@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import pytest
 from libseccomp_defects import SEEN_IN, is_miscompiled, low_halves
-from meaning import meant
 
 from mitigations import libseccomp, x86_64
 from mitigations.bpf import Filter
 from mitigations.classic import Action
+from mitigations.meaning import meant, miscompiled
 from mitigations.rules import NATIVE, Condition, Profile, Rule
 from mitigations.runtimes import compile_profile, find_model
 
@@ -87,3 +87,26 @@ def test_upper_halves_are_not_compared(abi: str, value: int, argument: int) -> N
 
 def test_natively_they_are() -> None:
     assert answer(logging([(0, EQ, 5)]), "x86_64", (0x100000005, 0, 0, 0, 0, 0)) == {ALLOW}
+
+
+@pytest.mark.parametrize(
+    ("profile", "witness"),
+    [
+        (logging([(0, LT, 0x500000007)], [(0, LT, 7)]), "chmod("),
+        (logging([(0, EQ, 0x100000005)]), "i386:chmod("),
+    ],
+)
+def test_a_profile_that_meets_a_defect_is_told_so_with_a_witness(
+    profile: Profile, witness: str
+) -> None:
+    compiled = Filter.decode(compile_profile(profile, find_model("crun")).program)
+    (found,) = miscompiled(profile, compiled)
+    assert found.code == "compiled-wrongly"
+    assert found.witness.startswith(witness)
+    assert f"libseccomp {SEEN_IN} " in found.message
+
+
+def test_rules_that_are_kept_are_no_finding() -> None:
+    profile = logging([(0, EQ, 5)], [(0, EQ, 6), (1, LT, 9)], [(2, GE, 0xFFFFFFFF)])
+    compiled = Filter.decode(compile_profile(profile, find_model("crun")).program)
+    assert not [*miscompiled(profile, compiled)]
