@@ -127,7 +127,8 @@ def _difference(
     got = answer((compiled,), abi, name, args).possible
     if got <= said:
         return None
-    words = [
-        " or ".join(sorted(map(answer_text, some))) for some in (got, said) if None not in some
-    ]
-    return (written(abi, name, args), words[0], words[1]) if len(words) == 2 else None
+    return written(abi, name, args), _in_words(got), _in_words(said)
+
+
+def _in_words(values: Iterable[int | None]) -> str:
+    return " or ".join(sorted(answer_text(one) for one in values if one is not None))
