@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from evaluator.plan import Plan, Progress
-    from evaluator.records import CandidateResult, Environment, Run
+    from evaluator.records import CandidateResult, CandidateRun, Environment, Run
     from evaluator.request import Request
 
 INTERRUPTED = 130
@@ -350,9 +350,14 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
 def _campaign(plan: Plan, request: Request) -> tuple[list[CandidateResult], int | None]:
     """The results, and the exit code if it ended early; what was finished before is kept."""
     results: list[CandidateResult] = []
+    runs: list[CandidateRun] = []
     try:
         with progress_bar() as on_progress:
-            results.extend(_results(plan, request, on_progress))
+            results.extend(_results(plan, on_progress, runs, simulated=request.simulate))
+            if request.search:
+                from evaluator.deepen import deepen
+
+                deepen(results, runs, plan, request.search, on_progress)
     except KeyboardInterrupt as error:
         complain(f"interrupted: {len(results)} of {len(plan.candidates)} candidates finished")
         code = error.exit_code if isinstance(error, TerminatedError) else INTERRUPTED
@@ -364,19 +369,25 @@ def _campaign(plan: Plan, request: Request) -> tuple[list[CandidateResult], int 
 
 
 def _results(
-    plan: Plan, request: Request, on_progress: Callable[[Progress], None]
+    plan: Plan,
+    on_progress: Callable[[Progress], None],
+    runs: list[CandidateRun],
+    *,
+    simulated: bool,
 ) -> Iterator[CandidateResult]:
-    if request.simulate:
+    """The results as they come; ``runs`` gets what they were made of."""
+    if simulated:
         from evaluator.simulate import simulate
 
         return simulate(plan, on_progress)
     from evaluator.campaign import evaluate as run_campaign
+    from evaluator.records import assemble
 
-    if request.search:
-        from evaluator.deepen import after_search
+    def keep(run: CandidateRun, plan: Plan) -> CandidateResult:
+        runs.append(run)
+        return assemble(run, plan)
 
-        return run_campaign(plan, on_progress, after_search(request.search))
-    return run_campaign(plan, on_progress)
+    return run_campaign(plan, on_progress, keep)
 
 
 def _run(

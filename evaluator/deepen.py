@@ -2,49 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
 from attacks.family import FamilyInstance, Variant
+from evaluator.cause import Causes, Through
 from evaluator.foreign import variant_of
-from evaluator.plan import Plan
-from evaluator.records import CandidateResult, CandidateRun, SearchRecord, TrialRecord, assemble
+from evaluator.plan import Plan, Progress
+from evaluator.records import CandidateResult, CandidateRun, Cause, SearchRecord, assemble
 from evaluator.search_records import Find, Limits, Searched
 from evaluator.search_run import search, trials
 from evaluator.verdict import HOLDING
+from mitigations.bpf import Filter
+from mitigations.candidate import Candidate
 
-Finish = Callable[[CandidateRun, Plan], CandidateResult]
-
-
-def after_search(seconds: float) -> Finish:
-    """What ``assemble`` does, after a search of so many seconds in all families that are held."""
-    return partial(_assemble, limits=Limits(seconds=seconds))
+OnProgress = Callable[[Progress], None]
+_TENTHS = 10
 
 
-def _assemble(run: CandidateRun, plan: Plan, limits: Limits) -> CandidateResult:
-    result = assemble(run, plan)
+def deepen(
+    results: list[CandidateResult],
+    runs: Iterable[CandidateRun],
+    plan: Plan,
+    seconds: float,
+    on_progress: OnProgress,
+) -> None:
+    """Searches so many seconds in what is held under each candidate, and judges it anew.
+
+    ``results`` is changed one by one: who interrupts keeps what there was.
+    """
+    places = {one.name: place for place, one in enumerate(results)}
+    for run in runs:
+        place = places[run.candidate.name]
+        results[place] = _deepened(results[place], run, plan, seconds, on_progress)
+
+
+def _deepened(
+    result: CandidateResult, run: CandidateRun, plan: Plan, seconds: float, on_progress: OnProgress
+) -> CandidateResult:
     held = {one.family for one in result.families if one.verdict in HOLDING}
     families = [one for one in plan.families if one.label in held]
     if not families or not result.enforced:
         return result
-    searched = list(search(run.candidate, families, limits, stance=run.posture, jobs=plan.jobs))
-    more = [
-        trial
+    begun = time.monotonic()
+
+    def on_step(label: str, _built: int, _run: int) -> None:
+        spent = min(seconds, time.monotonic() - begun)
+        name = f"{result.name}: searching {label}"
+        on_progress(Progress(name, int(spent * _TENTHS), int(seconds * _TENTHS)))
+
+    limits = Limits(seconds=seconds)
+    searched = list(
+        search(run.candidate, families, limits, stance=run.posture, jobs=plan.jobs, on_step=on_step)
+    )
+    found = [
+        (family, [_variant(find, family) for find in one.finds])
         for family, one in zip(families, searched, strict=True)
-        for trial in _trials(run, plan, family, one.finds)
     ]
-    evidence = {one.family: _record(one) for one in searched}
-    return assemble(replace(run, trials=(*run.trials, *more), searched=evidence), plan)
+    variants = [variant for _, some in found for variant in some]
+    deeper = replace(
+        run,
+        trials=(*run.trials, *trials(run.candidate, variants, plan, stance=run.posture)),
+        searched={one.family: _record(one) for one in searched},
+        causes=(*run.causes, (run.candidate.profile, tuple(_causes(run.candidate, found)))),
+    )
+    return assemble(deeper, plan)
 
 
-def _trials(
-    run: CandidateRun, plan: Plan, family: FamilyInstance, finds: Sequence[Find]
-) -> list[TrialRecord]:
-    """What was found, run once more as a trial of this candidate."""
-    variants = [_variant(one, family) for one in finds]
-    return trials(run.candidate, variants, plan, stance=run.posture)
+def _causes(
+    candidate: Candidate, found: Iterable[tuple[FamilyInstance, Sequence[Variant]]]
+) -> Iterator[Cause]:
+    """What lets through what was found."""
+    filters = [Filter.decode(layer.program) for layer in candidate.seccomp]
+    causes = Causes(candidate, filters, 0)
+    for family, variants in found:
+        yield from causes.of(map(Through, variants), family.variants)
 
 
 def _variant(find: Find, family: FamilyInstance) -> Variant:

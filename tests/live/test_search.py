@@ -307,3 +307,17 @@ def test_held_carries_the_search_that_failed_to_break_it() -> None:
     assert family["search"]["built"] > 100
     assert not family["search"]["found"]
     assert not family["reason"].endswith(", 0 s of search")
+
+
+def test_who_interrupts_the_search_keeps_the_verdicts() -> None:
+    arguments = ("evaluate", LIBRARY / "strict-allowlist.json", "--search", "600", "--json")
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    (candidate,) = json.loads(out)["candidates"]
+    assert any(one["verdict"] == "held" for one in candidate["families"])
+    assert b"Traceback" not in err
