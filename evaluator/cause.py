@@ -91,7 +91,12 @@ class Causes:
         if self._profile is None:
             return []
         names = [name for one in family for _, name in predict.decisive_calls(one.program)]
-        denying = [one for one in self._profile.rules if one.action not in LETS_THROUGH]
+        # Who is told that it worked goes wrong later: that is no way to stop more calls.
+        denying = [
+            one
+            for one in self._profile.rules
+            if one.action not in LETS_THROUGH and one.errno_ret != 0
+        ]
         first = {name: n for n, name in reversed([*enumerate(names)])}
         ranked = [
             (bool(rule.conditions), min(first[name] for name in rule.names if name in first), n)
@@ -190,13 +195,11 @@ class Causes:
 
     def _closed(self, through: Through, step: Syscall, line: _Line) -> bool:
         """Whether the filters stop a variant after a change, by no answer that is the effect."""
-        variant = through.variant
-        said = predict.predicted(variant.program, line.filters, through.control, self._insn)
-        if said != "BLOCKED":
+        variant, filters = through.variant, line.filters
+        found = predict.foretold(variant.program, filters, through.control, self._insn)
+        if predict.of_variant(variant, found, filters) != "BLOCKED":
             return False
-        return (
-            not variant.core_file or self._decide(variant, step, line.filters).action not in _KILLS
-        )
+        return not variant.core_file or self._decide(variant, step, filters).action not in _KILLS
 
     # -------------------------------------------------------------------------------- in words
 

@@ -26,10 +26,12 @@ from evaluator.outline import attack_ops, constant, outline
 from evaluator.records import Cause
 from mitigations import x86_64
 from mitigations.analysis import InexactError, Part, partition
-from mitigations.bpf import Decision, Filter, disassemble
+from mitigations.bpf import UNFILTERED_X86_64, Decision, Filter, disassemble
 from mitigations.candidate import Candidate
 from mitigations.rules import NATIVE, Condition, Profile, Rule
+from mitigations.runtimes import becomes_or
 from mitigations.suggestion import quote
+from mitigations.witness import meets
 
 _CALL = re.compile(
     r"(?:(?P<abi>x86_64|i386|x32):)?(?P<name>\w+)\s*(?:\((?P<args>.*)\))?", re.DOTALL
@@ -82,6 +84,8 @@ class SourceRule(Struct, frozen=True):
     """JSON path in the source."""
     action: str
     conditions: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+    """Codes of what is odd about it: ``unknown-syscall``, ``shadowed-rule``."""
 
 
 class CallExplanation(Struct, frozen=True):
@@ -182,6 +186,8 @@ def _argument(word: str) -> int | None:
 
 
 def _number(word: str) -> int:
+    if not word.isascii():
+        raise InputError(f"argument {quote(word)}: not a number")
     octal = re.fullmatch(r"0([0-7]+)", word)
     if octal:
         return int(octal[1], 8)
@@ -207,6 +213,10 @@ class Explainer:
         self._profile = candidate.profile
         self._filters = tuple(Filter.decode(layer.program) for layer in candidate.seccomp)
         self._lines = [disassemble(layer.program) for layer in candidate.seccomp]
+        self._warned: dict[str, list[str]] = {}
+        """Codes of findings by the place that they are about."""
+        for one in candidate.warnings:
+            self._warned.setdefault(one.where, []).append(one.code)
         self._partitions: dict[tuple[Abi, str], tuple[Part, ...] | InexactError] = {}
 
     def _partition(self, abi: Abi, name: str) -> tuple[Part, ...]:
@@ -240,17 +250,30 @@ class Explainer:
             abi=abi.value,
             nr=_seen_as(abi, name)[1],
             answers=answers,
-            rules=tuple(_source_rules(profile.rules, name)) if profile else (),
+            rules=tuple(self._source_rules(profile.rules, name, asked)) if profile else (),
             default=profile.default_action if profile else "",
             inexact=inexact,
-            unjudged=_unjudged(profile, abi) if profile else "",
+            unjudged=_unasked(abi, name) or (_unjudged(profile, abi) if profile else ""),
         )
+
+    def _source_rules(
+        self, rules: Iterable[Rule], name: str, asked: Sequence[int | None]
+    ) -> Iterator[SourceRule]:
+        """The rules that name a call, and may be for these arguments."""
+        for rule in rules:
+            if name in rule.names and _may_hold(rule, asked):
+                where = rule.named_at[rule.names.index(name)]
+                said = tuple(_condition(one) for one in rule.conditions)
+                errno_ret = "" if rule.errno_ret is None else f" errnoRet {rule.errno_ret}"
+                found = self._warned.get(where, ()) or self._warned.get(rule.where, ())
+                yield SourceRule(where, f"{rule.action}{errno_ret}", said, tuple(found))
 
     def _answer(self, abi: Abi, name: str, part: Part, asked: Sequence[int | None]) -> Answer:
         given = zip(part.args, asked, strict=True)
         witness = tuple(own if one is None else one for own, one in given)
         trails: list[tuple[str, ...]] = []
-        for one, lines in reversed([*zip(self._filters, self._lines, strict=True)]):
+        asked_of = [] if _unasked(abi, name) else [*zip(self._filters, self._lines, strict=True)]
+        for one, lines in reversed(asked_of):
             decision = one.decide(*_seen_as(abi, name), witness, part.pointer, with_path=True)
             trails.append(tuple(lines[pc] for pc in decision.path or ()))
         return Answer(
@@ -272,7 +295,7 @@ class Explainer:
             if isinstance(op, Syscall)
         )
         predicted = self._predicted(variant)
-        if predicted == "BLOCKED":
+        if predicted != "BYPASSED":
             return VariantExplanation(variant.id, predicted, steps)
         causes = Causes(self._candidate, self._filters, 0)
         (cause,) = causes.of([Through(variant)], family or [variant])
@@ -370,20 +393,23 @@ def _as_passed(abi: Abi, args: Sequence[int | None]) -> list[int | None]:
     return [*known, *[0] * (_ARGUMENTS - len(known))]
 
 
-def _source_rules(rules: Iterable[Rule], name: str) -> Iterator[SourceRule]:
-    for rule in rules:
-        if name in rule.names:
-            where = rule.named_at[rule.names.index(name)]
-            said = tuple(_condition(one) for one in rule.conditions)
-            errno_ret = "" if rule.errno_ret is None else f" errnoRet {rule.errno_ret}"
-            yield SourceRule(where, f"{rule.action}{errno_ret}", said)
+def _may_hold(rule: Rule, asked: Sequence[int | None]) -> bool:
+    """Whether a rule may be for a call with these arguments."""
+    alone = [asked[one.index] is None or meets(one, asked) for one in rule.conditions]
+    return any(alone) if becomes_or(rule) else all(alone)
+
+
+def _unasked(abi: Abi, name: str) -> str:
+    if abi is Abi.X86_64 and _seen_as(abi, name)[1] in UNFILTERED_X86_64:
+        return "no filter is asked: Linux lets uretprobe and uprobe pass"
+    return ""
 
 
 def _unjudged(profile: Profile, abi: Abi) -> str:
     needed = _ARCHITECTURES[abi]
-    if needed in (profile.architectures or (NATIVE,)):
+    if needed in (NATIVE, *profile.architectures):
         return ""
-    return f"no rule judges it: architectures has no {needed}"
+    return f"no rule judges it: {profile.architectures_at()} has no {needed}"
 
 
 def _condition(one: Condition) -> str:

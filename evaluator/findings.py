@@ -176,8 +176,7 @@ class _Filters:
         known = (name for name in named if x86_64.number("x32", name) is not None)
         shown = next((one for one in known if self._decide("x32", one).allows), "")
         if shown:
-            where = f"{profile.where}.architectures" if profile.where else "architectures"
-            place = f"{where}[{profile.architectures.index('SCMP_ARCH_X32')}]"
+            place = profile.architectures_at("SCMP_ARCH_X32")
             message = "where the kernel has x32, what is allowed passes through it as well"
             yield Finding("x32-entry", f"{message}; else ENOSYS", place, written("x32", shown))
 

@@ -5,7 +5,7 @@ It hangs on the program alone and is found once for each: every candidate asks a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
 from msgspec import Struct
@@ -99,23 +99,24 @@ def outline(program: Program) -> Outline:
     """What is known of a program's attack."""
     ops = attack_ops(program)
     layout = program.layout()
-    children, images = _ends(ops, spawns), _ends(ops, executes)
+    made = [(slot, op) for slot, op in ops if isinstance(op, Syscall)]
+    with_body = [(slot, op) for slot, op in made if op.body]
+    children, images = _ends(with_body, spawns), _ends(with_body, executes)
     calls: list[Call] = []
     followed = False
-    for slot, op in reversed(ops):
-        if isinstance(op, Syscall):
-            end = min(children.get(slot, NOWHERE), images.get(slot, NOWHERE))
-            call = _call(slot, op, layout, end, image=slot in images, followed=followed)
-            calls.append(call)
-            followed = followed or call.needed
-    decisive = _first(ops, is_decisive)
+    for slot, op in reversed(made):
+        end = min(children.get(slot, NOWHERE), images.get(slot, NOWHERE))
+        call = _call(slot, op, layout, end, image=slot in images, followed=followed)
+        calls.append(call)
+        followed = followed or call.needed
+    decisive = _first(slot for slot, op in ops if is_decisive(op))
     return Outline(
         calls=tuple(reversed(calls)),
         decisive=decisive,
         by_store=any(isinstance(op, Store) and op.decisive for _, op in ops),
-        elsewhere=decisive in children or any(is_decisive(op) and spawns(op) for _, op in ops),
-        traced_from=_first(ops, _traces_itself),
-        heard_from=_first(ops, lambda op: isinstance(op, Syscall) and op.name == "seccomp"),
+        elsewhere=decisive in children or any(op.decisive and spawns(op) for _, op in with_body),
+        traced_from=_first(slot for slot, op in made if _traces_itself(op)),
+        heard_from=_first(slot for slot, op in made if op.name == "seccomp"),
     )
 
 
@@ -157,19 +158,20 @@ def _call(
 ) -> Call:
     arch, nr = seen_as(op)
     word = reaches(op)
-    known = [constant(value, layout) for value in op.args]
-    args = [None if value is None else value & word for value in known]
+    args: list[int | None] = []
+    late: list[tuple[int, int]] = []
+    for index, value in enumerate(op.args):
+        known = constant(value, layout)
+        args.append(None if known is None else known & word)
+        if isinstance(value, Slot | Env):
+            late.append((index, value.index if isinstance(value, Slot) else _JUDGE))
     return Call(
         slot=slot,
         op=op,
         arch=arch,
         nr=nr,
         args=(*args, *[0] * (_ARGUMENTS - len(args))),
-        late=tuple(
-            (index, value.index if isinstance(value, Slot) else _JUDGE)
-            for index, value in enumerate(op.args)
-            if isinstance(value, Slot | Env)
-        ),
+        late=tuple(late),
         word=word,
         usual=is_usual(op) and not image,
         end=end,
@@ -179,7 +181,7 @@ def _call(
 
 
 def _ends(
-    ops: Sequence[tuple[int, Operation]], chosen: Callable[[Operation], bool]
+    ops: Sequence[tuple[int, Syscall]], chosen: Callable[[Operation], bool]
 ) -> Mapping[int, int]:
     """For each slot in a body of the chosen operations: the slot behind the innermost of them."""
     ends: dict[int, int] = {}
@@ -190,12 +192,10 @@ def _ends(
     return ends
 
 
-def _traces_itself(op: Operation) -> bool:
+def _traces_itself(op: Syscall) -> bool:
     """Whether it makes a tracer of a process of the program's own: not of the victim."""
-    if not isinstance(op, Syscall) or op.name != "ptrace":
-        return False
-    return Env(Environment.VICTIM_PID) not in op.args
+    return op.name == "ptrace" and Env(Environment.VICTIM_PID) not in op.args
 
 
-def _first(ops: Sequence[tuple[int, Operation]], chosen: Callable[[Operation], bool]) -> int:
-    return next((slot for slot, op in ops if chosen(op)), NOWHERE)
+def _first(slots: Iterable[int]) -> int:
+    return next(iter(slots), NOWHERE)

@@ -60,6 +60,8 @@ def plan(request: Request) -> Plan:
     """What to run; an ``InputError`` where the options make no sense."""
     if math.isnan(request.timeout):
         raise InputError("--timeout: nan is no number of seconds")
+    if math.isnan(request.search):
+        raise InputError("--search: nan is no number of seconds")
     if request.simulate and request.search:
         raise InputError("--simulate runs nothing, and --search runs programs: choose one")
     _check_known(list(FailOn), request.fail_on, "condition")

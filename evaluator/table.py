@@ -175,7 +175,8 @@ def _shares(candidate: Mapping[str, Any]) -> str:
     """How many of the targeted families have which verdict."""
     targeted = [family["verdict"] for family in candidate["families"] if family["targeted"]]
     if not targeted:
-        return "stops nothing that was tried"
+        undecided = any(one["verdict"] == Verdict.UNDECIDED for one in candidate["families"])
+        return "undecided" if undecided else "stops nothing that was tried"
     shares = [
         f"{verb} {targeted.count(verdict)}"
         for verdict, verb in _VERBS.items()

@@ -37,7 +37,8 @@ def show_call(console: Console, found: CallExplanation) -> None:
         return
     for rule in found.rules:
         conditions = f" where {' and '.join(rule.conditions)}" if rule.conditions else ""
-        console.print(f"  rule {rule.where}: {rule.action}{conditions}", markup=False)
+        odd = f" ({', '.join(rule.findings)})" if rule.findings else ""
+        console.print(f"  rule {rule.where}: {rule.action}{conditions}{odd}", markup=False)
     if not found.rules and found.default:
         console.print(f"  no rule names it: {found.default} is the default", markup=False)
 

@@ -52,10 +52,13 @@ def _show_family(console: Console, one: Mapping[str, Any]) -> None:
     _say(console, one["evidence"])
     if verdict in (SearchVerdict.HELD, SearchVerdict.UNDECIDED):
         _say(console, f"it ended because {one['ended']}")
-    if verdict is SearchVerdict.UNTESTED:
+    if verdict is SearchVerdict.UNTESTED and not one["run"]:
+        _say(console, f"nothing was run: {one['ended']}")
+    elif verdict is SearchVerdict.UNTESTED:
         _say(console, f"the baseline is {one['baseline']} here, and so is all that was run")
     if one["untestable"]:
-        _say(console, f"{one['untestable']} routes more look open where the kernel has more")
+        noun = "route" if one["untestable"] == 1 else "routes"
+        _say(console, f"more that looks open where the kernel has more: {one['untestable']} {noun}")
     for unsettled in one["unsettled"][:_SHOWN]:
         _say(console, f"proves nothing: {printable(unsettled)}")
     if len(one["unsettled"]) > _SHOWN:

@@ -197,6 +197,11 @@ def is_targeted(in_scope: Iterable[TrialFacts], *, named: bool | None) -> bool:
     return any(trial.blocked and _is_direct(trial) for trial in in_scope)
 
 
+def _hides_intention(trial: TrialFacts) -> bool:
+    """Whether only a run could tell that somebody meant to stop this."""
+    return trial.outcome is Outcome.SIMULATED and _is_direct(trial)
+
+
 def _is_direct(trial: TrialFacts) -> bool:
     if trial.derived:
         return False
@@ -253,6 +258,8 @@ def judge(
         unstable=any(trial.unsettled for trial in inside),
         reachable_elsewhere=bool(elsewhere),
     )
+    if verdict is Verdict.OPEN and named is None and any(map(_hides_intention, inside)):
+        verdict = Verdict.UNDECIDED
     return Judgement(
         verdict=verdict,
         targeted=targeted,

@@ -35,7 +35,8 @@ def remove_name(profile: Profile, rule: Rule, name: str) -> Change:
     names, named_at = zip(*kept, strict=True)
     changed = replace(rule, names=names, named_at=named_at)
     where = rule.named_at[rule.names.index(name)]
-    line = f"remove {json.dumps(name)} from {rule.where}.names"
+    every = "every " if rule.names.count(name) > 1 else ""
+    line = f"remove {every}{json.dumps(name)} from {rule.where}.names"
     return Change(line, where, _with(profile, rule, changed))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mitigations.candidate import Finding, ProfileError
 from mitigations.classic import MAX_ERRNO
@@ -335,9 +336,11 @@ def _resolve_docker(
             "architectures-and-archmap",
         )
     architectures = source.architectures
-    for main, others in source.arch_map:
+    archmap_at = ""
+    for index, (main, others) in enumerate(source.arch_map):
         if main == NATIVE:
             architectures = (main, *others)
+            archmap_at = f"{top.path('archMap')}[{index}]"
             break
     rules = tuple(
         _docker_rule(each, top.findings)
@@ -345,7 +348,8 @@ def _resolve_docker(
         if _applies(each, capabilities, kernel)
     )
     default = _errno_number(source.default_errno_name, top.path("defaultErrno"))
-    return _resolve(source, architectures, rules, default)
+    profile = _resolve(source, architectures, rules, default)
+    return profile and replace(profile, archmap_at=archmap_at)
 
 
 def _applies(each: _SourceRule, capabilities: frozenset[str], kernel: tuple[int, int]) -> bool:

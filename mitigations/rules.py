@@ -82,6 +82,17 @@ class Profile(Struct, frozen=True):
     listener_metadata: str
     rules: tuple[Rule, ...]
     where: str = ""
+    archmap_at: str = ""
+    """JSON path of the entry of Docker's archMap that the architectures are from, if they are."""
+
+    def architectures_at(self, architecture: str = "") -> str:
+        """JSON path of the list of architectures, or of one in it."""
+        if self.archmap_at:
+            return self.archmap_at
+        where = f"{self.where}.architectures" if self.where else "architectures"
+        if architecture not in self.architectures:
+            return where
+        return f"{where}[{self.architectures.index(architecture)}]"
 
     def as_dict(self) -> dict[str, Any]:
         """The block in OCI's own words."""

@@ -232,8 +232,8 @@ def _body(profile: Profile, model: Model, only: Collection[str] | None) -> bytes
                 rules += [NumberedRule(action, number, each, where) for each in lists]
     named = sum(len(rule.names) for rule in profile.rules)
     architectures = [
-        (architecture, _path(profile, f"architectures[{index}]"))
-        for index, architecture in enumerate(profile.architectures)
+        (architecture, profile.architectures_at(architecture))
+        for architecture in profile.architectures
     ]
     optimize = 2 if model.builds_tree and named >= _TREE_FROM_RULES else None
     least = _least_length(rules)

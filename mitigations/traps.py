@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from mitigations import libseccomp, x86_64
 from mitigations.analysis import InexactError, Part, partition
-from mitigations.bpf import Filter
+from mitigations.bpf import UNFILTERED_X86_64, Filter
 from mitigations.candidate import Finding
 from mitigations.classic import Action, answer_text
 from mitigations.json_section import MOST_FINDINGS
@@ -88,7 +88,9 @@ class _Profile:
                 "the rules do not judge calls through "
                 f"{' and '.join(missing)} at all: the kernel kills them with SIGSYS"
             )
-            yield Finding("missing-architectures", message, self._at("architectures"), shown[0])
+            yield Finding(
+                "missing-architectures", message, self._profile.architectures_at(), shown[0]
+            )
 
     def _killed(self, abi: str) -> str:
         """A call that is killed for its table: one that a rule names, if it has one."""
@@ -214,7 +216,9 @@ class _Profile:
         shown = witness(self._filters, "x86_64", name, self._default)
         # The stub of runc answers to what lies above all that has a name.
         unnamed = witness(self._filters, "x86_64", name, Action.ERRNO | errno.ENOSYS)
-        if rule.action not in LETS_THROUGH and self._profile.default_action in LETS_THROUGH:
+        if number in UNFILTERED_X86_64:
+            effect = "the call passes: Linux asks no filter about it"
+        elif rule.action not in LETS_THROUGH and self._profile.default_action in LETS_THROUGH:
             effect = "the call is not stopped"
         elif unnamed and not shown:
             effect = "the call answers ENOSYS"
@@ -225,7 +229,8 @@ class _Profile:
             f"libseccomp {libseccomp.version()} does not know {quote(name)}, {known}: "
             f"runtimes drop it without a word, {effect}{newer}"
         )
-        yield Finding("unknown-syscall", message, where, shown or unnamed)
+        passes = witness(self._filters, "x86_64", name, Action.ALLOW)
+        yield Finding("unknown-syscall", message, where, shown or unnamed or passes)
 
     def open_traps(self) -> Iterator[Finding]:
         """What passes because nothing is said about it."""

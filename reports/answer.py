@@ -122,6 +122,11 @@ def _sentence(candidate: Candidate) -> str:
 
 def advice(candidate: Candidate, document: Document) -> str:
     """What to do about a candidate; empty if there is nothing to do."""
+    said = _advice(candidate, document)
+    return f"By prediction alone: {said}" if said and candidate.simulated else said
+
+
+def _advice(candidate: Candidate, document: Document) -> str:
     match standing(candidate):
         case Standing.INVALID:
             return "Repair the source first; the remarks on it name the place."

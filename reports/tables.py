@@ -23,6 +23,7 @@ SUMMARY_COLUMNS = (
     "robustness",
     "routes",
     "utility",
+    "simulated",
 )
 
 
@@ -84,4 +85,5 @@ def _summary_row(candidate: Candidate, family: Family) -> tuple[object, ...]:
         candidate.robustness,
         candidate.routes,
         candidate.utility,
+        candidate.simulated,
     )

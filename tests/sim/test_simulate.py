@@ -1,6 +1,7 @@
 """``evaluate --simulate``: predictions that are called so everywhere, and nothing run."""
 
 import json
+import struct
 import subprocess
 import sys
 import tomllib
@@ -127,3 +128,31 @@ def test_it_works_where_no_sandbox_can_be_built(tmp_path: Path) -> None:
     )
     assert predicted.returncode == 1, predicted.stderr
     assert "Prediction only" in (tmp_path / "report.html").read_text()
+
+
+def test_where_only_a_run_shows_the_intention_nothing_is_called_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Denies mkdir by the upper half of the instruction pointer, which nobody knows before."""
+    rows = [
+        (0x20, 0, 0, 0),
+        (0x15, 0, 3, 83),
+        (0x20, 0, 0, 12),
+        (0x35, 1, 0, 0x7F00),
+        (0x06, 0, 0, 0x50001),
+        (0x06, 0, 0, 0x7FFF0000),
+    ]
+    path = tmp_path / "pointer.bpf"
+    path.write_bytes(b"".join(struct.pack("<HBBI", *row) for row in rows))
+    _, out = simulate(capsys, str(path), "--json", "--family", "create-directory")
+    (candidate,) = json.loads(out)["candidates"]
+    assert [one["verdict"] for one in candidate["families"]] == ["undecided"]
+
+
+def test_the_csv_says_it_in_each_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--family", "create-directory", "-o", str(tmp_path / "out"))
+    simulate(capsys, BLOCK_MKDIR, *options)
+    head, row = (tmp_path / "out" / "summary.csv").read_text().splitlines()
+    assert dict(zip(head.split(","), row.split(","), strict=False))["candidate"] == "block-mkdir"
+    assert head.endswith(",simulated")
+    assert row.endswith(",True")

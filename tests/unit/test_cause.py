@@ -252,6 +252,31 @@ def test_a_variant_that_gets_through_is_explained_to_its_end(tmp_path: Path) -> 
     assert found.fix == 'add "mkdirat" to syscalls[0].names'
 
 
+@pytest.mark.parametrize("name", ["core-dump", "core-dump-fault"])
+def test_a_fix_that_leaves_a_death_for_another_call_is_none(name: str, tmp_path: Path) -> None:
+    """The program ends by a call that is killed, and a death is what writes the core file."""
+    document = profile(rule("open", "creat"), rule("exit_group", action="SCMP_ACT_KILL_PROCESS"))
+    found = cause(tmp_path, document, f"create-file/{name}")
+    if found.fix:
+        variant = library.find_variant(f"create-file/{name}")
+        after = filters(candidate(tmp_path, applied(document, found.fix)))
+        foretold = predict.foretold(variant.program, after, None, 0)
+        assert predict.of_variant(variant, foretold, after) == "BLOCKED"
+
+
+def test_every_time_that_a_name_is_there_it_has_to_go(tmp_path: Path) -> None:
+    document = profile(rule("mkdirat", "read", "mkdirat", action=ALLOW), default=ERRNO)
+    found = cause(tmp_path, document, "create-directory/mkdirat")
+    assert found.fix == 'remove every "mkdirat" from syscalls[0].names'
+
+
+def test_no_fix_tells_more_programs_that_a_call_was_made(tmp_path: Path) -> None:
+    document = profile(rule("mkdir", errnoRet=0))
+    found = cause(tmp_path, document, "create-directory/mkdirat")
+    assert found.fix
+    assert "syscalls[0]" not in found.fix
+
+
 @functools.cache
 def usable(name: str) -> tuple[FamilyInstance, list[Variant]]:
     """A family with what counts of it, and of what rewrites make of it."""

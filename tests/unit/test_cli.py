@@ -49,7 +49,9 @@ class Kernel:
         self.interrupt_after: int | None = None
         self.interrupt: BaseException = KeyboardInterrupt()
 
-    def evaluate(self, plan: Plan, on_progress: Any) -> Iterator[CandidateResult]:
+    def evaluate(
+        self, plan: Plan, on_progress: Any, finish: Any = assemble
+    ) -> Iterator[CandidateResult]:
         self.plan = plan
         if self.lacks:
             raise EnvironmentLackError(self.lacks)
@@ -60,7 +62,7 @@ class Kernel:
             if isinstance(candidate, FailedCandidate):
                 yield failed(candidate, plan)
             else:
-                yield assemble(self._run(plan, candidate), plan)
+                yield finish(self._run(plan, candidate), plan)
 
     def _run(self, plan: Plan, candidate: Any) -> CandidateRun:
         return CandidateRun(

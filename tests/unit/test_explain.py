@@ -131,3 +131,46 @@ def test_a_death_by_the_filter_may_be_the_effect(tmp_path: Path) -> None:
     assert not found.held
     (way,) = [one for one in found.ways if one.entry == "x86_64:kill"]
     assert way.verdict == "depends"
+
+
+def profile(folder: Path, *rules: dict[str, object], **more: object) -> Explainer:
+    path = folder / "profile.json"
+    document = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [*rules], **more}
+    path.write_text(json.dumps(document))
+    return Explainer(candidate_of(str(path)))
+
+
+def denies(*names: str, **more: object) -> dict[str, object]:
+    return {"names": [*names], "action": "SCMP_ACT_ERRNO", **more}
+
+
+def test_the_own_architecture_is_judged_whatever_others_are_named(tmp_path: Path) -> None:
+    of = profile(tmp_path, denies("mkdir"), architectures=["SCMP_ARCH_X86"])
+    found = of.call(Abi.X86_64, "mkdir", (None,) * 6)
+    assert not found.unjudged
+    assert [one.where for one in found.rules] == ["syscalls[0].names[0]"]
+
+
+def test_a_call_about_which_no_filter_is_asked_is_told_so(tmp_path: Path) -> None:
+    of = profile(tmp_path, denies("read"), defaultAction="SCMP_ACT_ERRNO")
+    found = of.call(Abi.X86_64, "uretprobe", (None,) * 6)
+    (answer,) = found.answers
+    assert answer.answer == "ALLOW"
+    assert not answer.instructions
+    assert found.unjudged.startswith("no filter is asked")
+
+
+def test_a_rule_is_shown_with_what_is_odd_about_it(tmp_path: Path) -> None:
+    of = profile(tmp_path, denies("no_such_call", "rmdir"), denies("rmdir", errnoRet=2))
+    first, second = of.call(Abi.X86_64, "rmdir", (None,) * 6).rules
+    assert first.findings == ()
+    assert second.findings == ("shadowed-rule",)
+
+
+def test_only_rules_for_these_arguments_are_shown(tmp_path: Path) -> None:
+    def on(value: int) -> dict[str, object]:
+        return denies("chmod", args=[{"index": 1, "op": "SCMP_CMP_EQ", "value": value}])
+
+    of = profile(tmp_path, on(5), on(6))
+    found = of.call(Abi.X86_64, "chmod", (None, 6, None, None, None, None))
+    assert [one.where for one in found.rules] == ["syscalls[1].names[0]"]
