@@ -7,6 +7,7 @@ from typing import Any
 
 _LINES = (
     ("add", re.compile(r"add (?P<value>.+) to (?P<path>\S+)")),
+    ("take all", re.compile(r"remove every (?P<value>\".+\") from (?P<path>\S+)")),
     ("take", re.compile(r"remove (?P<value>\".+\") from (?P<path>\S+)")),
     ("remove", re.compile(r"remove (?P<path>\S+)")),
     ("set", re.compile(r"set (?P<path>\S+) to (?P<value>.+)")),
@@ -27,6 +28,8 @@ def applied(document: dict[str, Any], line: str) -> dict[str, Any]:
         value = json.loads(match["value"]) if "value" in match.groupdict() else None
         if kind == "add":
             holder[last].append(value)
+        elif kind == "take all":
+            holder[last] = [one for one in holder[last] if one != value]
         elif kind == "take":
             holder[last].remove(value)
         elif kind == "remove":
