@@ -41,7 +41,7 @@ NOWHERE = 1 << 31
 _WAITS = frozenset({"wait4", "waitid", "waitpid", "io_getevents"})
 
 
-class Call(Struct, frozen=True):
+class Call(Struct, frozen=True, gc=False):
     """A call of an attack, as a filter sees it."""
 
     slot: int
@@ -73,7 +73,7 @@ class Call(Struct, frozen=True):
         return self.op.name in _WAITS
 
 
-class Outline(Struct, frozen=True):
+class Outline(Struct, frozen=True, gc=False):
     """All calls of an attack, in the order of their slots."""
 
     calls: tuple[Call, ...]
@@ -129,7 +129,12 @@ def attack_ops(program: Program) -> list[tuple[int, Operation]]:
 
 def seen_as(op: Syscall) -> tuple[int, int]:
     """``arch`` and ``nr``, as a filter sees them."""
-    return x86_64.arch(op.abi.value), call_number(op, x86_64.number)
+    return _in_table(op.abi, op.name)
+
+
+@cache
+def _in_table(abi: Abi, name: str) -> tuple[int, int]:
+    return x86_64.arch(abi.value), call_number(Syscall(name, abi=abi), x86_64.number)
 
 
 def reaches(op: Syscall) -> int:
