@@ -460,9 +460,16 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
         for one in run.trials
     )
+    of_family: dict[str, list[TrialRecord]] = {one.label: [] for one in plan.families}
+    for trial in trials:
+        of_family[trial.family].append(trial)
     verdicts = {
         one.label: judged(
-            one, trials, plan, seccomp_only=seccomp_only, search=run.searched.get(one.label)
+            one,
+            of_family[one.label],
+            plan,
+            seccomp_only=seccomp_only,
+            search=run.searched.get(one.label),
         )
         for one in plan.families
     }
