@@ -17,7 +17,7 @@ from attacks.family import Variant
 from attacks.program import Abi, Const, Syscall, is_decisive
 from evaluator import predict
 from evaluator.closing import Closing, changes_against
-from evaluator.outline import attack_ops, constant
+from evaluator.outline import attack_ops, known_args
 from evaluator.records import Cause, CauseKind
 from evaluator.wire import Result, call_number
 from mitigations import classic, libseccomp, runtimes, x86_64
@@ -345,8 +345,7 @@ def _call(step: Syscall) -> str:
 
 
 def _constants(variant: Variant, step: Syscall) -> list[int | None]:
-    layout = variant.program.layout()
-    known = [constant(value, layout) for value in step.args]
+    known = known_args(step, variant.program.layout())
     return [*known, *[0] * (6 - len(known))]
 
 

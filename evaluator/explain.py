@@ -22,13 +22,13 @@ from evaluator import predict
 from evaluator.cause import Causes, Through
 from evaluator.derived import rewritten
 from evaluator.errors import InputError
-from evaluator.outline import attack_ops, constant, outline
+from evaluator.outline import attack_ops, known_args, outline
 from evaluator.records import Cause
 from mitigations import x86_64
 from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import UNFILTERED_X86_64, Decision, Filter, disassemble
 from mitigations.candidate import Candidate
-from mitigations.rules import NATIVE, Condition, Profile, Rule
+from mitigations.rules import OF_ABI, Condition, Profile, Rule
 from mitigations.runtimes import becomes_or
 from mitigations.suggestion import quote
 from mitigations.witness import meets
@@ -42,7 +42,6 @@ _UNKNOWN = frozenset({"_", "...", "?", ""})
 _CONSTANTS = ("consts", "consts_files", "consts_namespaces", "consts_network", "consts_watches")
 _WORD = (1 << 64) - 1
 _ARGUMENTS = 6
-_ARCHITECTURES = {Abi.X86_64: NATIVE, Abi.I386: "SCMP_ARCH_X86", Abi.X32: "SCMP_ARCH_X32"}
 _OPERATORS = {
     "SCMP_CMP_EQ": "==",
     "SCMP_CMP_NE": "!=",
@@ -406,10 +405,9 @@ def _unasked(abi: Abi, name: str) -> str:
 
 
 def _unjudged(profile: Profile, abi: Abi) -> str:
-    needed = _ARCHITECTURES[abi]
-    if needed in (NATIVE, *profile.architectures):
+    if profile.judges(abi.value):
         return ""
-    return f"no rule judges it: {profile.architectures_at()} has no {needed}"
+    return f"no rule judges it: {profile.architectures_at()} has no {OF_ABI[abi.value]}"
 
 
 def _condition(one: Condition) -> str:
@@ -420,8 +418,7 @@ def _condition(one: Condition) -> str:
 
 def _constants(op: Syscall, program: Program) -> list[int | None]:
     """The arguments that are known without a run."""
-    layout = program.layout()
-    return [constant(value, layout) for value in op.args]
+    return known_args(op, program.layout())
 
 
 def _entry(variant: Variant) -> str:

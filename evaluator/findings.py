@@ -17,9 +17,9 @@ from attacks.program import Abi, Syscall
 from attacks.rewrites.tables import I386_NAMES, IPC, SOCKETCALL
 from evaluator import predict
 from evaluator.explain import parse_call
-from evaluator.outline import attack_ops, constant
+from evaluator.outline import attack_ops, known_args
 from mitigations import classic, x86_64
-from mitigations.analysis import InexactError, Part, partition
+from mitigations.analysis import Part, native_parts
 from mitigations.bpf import Decision, Filter, State
 from mitigations.candidate import Candidate, Finding
 from mitigations.json_section import MOST_FINDINGS
@@ -77,7 +77,11 @@ class _Filters:
         """Arguments of which a filter compares more than the kernel reads."""
         for name in self._asked():
             narrow = [n for n, kind in enumerate(KINDS.get(name, ())) if kind in NARROW]
-            parts = self._parts(name) if narrow and self._looks_at_arguments(name) else ()
+            parts = (
+                native_parts(self._filters, name)
+                if narrow and self._looks_at_arguments(name)
+                else ()
+            )
             for index in narrow:
                 shown = self._passes_wide(name, index, parts)
                 if shown:
@@ -95,13 +99,6 @@ class _Filters:
         nr = x86_64.NUMBERS["x86_64"][name]
         starts = (one.prefix(x86_64.AUDIT_ARCH_X86_64, nr) for one in self._filters)
         return any(isinstance(start, State) for start in starts)
-
-    def _parts(self, name: str) -> tuple[Part, ...]:
-        try:
-            nr = x86_64.NUMBERS["x86_64"][name]
-            return partition(self._filters, x86_64.AUDIT_ARCH_X86_64, nr)
-        except InexactError:  # nothing can be said of it
-            return ()
 
     def _passes_wide(self, name: str, index: int, parts: Iterable[Part]) -> str:
         """A call that is denied without the bits that the kernel drops, and passes with them."""
@@ -237,8 +234,7 @@ class Shown:
                     yield text
 
     def _same_way(self, op: Syscall, variant: Variant, decision: Decision) -> bool:
-        layout = variant.program.layout()
-        args = [constant(value, layout) for value in op.args]
+        args = known_args(op, variant.program.layout())
         ran = predict.decide(op, args, self._filters)
         return not ran.depends and (ran.region, ran.ret_pc) == (decision.region, decision.ret_pc)
 

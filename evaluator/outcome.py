@@ -17,7 +17,7 @@ from attacks.family import Technique, Variant
 from attacks.program import Abi, Entry, Operation, Program, Syscall, is_decisive
 from attacks.text import context_of, program_text, render
 from evaluator import predict
-from evaluator.outline import Call, constant, outline
+from evaluator.outline import Call, known_args, outline
 from evaluator.records import StepRecord, StoppedAt, TrialRecord
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.trial import already, grade, strange
@@ -397,8 +397,7 @@ def _answer(
     if not isinstance(op, Syscall):
         return None
     if left is right is None:
-        known = [constant(value, layout) for value in op.args]
-        return predict.decide(op, known, terms.filters).text
+        return predict.decide(op, known_args(op, layout), terms.filters).text
     for ran in (right, left):
         if ran is not None and ran.state is not RecordState.NOT_REACHED:
             return predict.decide(op, ran.args, terms.filters, terms.syscall_insn).text

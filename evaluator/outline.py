@@ -158,6 +158,11 @@ def constant(value: Value, layout: Sequence[int]) -> int | None:
             return None
 
 
+def known_args(op: Syscall, layout: Sequence[int]) -> list[int | None]:
+    """A call's arguments as far as they are known without a run; None for the others."""
+    return [constant(value, layout) for value in op.args]
+
+
 def _call(
     slot: int, op: Syscall, layout: Sequence[int], end: int, *, image: bool, followed: bool
 ) -> Call:

@@ -20,7 +20,7 @@ from attacks.replay import Made, Rule, replay
 from attacks.rewrites import REWRITES, Rewrite
 from evaluator import predict
 from evaluator.fitting import fits, fitted, in_words
-from evaluator.outline import attack_ops, constant
+from evaluator.outline import attack_ops, known_args
 from evaluator.wire import call_number
 from mitigations import x86_64
 from mitigations.bpf import Decision, Filter
@@ -60,8 +60,7 @@ def denied(program: Program, filters: Sequence[Filter], insn: int) -> list[Denie
     for slot, op in attack_ops(program):
         if not isinstance(op, Syscall) or (op.may_fail and not op.decisive):
             continue
-        args = [constant(value, layout) for value in op.args]
-        decision = predict.decide(op, args, filters, insn)
+        decision = predict.decide(op, known_args(op, layout), filters, insn)
         if not decision.allows and not decision.depends:
             found.append(Denied(slot, op, decision))
     return found

@@ -586,6 +586,15 @@ def _named(word: int) -> str:
     return f"args[{(word - _ARGUMENTS) // 2}]" if word >= _ARGUMENTS else "instruction_pointer"
 
 
+def native_parts(filters: Sequence[Filter], name: str) -> tuple[Part, ...]:
+    """The partition of a call of x86-64; empty if there is no such call, or it cannot be told."""
+    number = NUMBERS["x86_64"].get(name)
+    try:
+        return () if number is None else partition(filters, AUDIT_ARCH_X86_64, number)
+    except InexactError:
+        return ()
+
+
 # ---------------------------------------------------------------------------- two of a kind
 
 

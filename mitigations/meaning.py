@@ -9,11 +9,10 @@ from mitigations import libseccomp, x86_64
 from mitigations.bpf import Filter
 from mitigations.candidate import Finding
 from mitigations.classic import answer_text
-from mitigations.rules import NATIVE, Condition, Profile, Rule
+from mitigations.rules import OF_ABI, Condition, Profile, Rule
 from mitigations.runtimes import action_value, becomes_or
 from mitigations.witness import answer, meets, written
 
-ARCHITECTURES = {"x86_64": NATIVE, "i386": "SCMP_ARCH_X86", "x32": "SCMP_ARCH_X32"}
 _MULTIPLEXERS = ("socketcall", "ipc")
 _KILL = 0
 _NO_CALL = 0xFFFFFFFF
@@ -35,7 +34,7 @@ def meant(profile: Profile, abi: str, nr: int, args: Sequence[int]) -> set[int] 
         return None
     if abi == "x86_64" and nr > _X32:  # of no table, and libseccomp takes it for x32
         return None
-    if ARCHITECTURES[abi] not in (NATIVE, *profile.architectures):
+    if not profile.judges(abi):
         return {_KILL}
     default = action_value(profile.default_action, profile.default_errno_ret)
     found = {
@@ -59,9 +58,7 @@ def miscompiled(profile: Profile, compiled: Filter) -> Iterator[Finding]:
     libseccomp 2.5.4 does so where two rules of one call look at one argument and one of them does
     not ask for equality, and of values above 32 bits through the tables of i386 and x32.
     """
-    judged = [
-        one for one in ARCHITECTURES if ARCHITECTURES[one] in (NATIVE, *profile.architectures)
-    ]
+    judged = [abi for abi in OF_ABI if profile.judges(abi)]
     for name, rules in _conditional(profile).items():
         tried = ((abi, args) for abi in judged for args in _samples(rules, abi))
         found = (_difference(profile, compiled, abi, name, args) for abi, args in tried)

@@ -47,6 +47,8 @@ ARCHITECTURES = (
     "SCMP_ARCH_S390",
     "SCMP_ARCH_S390X",
 )
+OF_ABI = {"x86_64": NATIVE, "i386": "SCMP_ARCH_X86", "x32": "SCMP_ARCH_X32"}
+"""The architecture by which rules judge calls through a table of this machine."""
 LARGEST_RETURN_DATA = 0xFFFF  # SECCOMP_RET_DATA
 
 
@@ -84,6 +86,10 @@ class Profile(Struct, frozen=True):
     where: str = ""
     archmap_at: str = ""
     """JSON path of the entry of Docker's archMap that the architectures are from, if they are."""
+
+    def judges(self, abi: str) -> bool:
+        """Whether its rules are for calls through a table; the native one is always there."""
+        return OF_ABI[abi] in (NATIVE, *self.architectures)
 
     def architectures_at(self, architecture: str = "") -> str:
         """JSON path of the list of architectures, or of one in it."""

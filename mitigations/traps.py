@@ -8,19 +8,17 @@ from itertools import chain, islice
 from msgspec.structs import replace
 
 from mitigations import libseccomp, x86_64
-from mitigations.analysis import InexactError, Part, partition
+from mitigations.analysis import Part, native_parts
 from mitigations.bpf import UNFILTERED_X86_64, Filter
 from mitigations.candidate import Finding
 from mitigations.classic import Action, answer_text
 from mitigations.json_section import MOST_FINDINGS
 from mitigations.meaning import miscompiled
-from mitigations.rules import ERRNO_ACTIONS, LETS_THROUGH, Profile, Rule
+from mitigations.rules import ERRNO_ACTIONS, LETS_THROUGH, OF_ABI, Profile, Rule
 from mitigations.runtimes import action_value, becomes_or
 from mitigations.suggestion import did_you_mean, quote
 from mitigations.witness import meeting, meets, witness
-from mitigations.x86_64 import AUDIT_ARCH_X86_64
 
-_OTHER_ABIS = {"SCMP_ARCH_X86": "i386", "SCMP_ARCH_X32": "x32"}
 _EVERYWHERE = "getpid"
 """A call that all tables have."""
 
@@ -80,8 +78,7 @@ class _Profile:
         )
 
     def architecture_traps(self) -> Iterator[Finding]:
-        named = self._profile.architectures
-        missing = [abi for name, abi in _OTHER_ABIS.items() if name not in named]
+        missing = [abi for abi in OF_ABI if not self._profile.judges(abi)]
         shown = [self._killed(abi) for abi in missing]
         if shown and all(shown):
             message = (
@@ -134,7 +131,7 @@ class _Profile:
         alone = [one for one in rule.names if self._is_alone(rule, one)] if rule.conditions else []
         if not alone:
             return
-        parts = self._parts(alone[0])
+        parts = native_parts(self._filters, alone[0])
         shown = self._shown_by(rule, alone[0], parts[0]) if parts else ""
         if shown and all(part.value == _value(rule) for part in parts):
             message = "always true: the rule is for all arguments"
@@ -165,17 +162,10 @@ class _Profile:
         known = libseccomp.resolve(name)
         return known is not None and known >= 0 and self._named[name] == rule.names.count(name)
 
-    def _parts(self, name: str) -> tuple[Part, ...]:
-        number = x86_64.number("x86_64", name)
-        try:
-            return partition(self._filters, AUDIT_ARCH_X86_64, number) if number is not None else ()
-        except InexactError:  # more ways through it than anybody reads
-            return ()
-
     def _one_is_enough(self, rule: Rule) -> str:
         """A call that does not meet all conditions of a rule, and gets its answer."""
         for name in rule.names:
-            for part in self._parts(name):
+            for part in native_parts(self._filters, name):
                 if part.value == _value(rule) and not all(
                     meets(one, part.args) for one in rule.conditions
                 ):

@@ -25,8 +25,8 @@ from mitigations.analysis import InexactError, Part, partition
 from mitigations.bpf import UNFILTERED_X86_64, Filter, decide_stack, severity
 from mitigations.candidate import ProfileError
 from mitigations.classic import Action
-from mitigations.meaning import ARCHITECTURES, meant
-from mitigations.rules import NATIVE, Profile
+from mitigations.meaning import meant
+from mitigations.rules import Profile
 from mitigations.runtimes import MODELS, compile_profile, find_model
 
 FEWEST = 100_000
@@ -108,7 +108,7 @@ def drawn_sites(dice: random.Random, stack: Stack) -> list[tuple[Abi, int]]:
 
 def is_judged(one: One, abi: Abi) -> bool:
     """Whether a filter does more with that ABI than to kill."""
-    return one.profile is None or ARCHITECTURES[abi] in (NATIVE, *one.profile.architectures)
+    return one.profile is None or one.profile.judges(abi)
 
 
 def fits(abi: Abi, nr: int) -> bool:
