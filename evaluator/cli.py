@@ -21,6 +21,7 @@ import click
 from evaluator.cli_attacks import attacks
 from evaluator.cli_explain import explain
 from evaluator.cli_search import search
+from evaluator.cli_workloads import workloads
 from evaluator.errors import HarnessError, InputError, SidestepError, border
 from evaluator.options import (
     Invocation,
@@ -210,6 +211,15 @@ def cli() -> None:
 )
 @click.option(
     "--objective", metavar="NAME", help="Families that must hold, workloads that must run."
+)
+@click.option(
+    "--workload",
+    "workloads",
+    metavar="WORKLOAD",
+    multiple=True,
+    callback=split,
+    help="Run this honest program as well: a name of `sidestep workloads list`, a TOML file, or "
+    "`all`; repeatable.",
 )
 @click.option(
     "--assume",
@@ -459,27 +469,7 @@ def _publish(request: Request, run: Run) -> int:
 cli.add_command(attacks)
 cli.add_command(explain)
 cli.add_command(search)
-
-
-@cli.group()
-def workloads() -> None:
-    """List the honest programs that must keep working."""
-
-
-@workloads.command("list")
-@format_option
-@debug_option
-def workloads_list(form: str, as_json: bool) -> None:
-    """All workloads."""
-    from evaluator.records import plain
-    from evaluator.table import show_workloads
-    from evaluator.workloads import WORKLOADS
-
-    if as_json or form == "json":
-        say(json.dumps({"workloads": plain(WORKLOADS)}))
-        return
-    with page() as console:
-        show_workloads(console, WORKLOADS)
+cli.add_command(workloads)
 
 
 @cli.command()

@@ -196,7 +196,11 @@ class Share:
         started, works = Starts(), tuple[WorkloadRecord, ...]()
         if self._honest:
             started, works = starts.honest_programs(
-                self._pool, candidate, applied, self._plan.workloads, self._plan.timeout_s
+                self._pool,
+                candidate,
+                applied,
+                self._plan.workloads,
+                lambda done, more: self._on_step(candidate.name, done, more),
             )
         return CandidateRun(
             candidate=candidate,
