@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from evaluator import self_filter_repair as lines
-from evaluator.enforcement import Applied, apply
+from evaluator.enforcement import Applied, ambient_filters, apply
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.outline import known_args
 from evaluator.pool import Pool
@@ -29,6 +29,8 @@ from mitigations.rules import Profile
 _SYS_ADMIN = 1 << CAPABILITY_NUMBERS["CAP_SYS_ADMIN"]
 _CONTAINER = sum(1 << CAPABILITY_NUMBERS[name] for name in CONTAINER)
 _ALLOW_ALL = classic.pack([Instruction(classic.RETURN_K, 0, 0, Action.ALLOW)])
+_ASKED = 4
+"""The step that asks whether no_new_privs is set."""
 _NONE, _ANY, _THIS = "none", "allow-all", "candidate"
 _BEFORE, _ITSELF, _NEVER = "before it starts", "by itself", "never"
 
@@ -93,8 +95,9 @@ def examine(pool: Pool, candidate: Candidate, stance: Posture) -> SelfFilter:
     trials = _Trials(pool, candidate, applied)
     control = trials.check(_NONE)
     if not control.works:
+        own = " (this process is under a filter already)" if ambient_filters() else ""
         raise EnvironmentLackError(
-            f"no program can filter itself here, even without the candidate: {control.reason}"
+            f"no program can filter itself here, even without the candidate: {control.reason}{own}"
         )
     check = trials.check(_THIS)
     blame = _blame(candidate, applied, check)
@@ -111,8 +114,15 @@ def examine(pool: Pool, candidate: Candidate, stance: Posture) -> SelfFilter:
         suspects=_suspects(trials),
         repairs=() if check.works else tuple(_repairs(pool, candidate, applied, check)),
         arms=trials.arms,
-        notes=applied.notes,
+        notes=(*applied.notes, *_ambient(trials)),
     )
+
+
+def _ambient(trials: _Trials) -> list[str]:
+    """What was set before us cannot be taken away, and is in every arm."""
+    never = trials.check(_NONE, 0, _NEVER)
+    was_set = any(one.number == _ASKED and one.answer == "1" for one in never.steps)
+    return ["no_new_privs was set before sidestep was started: it is in every arm"] * was_set
 
 
 class _Trials:

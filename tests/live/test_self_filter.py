@@ -39,6 +39,17 @@ from fixes import applied
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "self-filter.md"
+CONFINED = """
+import ctypes, struct, sys
+libc, rows = ctypes.CDLL(None), {rows}
+code = ctypes.create_string_buffer(b"".join(struct.pack("<HBBI", *row) for row in rows))
+head = struct.pack("<H6xQ", len(rows), ctypes.addressof(code))
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert not rows or libc.prctl(22, 2, ctypes.create_string_buffer(head), 0, 0) == 0
+from evaluator.cli import main
+main()
+"""
+"""The command with no_new_privs, and under a filter if there is one."""
 COMMAND = [sys.executable, "-c", "from evaluator.cli import main; main()"]
 SYS_ADMIN = 1 << 21
 BROKEN = {
@@ -220,6 +231,34 @@ def test_the_command_ends_with_0_or_1(tmp_path: Path) -> None:
     broken = doctor("--self-filter", str(LIBRARY / "strict-allowlist.json"))
     assert (broken.returncode, broken.stderr) == (1, "")
     assert max(map(len, (works.stdout + broken.stdout).splitlines())) <= 80
+
+
+def confined(*rows: tuple[int, int, int, int]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CONFINED.format(rows=rows), "doctor", "--self-filter"]
+    profile = str(LIBRARY / "unconfined.json")
+    return subprocess.run(
+        [*command, profile], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_what_was_there_before_us_is_said() -> None:
+    done = confined()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no_new_privs was set before sidestep was started" in done.stdout
+    assert "EACCES" not in done.stdout
+    assert "was set before" not in doctor("--self-filter", str(LIBRARY / "unconfined.json")).stdout
+
+
+def test_a_machine_that_refuses_it_to_all_proves_nothing_about_a_profile() -> None:
+    bogus_is_refused = (
+        (32, 0, 0, 0), (21, 0, 3, 317), (32, 0, 0, 16), (21, 0, 1, 0xF7A46A5C),
+        (6, 0, 0, 0x50001), (6, 0, 0, 0x7FFF0000),
+    )  # fmt: skip
+    done = confined(*bogus_is_refused)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "even without the candidate: seccomp(0xf7a46a5c) answers EPERM" in done.stderr
+    assert "under a filter already" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_json_is_one_object() -> None:
