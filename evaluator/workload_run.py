@@ -7,6 +7,7 @@ workload is proved like everything else: with that call allowed it works, withou
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import struct
@@ -21,13 +22,16 @@ from msgspec.structs import replace
 
 from attacks.effects import Object, ObjectKind
 from attacks.program import Addr, Blob, Const, Operation, Program, Slot, Store, Syscall
-from evaluator import diagnosis, enforcement
+from evaluator import diagnosis, enforcement, self_filter
 from evaluator.enforcement import Applied
+from evaluator.errors import HarnessError, InputError
 from evaluator.pool import Arm, Pool
 from evaluator.posture import posture
 from evaluator.records import WorkloadOutcome, WorkloadRecord
 from evaluator.sandbox import runner_path
+from evaluator.self_filter import Check
 from evaluator.wire import (
+    KILLED,
     ConfigSpec,
     Denied,
     Filter,
@@ -40,9 +44,11 @@ from evaluator.wire import (
 )
 from evaluator.workloads import PATH, Service, Workload, found
 from evaluator.workloads import Program as From
-from mitigations import classic
+from mitigations import classic, x86_64
 from mitigations.candidate import Attachment, Candidate
 
+Ran = Result | Check | str
+"""What came of one run; text where the harness failed."""
 _HOME = "/work/w"
 _BUNDLED = f"{_HOME}/.program"
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
@@ -88,8 +94,14 @@ def in_sandbox(
 ) -> tuple[WorkloadRecord, ...]:
     """The same in a sandbox of its own; without a candidate both arms are the control.
 
-    ``EnvironmentLackError`` where there can be no sandbox, ``HarnessError`` if it is lost.
+    ``InputError`` if nothing can be exec'ed under the candidate, ``EnvironmentLackError`` where
+    there can be no sandbox, ``HarnessError`` if it is lost.
     """
+    if candidate and candidate.attachment is Attachment.SELF:
+        raise InputError(
+            f"{candidate.source}: a filter that a program puts on itself: no workload is started "
+            "under it"
+        )
     nothing = Candidate("unconfined", "", (), Attachment.RUNTIME, "")
     with Pool(len(os.sched_getaffinity(0))) as pool:
         applied = enforcement.apply(pool, candidate or nothing, posture(stance))
@@ -119,8 +131,8 @@ class _Here:
         self,
         wanted: Sequence[Workload],
         config: ConfigSpec,
-        controls: Mapping[str, Sequence[Result | str]],
-    ) -> dict[str, tuple[Result | str, ...]]:
+        controls: Mapping[str, Sequence[Ran]],
+    ) -> dict[str, tuple[Ran, ...]]:
         """One run of each, and a second one where the first shows anything but a success."""
         first = self._run(wanted, config, controls)
         again = [one for one in wanted if _trouble(one, first[one.name])]
@@ -134,10 +146,22 @@ class _Here:
         self,
         wanted: Sequence[Workload],
         config: ConfigSpec,
-        controls: Mapping[str, Sequence[Result | str]],
-    ) -> dict[str, Result | str]:
-        arms = [self._arm(one, config, _bound(one, controls.get(one.name, ()))) for one in wanted]
-        return dict(zip((one.name for one in wanted), self._pool.run(arms), strict=True))
+        controls: Mapping[str, Sequence[Ran]],
+    ) -> dict[str, Ran]:
+        bounds = {one.name: _bound(one, controls.get(one.name, ())) for one in wanted}
+        plain = [one for one in wanted if one.program is not From.SELF_FILTER]
+        arms = [self._arm(one, config, bounds[one.name]) for one in plain]
+        found: dict[str, Ran] = {
+            one.name: ran for one, ran in zip(plain, self._pool.run(arms), strict=True)
+        }
+        found |= {one.name: self._check(config) for one in wanted if one not in plain}
+        return {one.name: found[one.name] for one in wanted}
+
+    def _check(self, config: ConfigSpec) -> Check | str:
+        try:
+            return self_filter.run(self._pool, config, self._applied.control)
+        except HarnessError as error:
+            return str(error)
 
     def _arm(
         self, one: Workload, config: ConfigSpec, bound_s: float, flags: RunFlag = RunFlag.NONE
@@ -147,14 +171,16 @@ class _Here:
         return Arm(self._specs[one.name], config, self._applied.control, int(bound_s * 1e6), flags)
 
     def try_(self, one: Workload, config: ConfigSpec, bound_s: float) -> str:
+        if one.program is From.SELF_FILTER:
+            return _trouble(one, self._check(config))
         (result,) = self._pool.run([self._arm(one, config, bound_s)])
         return _trouble(one, result)
 
     def record(
         self,
         one: Workload,
-        controls: Sequence[Result | str],
-        runs: Sequence[Result | str],
+        controls: Sequence[Ran],
+        runs: Sequence[Ran],
     ) -> WorkloadRecord:
         """What both arms say together; ``runs`` are the mitigated ones."""
         lacking = self.lacking(one)
@@ -168,8 +194,7 @@ class _Here:
         base = replace(base, output=_output(runs[-1])[-_OUTPUT_KEPT:])
         broken = _trouble(one, runs[-1])
         if isinstance(runs[-1], str) and self._applied.loads:
-            reason = f"nothing is known: the runner was lost on it twice: {broken}"
-            return _unstable(base, reason)
+            return _unstable(base, f"nothing is known, as there was no result twice: {broken}")
         first = next(
             (said for said in (_trouble(one, run) for run in (*controls, *runs)) if said), ""
         )
@@ -212,6 +237,8 @@ class _Here:
 
     def denied(self, one: Workload, config: ConfigSpec, bound_s: float) -> Sequence[Denied]:
         """What a configuration's filters deny the workload, each call once, in order."""
+        if one.program is From.SELF_FILTER:
+            return _refused(self._check(config))
         traps = diagnosis.trapping(config)
         if traps is None:
             return ()
@@ -303,10 +330,10 @@ def _allowing(calls: Sequence[tuple[int, int]]) -> Sequence[classic.Instruction]
     return (*head, classic.Instruction(classic.LD | classic.IMM, 0, 0, 0)) if head else ()
 
 
-def _bound(one: Workload, controls: Sequence[Result | str]) -> float:
+def _bound(one: Workload, controls: Sequence[Ran]) -> float:
     """Seconds to wait: far longer than the control took, where there is one that worked."""
     last = controls[-1] if controls else ""
-    if isinstance(last, str):
+    if not isinstance(last, Result):
         return one.deadline
     return min(one.deadline, max(_LEAST_BOUND_S, _LATENCIES * last.latency_us / 1e6))
 
@@ -314,10 +341,12 @@ def _bound(one: Workload, controls: Sequence[Result | str]) -> float:
 # ------------------------------------------------------------------ what a run says
 
 
-def _trouble(one: Workload, result: Result | str) -> str:
+def _trouble(one: Workload, result: Ran) -> str:
     """Why a run does not count as working; empty if it does."""
     if isinstance(result, str):
         return result
+    if isinstance(result, Check):
+        return result.reason
     said = _trouble_of_run(one, result)
     return f"it filled the 64 MiB of its disk; {said}" if said and result.filled else said
 
@@ -379,8 +408,20 @@ def _last_line(text: str) -> str:
     return f": {lines[-1][:200]}" if lines else ""
 
 
-def _output(result: Result | str) -> str:
-    return "" if isinstance(result, str) else result.collected.decode(errors="replace")
+def _output(result: Ran) -> str:
+    return result.collected.decode(errors="replace") if isinstance(result, Result) else ""
+
+
+def _refused(ran: Check | str) -> tuple[Denied, ...]:
+    """What the check of a self-filtering program was refused, by what its steps say."""
+    found: list[Denied] = []
+    bad = (self_filter.Verdict.FAILED, self_filter.Verdict.FALLS_BACK)
+    for step in () if isinstance(ran, str) else ran.steps:
+        nr = x86_64.number("x86_64", step.call.partition("(")[0])
+        if step.verdict in bad and nr is not None:
+            answer = getattr(errno, step.answer, 0 if step.answer.isdecimal() else KILLED)
+            found.append(Denied(nr, x86_64.AUDIT_ARCH_X86_64, answer, True, ()))
+    return tuple({each.nr: each for each in reversed(found)}.values())[::-1]
 
 
 def _answer(result: Result) -> str:
@@ -424,7 +465,7 @@ def _entry(one: Workload) -> tuple[str, bytes]:
             return _BUNDLED, static_entry()
         case From.SOCKETCALL:
             return _BUNDLED, _socketcall().read_bytes()
-        case From.SYSTEM:
+        case _:
             return found(one.command[0]) or one.command[0], b""
 
 

@@ -42,6 +42,8 @@ class Program(StrEnum):
     """The bundled static program: it exits with 0 and makes no other system call."""
     SOCKETCALL = "socketcall-i386"
     """The bundled static 32-bit program: it talks to itself over loopback by socketcall(2)."""
+    SELF_FILTER = "self-filter"
+    """The start-up check of ``evaluator.self_filter``: it is made, not exec'ed."""
 
 
 class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

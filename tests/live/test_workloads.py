@@ -16,6 +16,7 @@ from evaluator.request import candidate_of
 from evaluator.workload_run import in_sandbox
 from evaluator.workloads import builtin, chosen, workload
 
+LIBRARY = Path(__file__).parents[2] / "mitigations" / "library"
 SMALL = "static-entry shell-basics threads busybox sqlite tar git socketcall dns python-network"
 """What the tests' environment installs, or has anyway."""
 SLOW = "command = ['sleep', '60']\n"
@@ -101,6 +102,22 @@ def test_a_profile_without_socketcall_breaks_a_32_bit_program(tmp_path) -> None:
     found = ran(["socketcall", "dns"], profile(tmp_path, "SCMP_ACT_ALLOW", rule))
     assert denied(found["socketcall"]) == [("i386", "socketcall", "EPERM")]
     assert found["dns"].outcome is WorkloadOutcome.WORKS
+
+
+def test_a_profile_without_seccomp_breaks_a_program_that_filters_itself(tmp_path) -> None:
+    rule = {"names": ["seccomp"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+    path = profile(tmp_path, "SCMP_ACT_ALLOW", rule)
+    (broken,) = ran(["self-filter"], path).values()
+    assert broken.outcome is WorkloadOutcome.BROKEN
+    assert denied(broken) == [("x86_64", "seccomp", "EPERM")]
+    rule["errnoRet"] = 38  # then it falls back to prctl
+    (mended,) = ran(["self-filter"], profile(tmp_path, "SCMP_ACT_ALLOW", rule)).values()
+    assert mended.outcome is WorkloadOutcome.WORKS
+
+
+def test_nothing_is_started_under_a_filter_that_a_program_puts_on_itself() -> None:
+    with pytest.raises(InputError, match="no workload is started under it"):
+        ran(["threads"], LIBRARY / "elasticsearch-self.json")
 
 
 def test_every_call_that_an_allowlist_lacks_is_named_and_no_other(tmp_path) -> None:
