@@ -255,6 +255,7 @@ def test_an_evaluation_runs_the_workloads_that_are_asked_for(tmp_path) -> None:
 def test_an_unknown_workload_is_one_line() -> None:
     done = sidestep("workloads", "run", "sqlit", "--under", "x.json")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "sidestep: no workload 'sqlit'; did you mean sqlite or git?\n"
+    assert done.stderr.startswith("sidestep: no workload 'sqlit'; did you mean sqlite or ")
+    assert done.stderr.count("\n") == 1
     with pytest.raises(InputError):
         chosen(["sqlit"])
