@@ -56,19 +56,28 @@ _READY = b"ready\n"
 _ROUNDS = 64
 _BLAME_S = 6.0
 """For the search for what breaks one workload."""
-_LEAST_BOUND_S, _LATENCIES = 2.0, 10
+_LEAST_LATENCY_S, _LATENCIES, _PATIENCE = 0.2, 10, 3
 _OUTPUT_KEPT = 2000
 _FILE_LIMIT = "it wrote more than 32 MiB to one file"
 
 
 def run_workloads(
-    pool: Pool, wanted: Sequence[Workload], applied: Applied, on_done: Callable[[int], None]
+    pool: Pool,
+    wanted: Sequence[Workload],
+    applied: Applied,
+    on_done: Callable[[int], None],
+    controls: dict[str, tuple[Ran, ...]] | None = None,
 ) -> tuple[WorkloadRecord, ...]:
-    """Each workload in both arms, in order; a program that fails for once is no evidence."""
+    """Each workload in both arms, in order; a program that fails for once is no evidence.
+
+    ``controls`` keeps the control arm of a posture for the next candidate; what is broken has its
+    own run again.
+    """
     here = _Here(pool, applied)
     able = [one for one in wanted if not here.lacking(one)]
     on_done(len(wanted) - len(able))
-    controls = here.twice(able, applied.control, {})
+    controls = {} if controls is None else controls
+    controls |= here.twice([one for one in able if one.name not in controls], applied.control, {})
     fair = [one for one in able if not _trouble(one, controls[one.name][-1])]
     on_done(len(able) - len(fair))
     mitigated = here.twice(fair, applied.config, controls) if applied.loads else {}
@@ -134,9 +143,9 @@ class _Here:
         controls: Mapping[str, Sequence[Ran]],
     ) -> dict[str, tuple[Ran, ...]]:
         """One run of each, and a second one where the first shows anything but a success."""
-        first = self._run(wanted, config, controls)
+        first = self._run(wanted, config, controls, _LATENCIES)
         again = [one for one in wanted if _trouble(one, first[one.name])]
-        second = self._run(again, config, controls)
+        second = self._run(again, config, controls, _PATIENCE * _LATENCIES)
         return {
             name: (result, second[name]) if name in second else (result,)
             for name, result in first.items()
@@ -147,8 +156,9 @@ class _Here:
         wanted: Sequence[Workload],
         config: ConfigSpec,
         controls: Mapping[str, Sequence[Ran]],
+        latencies: int,
     ) -> dict[str, Ran]:
-        bounds = {one.name: _bound(one, controls.get(one.name, ())) for one in wanted}
+        bounds = {one.name: _bound(one, controls.get(one.name, ()), latencies) for one in wanted}
         plain = [one for one in wanted if one.program is not From.SELF_FILTER]
         arms = [self._arm(one, config, bounds[one.name]) for one in plain]
         found: dict[str, Ran] = {
@@ -202,7 +212,7 @@ class _Here:
             return replace(base, outcome=WorkloadOutcome.WORKS, works=True)
         if not broken:
             return _unstable(base, f"it failed once and worked once: {first}")
-        return self._broken(one, base, broken, _bound(one, controls))
+        return self._broken(one, base, broken, _bound(one, controls, _LATENCIES))
 
     def _broken(
         self, one: Workload, base: WorkloadRecord, said: str, bound_s: float
@@ -330,12 +340,12 @@ def _allowing(calls: Sequence[tuple[int, int]]) -> Sequence[classic.Instruction]
     return (*head, classic.Instruction(classic.LD | classic.IMM, 0, 0, 0)) if head else ()
 
 
-def _bound(one: Workload, controls: Sequence[Ran]) -> float:
-    """Seconds to wait: far longer than the control took, where there is one that worked."""
+def _bound(one: Workload, controls: Sequence[Ran], latencies: int) -> float:
+    """Seconds to wait: so many times what the control took, where there is one that worked."""
     last = controls[-1] if controls else ""
     if not isinstance(last, Result):
         return one.deadline
-    return min(one.deadline, max(_LEAST_BOUND_S, _LATENCIES * last.latency_us / 1e6))
+    return min(one.deadline, latencies * max(_LEAST_LATENCY_S, last.latency_us / 1e6))
 
 
 # ------------------------------------------------------------------ what a run says
