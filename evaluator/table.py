@@ -452,6 +452,8 @@ def show_trial(console: Console, trial: TrialRecord) -> None:
     if trial.stopped_at is not None:
         stopped = trial.stopped_at
         console.print(_indented(Text(f"stopped at {stopped.call}: {stopped.answer}")))
+    if trial.aftermath is not None:
+        console.print(_indented(Text(f"{trial.aftermath.said} ({trial.aftermath.why})")))
     if trial.reason:
         console.print(_indented(Text(printable(trial.reason))))
     table = _table(console)

@@ -102,4 +102,4 @@ def _scored(candidate: Candidate) -> list[object]:
 
 def left_behind(family: Family) -> str:
     """What blocks and logged ways through leave behind, with their numbers; empty if nothing."""
-    return ", ".join(f"{one.trials} {one.said}" for one in family.aftermaths)
+    return ". ".join(f"{one.trials} {one.said}" for one in family.aftermaths)

@@ -146,7 +146,9 @@ def test_counts_that_an_old_document_lacks_are_not_made_up(raw: dict[str, Any]) 
 
 def test_a_block_says_what_it_leaves_behind(raw: dict[str, Any]) -> None:
     text = " ".join(" ".join(page_of(raw).words).split())
-    assert "4 blocked silently; the process lives on, 1 blocked with an audit record" in text
+    assert "4 blocked silently; the process lives on. 1 blocked with an audit record" in text
+    data = json.loads(page_of(raw).inside["script"][0])
+    assert "mkdir: EPERM, blocked silently; the process lives on" in data["strings"]
     assert "EPERM silently; the process lives on" in text
     raw["environment"]["audit_log"]["said"] = "this machine logs no errno"
     assert "this machine logs no errno" in render(parse_document(raw))
