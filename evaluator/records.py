@@ -530,6 +530,7 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     scores = score(
         verdicts.values(),
         workloads=_working(run.workloads),
+        ran=bool(run.workloads),
         starts=run.starts.ok if candidate.attachment is Attachment.RUNTIME else None,
     )
     return CandidateResult(

@@ -370,9 +370,16 @@ def _count(number: int, noun: str) -> str:
 
 
 def score(
-    judgements: Collection[Judgement], *, workloads: Ratio, starts: bool | None = None
+    judgements: Collection[Judgement],
+    *,
+    workloads: Ratio,
+    ran: bool = True,
+    starts: bool | None = None,
 ) -> Scores:
-    """The scores of a candidate; ``starts`` is False if its runtime cannot start anything."""
+    """The scores of a candidate; ``starts`` is False if its runtime cannot start anything.
+
+    ``ran`` is whether any workload was run, be it one that does not work without the candidate.
+    """
     targeted = [judgement for judgement in judgements if judgement.targeted]
     held = Ratio(sum(one.verdict in HOLDING for one in targeted), len(targeted))
     closed = Ratio(
@@ -388,17 +395,17 @@ def score(
         closed=closed,
         utility=workloads.value,
         workloads=workloads,
-        counted=_counted(held, closed, workloads),
+        counted=_counted(held, closed, workloads, ran=ran),
     )
 
 
-def _counted(held: Ratio, closed: Ratio, workloads: Ratio) -> dict[str, str]:
+def _counted(held: Ratio, closed: Ratio, workloads: Ratio, *, ran: bool) -> dict[str, str]:
     """The counts of each score, or why there is nothing to divide."""
     aimless = "nothing targeted"
     reasons = (
         (held, aimless),
         (closed, "no way works here" if held.whole else aimless),
-        (workloads, "no workload to count"),
+        (workloads, "no workload works without it" if ran else "no workload was run"),
     )
     return {
         name: str(one) if one.whole else why

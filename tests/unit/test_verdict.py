@@ -268,8 +268,10 @@ def test_scores_are_null_when_there_is_nothing_to_divide() -> None:
     assert scores.counted == {
         "robustness": "nothing targeted",
         "routes": "nothing targeted",
-        "utility": "no workload to count",
+        "utility": "no workload works without it",
     }
+    nothing = score([], workloads=Ratio(0, 0), ran=False)
+    assert nothing.counted["utility"] == "no workload was run"
 
 
 def test_what_does_not_start_has_no_scores() -> None:
