@@ -9,7 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any, get_origin
 
-from reports.schema import SCHEMA, TABLES, Cause, Step, Table, described, split_optional
+from reports.schema import (
+    SCHEMA,
+    TABLES,
+    AftermathCount,
+    Cause,
+    Step,
+    Table,
+    described,
+    split_optional,
+)
 
 PAGE = Path(__file__).with_name("data.md")
 
@@ -45,8 +54,8 @@ that people read first.
 
 
 def page() -> str:
-    parts = [HEAD % SCHEMA, *(_table(table) for table in TABLES.values()), _steps(), _causes()]
-    return "\n".join(parts)
+    tables = (_table(table) for table in TABLES.values())
+    return "\n".join([HEAD % SCHEMA, *tables, _steps(), _causes(), _aftermaths()])
 
 
 def _table(table: Table) -> str:
@@ -71,6 +80,16 @@ def _causes() -> str:
         "## Causes\n\nThe column `causes` of the families: a list with one entry for each reason "
     )
     return f"{head}that ways get through for.\n\n{_keys(Cause)}"
+
+
+def _aftermaths() -> str:
+    head = (
+        "## Aftermaths\n\nWhether the process that was stopped lives on, and whether the kernel is to "
+        "write an audit record\nof it, are facts about the filters "
+        "([how it decides](how-it-decides.md#what-a-block-leaves-behind)).\nA family's `aftermaths` "
+        "count the trials in scope:"
+    )
+    return f"{head}\n\n{_keys(AftermathCount)}"
 
 
 def _keys(of: type[Any]) -> str:

@@ -315,13 +315,18 @@ def _evaluate(request: Request) -> int:
 
 
 def _where(*, simulated: bool) -> Environment:
+    from msgspec.structs import replace
+
+    from evaluator.audit_log import audit_log
+    from evaluator.doctor import environment
+
     if simulated:
-        from evaluator.doctor import environment, without_sandbox
+        from evaluator.doctor import without_sandbox
 
-        return environment(without_sandbox(), "none")
-    from evaluator.doctor import environment, probe
+        return replace(environment(without_sandbox(), "none"), audit_log=audit_log())
+    from evaluator.doctor import probe
 
-    return environment(probe())
+    return replace(environment(probe()), audit_log=audit_log())
 
 
 def _complain_of_failed(plan: Plan) -> int:

@@ -12,10 +12,11 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
+from evaluator import aftermath
 from evaluator.predict import errno_name
-from evaluator.records import StoppedAt
+from evaluator.records import Aftermath, StoppedAt
 from evaluator.wire import KILLED, ConfigSpec, Denied, Filter
-from mitigations import classic, x86_64
+from mitigations import bpf, classic, x86_64
 from mitigations.classic import Action
 
 _ENOSYS = 38
@@ -51,17 +52,13 @@ def _trap(value: int) -> int:
             return Action.TRAP | KILLED
 
 
-def stopped_at(
-    denied: Sequence[Denied], decisive: Collection[tuple[str, str]] = ()
-) -> StoppedAt | None:
+def culprit(denied: Sequence[Denied]) -> Denied | None:
     """The denied call to name: the one that killed, else the first.
 
-    Where a program fails of it, its own message and its exit come after.  ``decisive`` holds the
-    ABI and name of the calls that cause the effect.
+    Where a program fails of it, its own message and its exit come after.
     """
     killed = (one for one in denied if one.answer == KILLED)
-    first = next(killed, denied[0] if denied else None)
-    return named(first, decisive) if first else None
+    return next(killed, denied[0] if denied else None)
 
 
 def in_words(denied: Sequence[Denied]) -> str:
@@ -75,11 +72,17 @@ def call_name(one: Denied) -> str:
     return name if abi == "x86_64" else f"{abi}:{name}"
 
 
-def named(one: Denied, decisive: Collection[tuple[str, str]] = ()) -> StoppedAt:
-    """The call in the terms of a result."""
+def stopped_at(one: Denied, decisive: Collection[tuple[str, str]] = ()) -> StoppedAt:
+    """A denied call; ``decisive`` holds ABI and name of the calls that cause the effect."""
     abi = x86_64.abi_of(one.arch, one.nr) or "unknown"
     name = x86_64.name(abi, one.nr) or f"call {one.nr}"
     return StoppedAt(name, abi, _answer(one), decisive=(abi, name) in decisive)
+
+
+def left_behind(one: Denied, filters: Sequence[bpf.Filter], logging: Collection[int]) -> Aftermath:
+    """What the filters' own answer to a denied call leaves behind."""
+    decision = bpf.decide_stack(filters, one.arch, one.nr, one.args, None)
+    return aftermath.of_decision(decision, logging, len(filters), killed=one.answer == KILLED)
 
 
 def _answer(one: Denied) -> str:

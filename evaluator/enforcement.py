@@ -43,8 +43,19 @@ class Applied(Struct, frozen=True):
     def terms(self, syscall_insn: int, *, with_steps: bool) -> Terms:
         missing = "" if self.enforcement.enforced else self.enforcement.reason
         return Terms(
-            self.filters, missing, self.config.no_new_privs, syscall_insn, with_steps=with_steps
+            self.filters,
+            missing,
+            self.config.no_new_privs,
+            syscall_insn,
+            with_steps=with_steps,
+            logging=self.logging,
         )
+
+    @property
+    def logging(self) -> frozenset[int]:
+        """Positions of the filters whose answers the kernel is asked to log."""
+        asks = FLAGS["SECCOMP_FILTER_FLAG_LOG"]
+        return frozenset(n for n, one in enumerate(self.config.filters) if one.flags & asks)
 
 
 def control_of(pool: Pool, stance: Posture) -> ConfigSpec:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 from msgspec import Struct
+
+from evaluator.errors import InputError
 
 POSTURES = ("container", "restricted", "root")
 MEANINGS = ("auto", "oci", "docker")
@@ -54,7 +58,24 @@ def format_option(command: _F) -> _F:
         show_default=True,
         help="What to print.",
     )
-    return option(json_option(command))
+    return option(json_option(_of_one_mind(command)))
+
+
+def _of_one_mind(command: _F) -> _F:
+    """Refuses ``--json`` beside another ``--format``, before the command does anything."""
+
+    @wraps(command)
+    def checked(*args: Any, **options: Any) -> Any:
+        source = click.get_current_context().get_parameter_source("form")
+        if (
+            options["as_json"]
+            and options["form"] != "json"
+            and source is not ParameterSource.DEFAULT
+        ):
+            raise InputError(f"--json and --format {options['form']}: give one of them")
+        return command(*args, **options)
+
+    return cast("_F", checked)
 
 
 def posture_option(command: _F) -> _F:

@@ -8,6 +8,7 @@ the kernel agree; which call was stopped.  Whatever is left is not a block.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,14 +17,15 @@ from attacks.effects import Grade
 from attacks.family import Technique, Variant
 from attacks.program import Abi, Entry, Operation, Program, Syscall, is_decisive
 from attacks.text import context_of, program_text, render
-from evaluator import predict
+from evaluator import aftermath, predict
 from evaluator.outline import Call, known_args, outline
-from evaluator.records import StepRecord, StoppedAt, TrialRecord
+from evaluator.records import Aftermath, StepRecord, StoppedAt, TrialRecord
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.trial import already, grade, strange
 from evaluator.verdict import Outcome
 from evaluator.wire import Record, RecordState, Result
 from mitigations.bpf import Decision, Filter
+from mitigations.classic import Action
 
 
 class Pair(Struct, frozen=True):
@@ -48,6 +50,8 @@ class Terms(Struct, frozen=True):
     syscall_insn: int
     with_steps: bool = True
     """Whether somebody will look at what each operation did."""
+    logging: frozenset[int] = frozenset()
+    """Positions of the filters that are loaded with SECCOMP_FILTER_FLAG_LOG."""
 
 
 def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
@@ -81,15 +85,16 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
         return _record(pair, terms, outcome, reason=cause or _why_no_effect(variant, pair.control))
     outcomes = [_one(variant, achieved, arm, pair.control, terms) for arm in pair.mitigated]
     chosen = _choose(outcomes)
-    outcome, reason, stopped = outcomes[chosen]
+    one = outcomes[chosen]
     return _record(
         pair,
         terms,
-        outcome,
-        reason=reason,
-        stopped=stopped,
+        one.outcome,
+        reason=one.reason,
+        stopped=one.stopped,
+        left_behind=one.left_behind,
         shown=chosen,
-        agree=len({one[0] for one in outcomes}) == 1,
+        agree=len({each.outcome for each in outcomes}) == 1,
     )
 
 
@@ -102,7 +107,6 @@ def foresee(variant: Variant, terms: Terms) -> TrialRecord:
 
 _ANYTHING = (None,) * 6
 _NEVER_CAME = "every call that matters was allowed, but the effect did not come"
-_Single = tuple[Outcome, str | None, StoppedAt | None]
 _STRONGEST = (
     Outcome.NOT_ENFORCED,
     Outcome.BYPASSED,
@@ -113,9 +117,18 @@ _STRONGEST = (
 )
 
 
+class _Single(NamedTuple):
+    """What one run of the mitigated arm showed."""
+
+    outcome: Outcome
+    reason: str | None = None
+    stopped: StoppedAt | None = None
+    left_behind: Aftermath | None = None
+
+
 def _choose(outcomes: Sequence[_Single]) -> int:
     """One success is a bypass; a block needs every repeat."""
-    ranks = [_STRONGEST.index(outcome) for outcome, _, _ in outcomes]
+    ranks = [_STRONGEST.index(one.outcome) for one in outcomes]
     return ranks.index(min(ranks))
 
 
@@ -123,37 +136,38 @@ def _one(
     variant: Variant, achieved: Grade, arm: Result | str, control: Result, terms: Terms
 ) -> _Single:
     if terms.layers_missing:
-        return Outcome.NOT_ENFORCED, terms.layers_missing, None
+        return _Single(Outcome.NOT_ENFORCED, terms.layers_missing)
     if isinstance(arm, str):
-        return Outcome.HARNESS_ERROR, arm, None
+        return _Single(Outcome.HARNESS_ERROR, arm)
     missing = _missing(arm, control, terms)
     if missing:
-        return Outcome.NOT_ENFORCED, missing, None
+        return _Single(Outcome.NOT_ENFORCED, missing)
     not_ready = already(variant, arm) or strange(variant, arm.before)
     if not_ready:
-        return Outcome.HARNESS_ERROR, not_ready, None
+        return _Single(Outcome.HARNESS_ERROR, not_ready)
     reached = grade(variant, arm)
     calls = predict.judged(variant.program, arm, terms.filters, terms.syscall_insn)
     outranked = _outranked(calls, arm) if variant.guarded else None
     if outranked:
-        return Outcome.BLOCKED, "the sentinel hides this answer: it is the simulator's", outranked
+        hidden = "the sentinel hides this answer: it is the simulator's"
+        return _blocked(outranked, predict.answer(outranked.decision), hidden, terms)
     if reached is Grade.EXACT or reached is achieved:
-        return Outcome.BYPASSED, None, None
+        return _Single(Outcome.BYPASSED, left_behind=_logged(calls, terms))
     inside = predict.bodies(variant.program)
     for one in calls:
         found = predict.contradiction(one, arm.records[one.slot], arm, in_body=one.slot in inside)
         if found:
-            return Outcome.DISAGREEMENT, found, None
+            return _Single(Outcome.DISAGREEMENT, found)
     decisive = predict.decisive_calls(variant.program)
     passed = False
     for one in calls:
         said = predict.stopped(one, arm.records[one.slot], arm)
         if said is not None and not (passed and _goes_on(one, arm)):
             why = f"the decisive call passed; {one.op.name}, which has to follow it, did not"
-            return Outcome.BLOCKED, why if passed else None, _stopped(one, said, decisive)
+            return _blocked(one, said, why if passed else None, terms, decisive)
         passed = passed or _passed(one, arm)
     late = " in time" if arm.timed_out else ""
-    return Outcome.INEFFECTIVE, f"{_NEVER_CAME}{late}", None
+    return _Single(Outcome.INEFFECTIVE, f"{_NEVER_CAME}{late}")
 
 
 def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
@@ -170,20 +184,37 @@ def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
     return None
 
 
-def _stopped(
-    one: predict.Judged, said: str, decisive: Collection[tuple[Abi, str]] = ()
-) -> StoppedAt:
-    """The denied call; one of the name of the decisive one is no mere step towards it."""
+def _blocked(
+    one: predict.Judged,
+    said: str,
+    why: str | None,
+    terms: Terms,
+    decisive: Collection[tuple[Abi, str]] = (),
+) -> _Single:
+    """By the denied call; one of the name of the decisive one is no mere step towards it."""
     same = one.op.decisive or (one.op.abi, one.op.name) in decisive
-    return StoppedAt(one.op.name, one.op.abi.value, said, same)
+    stopped = StoppedAt(one.op.name, one.op.abi.value, said, same)
+    killed = said.startswith("SIGSYS")
+    left = aftermath.of_decision(one.decision, terms.logging, len(terms.filters), killed=killed)
+    return _Single(Outcome.BLOCKED, why, stopped, left)
 
 
-def _outranked(calls: Sequence[predict.Judged], arm: Result) -> StoppedAt | None:
+def _logged(calls: Sequence[predict.Judged], terms: Terms) -> Aftermath | None:
+    """What is left of a bypass whose decisive call is logged."""
+    for one in calls:
+        if one.op.decisive and one.decision.action is Action.LOG:
+            return aftermath.of_decision(
+                one.decision, terms.logging, len(terms.filters), killed=False
+            )
+    return None
+
+
+def _outranked(calls: Sequence[predict.Judged], arm: Result) -> predict.Judged | None:
     """The decisive call, if the filters deny it by an answer that the sentinel's hides."""
     for one in calls:
         hidden = arm.records[one.slot].error == SENTINEL_ERRNO
         if one.op.decisive and hidden and not one.decision.depends and not one.decision.allows:
-            return _stopped(one, predict.answer(one.decision))
+            return one
     return None
 
 
@@ -267,6 +298,7 @@ def _record(
     *,
     reason: str | None,
     stopped: StoppedAt | None = None,
+    left_behind: Aftermath | None = None,
     shown: int = 0,
     agree: bool = True,
 ) -> TrialRecord:
@@ -290,6 +322,7 @@ def _record(
         predicted=_predicted(pair, control, terms),
         route=route(variant.program, control, terms),
         stopped_at=stopped,
+        aftermath=left_behind,
         prerequisite_only=stopped is not None and not stopped.decisive,
         reason=reason,
         agree=agree,

@@ -10,6 +10,7 @@ Field names are the keys of the document, which are a contract.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, assert_never
@@ -21,6 +22,7 @@ from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique
 from evaluator.plan import Plan
 from evaluator.verdict import (
+    SCORES,
     ExitCode,
     FailOn,
     Gate,
@@ -67,6 +69,20 @@ class StoppedAt(Struct, frozen=True):
     decisive: bool
 
 
+class Aftermath(Struct, frozen=True):
+    """What an answer of the filters leaves behind: facts about the filters, not the machine."""
+
+    survives: bool | None
+    """Whether the process that made the call lives on; ``None`` if that is up to its program."""
+    audited: bool | None
+    """Whether the kernel is to write an audit record; ``None`` if nobody knows which filter spoke.
+    """
+    said: str
+    """Both in words."""
+    why: str
+    """The action, and what follows from it."""
+
+
 class StepRecord(Struct, frozen=True):
     """One operation in both arms; ``None`` where an arm did not reach it."""
 
@@ -100,6 +116,8 @@ class TrialRecord(Struct, frozen=True):
     """An outcome, ``DEPENDS``, or ``None`` for layers that cannot be simulated."""
     route: str
     stopped_at: StoppedAt | None = None
+    aftermath: Aftermath | None = None
+    """Of the call that was stopped, or of a decisive one that passed by LOG."""
     prerequisite_only: bool = False
     reason: str | None = None
     """Why it is neither BYPASSED nor BLOCKED: the probed cause."""
@@ -275,6 +293,16 @@ class RouteCount(Struct, frozen=True):
     blocked: int
 
 
+class AftermathCount(Struct, frozen=True):
+    """So many trials of one outcome that left the same behind."""
+
+    outcome: Outcome
+    trials: int
+    survives: bool | None
+    audited: bool | None
+    said: str
+
+
 class FamilyRecord(Struct, frozen=True):
     """One family under one candidate; all counts are of trials in scope."""
 
@@ -306,6 +334,8 @@ class FamilyRecord(Struct, frozen=True):
     """None if nobody searched."""
     causes: tuple[Cause, ...] = ()
     """What lets the bypasses through, that of the shortest first."""
+    aftermaths: tuple[AftermathCount, ...] = ()
+    """What blocks leave behind, and bypasses that are logged; the most frequent first."""
 
 
 class Problem(Struct, frozen=True):
@@ -347,7 +377,14 @@ class CandidateResult(Struct, frozen=True):
     held: int
     targeted: int
     routes: float | None
+    routes_blocked: int
+    routes_working: int
+    """Those of targeted families; ``routes`` is a mean of means over them."""
     utility: float | None
+    works: int
+    works_in_control: int
+    counted: Mapping[str, str]
+    """By the name of a score ``2 of 3``, or why it is ``None``."""
     counts: Mapping[Outcome, int]
     """Trials by outcome, whatever their scope; negative controls are not among them."""
     duration_s: float
@@ -368,6 +405,17 @@ class Probe(Struct, frozen=True):
     ok: bool
 
 
+class AuditLog(Struct, frozen=True):
+    """Whether this machine writes the records that filters ask for."""
+
+    kept: bool | None = None
+    """False if the kernel has none, or it was switched off at boot; ``None`` if nobody knows."""
+    actions_logged: tuple[str, ...] | None = None
+    """/proc/sys/kernel/seccomp/actions_logged; ``None`` if it cannot be read."""
+    said: str = ""
+    """What is not recorded here, whatever a filter asks for; empty if nothing is known of that."""
+
+
 class Environment(Struct, frozen=True):
     """Where a run took place; ``ambient`` is the confinement that was there before we came."""
 
@@ -382,6 +430,7 @@ class Environment(Struct, frozen=True):
     id_map: int
     """How many ids the sandbox maps."""
     probes: tuple[Probe, ...]
+    audit_log: AuditLog = AuditLog()
 
 
 class FamilyCheck(Struct, frozen=True):
@@ -495,10 +544,14 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         for one in plan.families
     }
     causes = [one for made_of, some in run.causes if made_of == candidate.profile for one in some]
-    families = tuple(_family_record(one, verdicts[one.label], run, causes) for one in plan.families)
+    families = tuple(
+        _family_record(one, verdicts[one.label], run, causes, aftermaths(of_family[one.label]))
+        for one in plan.families
+    )
     scores = score(
         verdicts.values(),
         workloads=_working(run.workloads),
+        ran=bool(run.workloads),
         starts=run.starts.ok if candidate.attachment is Attachment.RUNTIME else None,
     )
     return CandidateResult(
@@ -524,7 +577,12 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         held=scores.held.part,
         targeted=scores.held.whole,
         routes=_rounded(scores.routes),
+        routes_blocked=scores.closed.part,
+        routes_working=scores.closed.whole,
         utility=_rounded(scores.utility),
+        works=scores.workloads.part,
+        works_in_control=scores.workloads.whole,
+        counted=scores.counted,
         counts=_counts(trials),
         duration_s=round(run.duration_s, 6),
         families=families,
@@ -605,7 +663,12 @@ def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
         held=0,
         targeted=0,
         routes=None,
+        routes_blocked=0,
+        routes_working=0,
         utility=None,
+        works=0,
+        works_in_control=0,
+        counted=dict.fromkeys(SCORES, "cannot be used"),
         counts={},
         duration_s=0.0,
         families=(),
@@ -626,7 +689,11 @@ def _layer_record(layer: Layer) -> LayerRecord:
 
 
 def _family_record(
-    family: FamilyInstance, judgement: Judgement, run: CandidateRun, causes: Iterable[Cause]
+    family: FamilyInstance,
+    judgement: Judgement,
+    run: CandidateRun,
+    causes: Iterable[Cause],
+    left_behind: tuple[AftermathCount, ...],
 ) -> FamilyRecord:
     return FamilyRecord(
         family=family.label,
@@ -651,6 +718,20 @@ def _family_record(
         reason=judgement.reason,
         search=run.searched.get(family.label),
         causes=_causes(judgement.bypasses, causes),
+        aftermaths=left_behind,
+    )
+
+
+def aftermaths(trials: Iterable[TrialRecord]) -> tuple[AftermathCount, ...]:
+    """What trials in scope left behind, the most frequent first."""
+    found = Counter(
+        (one.outcome, one.aftermath.survives, one.aftermath.audited, one.aftermath.said)
+        for one in trials
+        if one.aftermath is not None and one.scope is Scope.IN and one.agree
+    )
+    return tuple(
+        AftermathCount(outcome, count, survives, audited, said)
+        for (outcome, survives, audited, said), count in found.most_common()
     )
 
 

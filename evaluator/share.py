@@ -358,15 +358,16 @@ class Share:
             variant = self._by_id[records[i].variant]
             if isinstance(result, str) or _effect(variant, result):
                 continue
-            decisive = decisive_calls(variant.program)
-            stopped = diagnosis.stopped_at(result.denied, decisive)
-            if stopped is None:
+            culprit = diagnosis.culprit(result.denied)
+            if culprit is None:
                 continue
+            stopped = diagnosis.stopped_at(culprit, decisive_calls(variant.program))
             said = f"the program that it execs was denied {diagnosis.in_words(result.denied)}"
             records[i] = replace(
                 records[i],
                 outcome=Outcome.BLOCKED,
                 stopped_at=stopped,
+                aftermath=diagnosis.left_behind(culprit, applied.filters, applied.logging),
                 prerequisite_only=not stopped.decisive,
                 reason=said,
             )

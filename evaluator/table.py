@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _NAME_WIDTH = 30
 _FEW = 12
 """So many families are shown in any case."""
+_LISTED = 4
+"""So many families are named in a line of the text."""
 _EXPECTED = (Verdict.OPEN, Verdict.UNTESTED)
 """What a family that is not targeted is, mostly."""
 
@@ -53,6 +55,7 @@ _BESIDE = {
     Scope.GRADE: "with an equivalent effect only",
     Scope.BEYOND_SECCOMP: "without any system call",
 }
+_COMPARED = ("robustness", "utility")
 _START_PARTS = ("loads", "runtime", "static", "dynamic")
 _PREDICTION = "PREDICTION ONLY: nothing was run, and no verdict here is evidence"
 _NOTHING = (0, "0", "", "none", "unconfined", "disabled")
@@ -97,6 +100,8 @@ def _show_environment(console: Console, document: Mapping[str, Any]) -> None:
     )
     if there:
         console.print(_dim(f"already in force before we came: {there}"))
+    if environment["audit_log"]["said"]:
+        console.print(_dim(environment["audit_log"]["said"]))
 
 
 def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
@@ -112,15 +117,38 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
         console.print(_families_table(console, candidate))
     for line in _closing_lines(candidate):
         console.print(_indented(line))
-    for workload in candidate["workloads"]:
-        if workload["works_in_control"] and not workload["works"]:
-            reason = f": {workload['reason']}" if workload["reason"] else ""
-            line = Text(f"breaks {printable(workload['workload'])}{printable(reason)}", "red")
-            console.print(_indented(line))
+    for line in _workload_lines(candidate):
+        console.print(_indented(line))
+    for line in _aftermath_lines(candidate):
+        console.print(_indented(line))
     silent = Text(_silent(candidate))
     for line in (silent, _beside_line(candidate), _warnings_line(candidate)):
         if line:
             console.print(_indented(line))
+
+
+def _aftermath_lines(candidate: Mapping[str, Any]) -> Iterator[Text]:
+    """Whether anybody can notice an attempt, and make another: by what families have in common."""
+    alike: dict[str, list[str]] = {}
+    for family in sorted(_telling(candidate), key=_family_order):
+        for one in family["aftermaths"] if family["targeted"] else ():
+            place = f"{printable(family['family'])} ({one['trials']})"
+            alike.setdefault(one["said"], []).append(place)
+    for said, families in alike.items():
+        more = len(families) - _LISTED
+        rest = f" and {more} more" if more > 0 else ""
+        yield _dim(f"{said}: {', '.join(families[:_LISTED])}{rest}")
+
+
+def _workload_lines(candidate: Mapping[str, Any]) -> Iterator[Text]:
+    """The honest programs that do not work, and those of which nothing is known."""
+    for one in candidate["workloads"]:
+        reason = f": {one['reason']}" if one["reason"] else ""
+        said = printable(f"{one['workload']}{reason}")
+        if one["works_in_control"] and not one["works"]:
+            yield Text(f"breaks {said}", "red")
+        elif one.get("outcome") in ("unstable", "unavailable"):
+            yield Text(f"{one['outcome']}: {said}", "yellow")
 
 
 def _beside_line(candidate: Mapping[str, Any]) -> Text:
@@ -214,22 +242,14 @@ def _starts_line(candidate: Mapping[str, Any]) -> Text:
 
 
 def _scores_line(candidate: Mapping[str, Any]) -> Text:
-    fair = [one for one in candidate["workloads"] if one["works_in_control"]]
-    works = sum(one["works"] for one in fair)
-    targeted = [family for family in candidate["families"] if family["targeted"]]
-    blocked = sum(family["routes"]["blocked"] for family in targeted)
-    working = sum(family["routes"]["working"] for family in targeted)
-    scores = (
-        ("robustness", candidate["robustness"], candidate["held"], candidate["targeted"]),
-        ("routes", candidate["routes"], blocked, working),
-        ("utility", candidate["utility"], works, len(fair)),
-    )
-    return Text(", ".join(_score(*score) for score in scores))
+    names = (*_COMPARED, "routes")
+    return Text(", ".join(f"{name} {_score(candidate, name)}" for name in names))
 
 
-def _score(name: str, value: float | None, part: int, whole: int) -> str:
-    shown = "-" if value is None else f"{value:.2f}"
-    return f"{name} {shown} ({part} of {whole})"
+def _score(candidate: Mapping[str, Any], name: str) -> str:
+    """``0.67 (2 of 3)``, or a dash with the reason."""
+    value, counted = candidate[name], candidate["counted"].get(name, "counts not recorded")
+    return f"{'-' if value is None else f'{value:.2f}'} ({counted})"
 
 
 def _families_table(console: Console, candidate: Mapping[str, Any]) -> Table:
@@ -296,10 +316,10 @@ def _way_through(family: Mapping[str, Any]) -> Text:
 
 
 def _closing_lines(candidate: Mapping[str, Any]) -> Iterator[Text]:
-    """For each leak what closes the shortest way through, as a line to paste."""
+    """For each way that should not be, what closes the shortest one, as a line to paste."""
     for family in sorted(_telling(candidate), key=_family_order):
         causes = family.get("causes", ())
-        if family["verdict"] != Verdict.LEAKY or not causes:
+        if not (causes and family["targeted"]):
             continue
         first, more = causes[0], len(causes) - 1
         line = Text(f"{printable(family['family'])}: ", "bold")
@@ -318,13 +338,13 @@ def _evidence(family: Mapping[str, Any]) -> str:
 def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) -> None:
     table = plain_table(console)
     table.add_column("candidate", overflow="fold")
-    for heading in ("held", "routes", "utility"):
-        table.add_column(heading, no_wrap=True, justify="right")
-    table.add_column("starts", no_wrap=True)
+    for heading in _COMPARED:
+        table.add_column(heading, overflow="fold")
+    table.add_column("starts", overflow="fold")
     for candidate in candidates:
         name = Text(printable(candidate["name"]))
         if not candidate["valid"]:
-            table.add_row(name, "-", "-", "-", Text("invalid", "red"))
+            table.add_row(name, *"-" * len(_COMPARED), Text("invalid", "red"))
             continue
         starts: Mapping[str, Any] = candidate["starts"]
         if candidate["attachment"] == "self" or candidate.get("simulated"):
@@ -332,11 +352,9 @@ def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) 
         fails = [part for part, answer in starts.items() if answer is False]
         table.add_row(
             name,
-            f"{candidate['held']} of {candidate['targeted']}",
-            *("-" if candidate[key] is None else f"{candidate[key]:.2f}"
-              for key in ("routes", "utility")),
+            *(_score(candidate, key) for key in _COMPARED),
             Text(f"not {', '.join(fails)}", "red") if fails else Text("yes" if starts else "-"),
-        )  # fmt: skip
+        )
     console.print(table)
 
 
@@ -441,6 +459,8 @@ def show_trial(console: Console, trial: TrialRecord) -> None:
     if trial.stopped_at is not None:
         stopped = trial.stopped_at
         console.print(_indented(Text(f"stopped at {stopped.call}: {stopped.answer}")))
+    if trial.aftermath is not None:
+        console.print(_indented(Text(f"{trial.aftermath.said} ({trial.aftermath.why})")))
     if trial.reason:
         console.print(_indented(Text(printable(trial.reason))))
     table = plain_table(console)

@@ -75,6 +75,7 @@ UNSETTLED = frozenset(
 )
 WORKS_IN_CONTROL = frozenset({Outcome.BYPASSED, Outcome.BLOCKED, Outcome.INEFFECTIVE})
 HOLDING = frozenset({Verdict.HELD, Verdict.HELD_HERE})
+SCORES: tuple[str, ...] = ("robustness", "routes", "utility")
 
 
 class TrialFacts(Struct, frozen=True):
@@ -160,8 +161,12 @@ class Scores(Struct, frozen=True):
     robustness: float | None
     held: Ratio
     routes: float | None
+    closed: Ratio
+    """Blocked routes of working routes in targeted families."""
     utility: float | None
     workloads: Ratio
+    counted: Mapping[str, str]
+    """By the name of a score ``2 of 3``, or why it is ``None``."""
 
 
 class Gate(Struct, frozen=True):
@@ -365,20 +370,47 @@ def _count(number: int, noun: str) -> str:
 
 
 def score(
-    judgements: Collection[Judgement], *, workloads: Ratio, starts: bool | None = None
+    judgements: Collection[Judgement],
+    *,
+    workloads: Ratio,
+    ran: bool = True,
+    starts: bool | None = None,
 ) -> Scores:
-    """The scores of a candidate; ``starts`` is False if its runtime cannot start anything."""
+    """The scores of a candidate; ``starts`` is False if its runtime cannot start anything.
+
+    ``ran`` is whether any workload was run, be it one that does not work without the candidate.
+    """
     targeted = [judgement for judgement in judgements if judgement.targeted]
     held = Ratio(sum(one.verdict in HOLDING for one in targeted), len(targeted))
+    closed = Ratio(
+        sum(one.routes.part for one in targeted), sum(one.routes.whole for one in targeted)
+    )
     if starts is False:
-        return Scores(None, held, None, None, workloads)
+        counted = dict.fromkeys(SCORES, "does not start")
+        return Scores(None, held, None, closed, None, workloads, counted)
     return Scores(
         robustness=held.value,
         held=held,
         routes=_mean([mean for one in targeted if (mean := _technique_mean(one)) is not None]),
+        closed=closed,
         utility=workloads.value,
         workloads=workloads,
+        counted=_counted(held, closed, workloads, ran=ran),
     )
+
+
+def _counted(held: Ratio, closed: Ratio, workloads: Ratio, *, ran: bool) -> dict[str, str]:
+    """The counts of each score, or why there is nothing to divide."""
+    aimless = "nothing targeted"
+    reasons = (
+        (held, aimless),
+        (closed, "no way works here" if held.whole else aimless),
+        (workloads, "no workload works without it" if ran else "no workload was run"),
+    )
+    return {
+        name: str(one) if one.whole else why
+        for name, (one, why) in zip(SCORES, reasons, strict=True)
+    }
 
 
 def _technique_mean(judgement: Judgement) -> float | None:

@@ -235,8 +235,8 @@ class _Here:
             base,
             outcome=WorkloadOutcome.BROKEN,
             reason=f"{said}{first}{named}",
-            denied=tuple(diagnosis.named(each) for each in denied),
-            needs=tuple(diagnosis.named(each) for each in needed),
+            denied=tuple(diagnosis.stopped_at(each) for each in denied),
+            needs=tuple(diagnosis.stopped_at(each) for each in needed),
         )
 
     def _would_tell(self) -> bool:

@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 
 from reports.schema import Candidate, Document, Family, Starts
+from reports.scores import scores
 from reports.text import abbreviate, counted
 
 
@@ -188,10 +189,14 @@ def _alternative(leaks: list[Family], document: Document) -> str:
     if not able:
         return ""
     best = max(able, key=lambda candidate: candidate.utility or 0.0)
-    works = " and breaks no workload" if best.utility == 1.0 else ""
-    return (
-        f" In this run {abbreviate(best.name)} holds {'it' if len(leaks) == 1 else 'them'}{works}."
-    )
+    held = "it" if len(leaks) == 1 else "them"
+    return f" In this run {abbreviate(best.name)} holds {held}{_cost(best)}."
+
+
+def _cost(candidate: Candidate) -> str:
+    """What honest programs pay: no candidate is praised for one axis alone."""
+    utility = scores(candidate).utility
+    return " and breaks no workload" if utility.value == 1.0 else f", at {utility}"
 
 
 def _leak(candidate: Candidate) -> str:

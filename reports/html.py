@@ -15,10 +15,12 @@ from msgspec.structs import replace
 
 from reports.answer import Standing, advice, headline, sentence, standing
 from reports.document import findings
+from reports.plot import Plot, plot
 from reports.program import Line, lines
 from reports.rawdata import data_block
 from reports.schema import Candidate, Cause, Document, Family, Finding, Trial
-from reports.tables import family_names
+from reports.scores import Scores, scores
+from reports.tables import family_names, left_behind
 from reports.text import abbreviate, counted, plain, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -44,12 +46,13 @@ class Share(Struct, frozen=True):
 
 
 class Blocked(Struct, frozen=True):
-    """Variants that were stopped at the same call with the same answer."""
+    """Variants that were stopped at the same call with the same answer and the same aftermath."""
 
     call: str
     abi: str
     answer: str
     decisive: bool
+    left_behind: str
     variants: tuple[str, ...]
 
 
@@ -89,6 +92,7 @@ class FamilyView(Struct, frozen=True):
     blocked: tuple[Blocked, ...]
     baseline: Program | None
     """The blocked baseline, written out for comparison."""
+    left_behind: str
     unclear: Lines
     """Neither reached the effect nor were stopped."""
 
@@ -97,10 +101,11 @@ class CandidateView(Struct, frozen=True):
     anchor: str
     candidate: Candidate
     standing: Standing
+    scores: Scores
     sentence: str
     advice: str
     families: tuple[FamilyView, ...]
-    """Those with something to show: everything but open and untested ones."""
+    """Those with something to show: everything but untested ones and those left open on purpose."""
     plain_families: tuple[FamilyView, ...]
     findings: tuple[Finding, ...]
     source: str
@@ -129,6 +134,7 @@ class Page(Struct, frozen=True):
     """Those about which there is something to do, worst first."""
     candidates: tuple[CandidateView, ...]
     ranked: tuple[CandidateView, ...]
+    plot: Plot | None
     matrix: tuple[Row, ...]
     trials: int
     variants: int
@@ -182,6 +188,7 @@ def build_page(document: Document) -> Page:
         advice=tuple(view for view in ranked if view.advice),
         candidates=tuple(views),
         ranked=ranked,
+        plot=plot([view.candidate for view in ranked]),
         matrix=tuple(_matrix(document)),
         trials=len(trials),
         variants=len({trial.variant for trial in trials}),
@@ -228,28 +235,37 @@ def _candidate(anchor: str, candidate: Candidate, share: Share) -> CandidateView
     for trial in candidate.trials:
         trials.setdefault(trial.family or trial.variant.split("/")[0], []).append(trial)
     left = share.programs
-    leaky = sum(family.verdict == "leaky" for family in candidate.families)
-    each = min(PROGRAMS_PER_FAMILY, max(1, left // max(1, leaky)))
+    written = sum(_is_written_out(family) for family in candidate.families)
+    each = min(PROGRAMS_PER_FAMILY, max(1, left // max(1, written)))
     for number, family in enumerate(candidate.families):
         mine = trials.get(family.family, [])
-        programs = min(each, left) if family.verdict == "leaky" else 0
+        programs = min(each, left) if _is_written_out(family) else 0
         view = _family(f"{anchor}-f{number}", family, mine, programs, share.lines)
         left -= len(view.programs)
         found.append(view)
     found.sort(key=lambda view: _order(view.family))
-    quiet = ("open", "untested")
     return CandidateView(
         anchor=anchor,
         candidate=candidate,
         standing=standing(candidate),
+        scores=scores(candidate),
         sentence=sentence(candidate),
         advice="",
-        families=tuple(view for view in found if view.family.verdict not in quiet),
-        plain_families=tuple(view for view in found if view.family.verdict in quiet),
+        families=tuple(view for view in found if not _is_plain(view.family)),
+        plain_families=tuple(view for view in found if _is_plain(view.family)),
         findings=tuple(findings(candidate)),
         source=candidate.profile_text[: share.source],
         source_cut=len(candidate.profile_text) > share.source,
     )
+
+
+def _is_written_out(family: Family) -> bool:
+    """Whether its ways through are shown call by call: somebody meant to stop them."""
+    return family.verdict == "leaky" or (family.verdict == "open" and family.targeted)
+
+
+def _is_plain(family: Family) -> bool:
+    return family.verdict in ("open", "untested") and not _is_written_out(family)
 
 
 def _order(family: Family) -> tuple[bool, int]:
@@ -277,12 +293,13 @@ def _family(
         programs=tuple(
             Program(trial, lines(trial.steps), causes.get(trial.variant)) for trial in programs
         ),
-        causes=family.causes[:limit] if programs else (),
+        causes=family.causes[:limit] if programs or family.verdict == "open" else (),
         uncaused=max(0, len(family.causes) - limit),
         others=Lines(tuple(others[:limit]), len(others)),
         outside=Lines(tuple(outside[:limit]), len(outside)),
         blocked=tuple(_blocked(trials)),
         baseline=Program(baseline, lines(baseline.steps)) if baseline and programs else None,
+        left_behind=left_behind(family),
         unclear=Lines(tuple(unclear[: max(limit, 3)]), len(unclear)),
     )
 
@@ -309,11 +326,12 @@ def _representatives(family: Family, bypasses: list[Trial]) -> list[Trial]:
 
 
 def _blocked(trials: Iterable[Trial]) -> list[Blocked]:
-    groups: dict[tuple[str, str, str, bool], list[str]] = {}
+    groups: dict[tuple[str, str, str, bool, str], list[str]] = {}
     for trial in trials:
         at = trial.stopped_at
         if trial.outcome == "BLOCKED" and at is not None:
-            key = (at.call, at.abi, at.answer, at.decisive)
+            said = trial.aftermath.said.removeprefix("blocked ") if trial.aftermath else ""
+            key = (at.call, at.abi, at.answer, at.decisive, said)
             groups.setdefault(key, []).append(trial.variant.split("/", 1)[-1])
     return [Blocked(*key, variants=tuple(variants)) for key, variants in groups.items()]
 

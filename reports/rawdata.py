@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from reports.program import Line, lines
-from reports.schema import Candidate, Document, StoppedAt, Trial
+from reports.schema import Candidate, Document, Trial
 from reports.text import script_json, visible
 
 
@@ -49,7 +49,7 @@ def data_block(document: Document) -> str:
             variants.add([text(word) for word in about]),
             text(trial.outcome),
             text(trial.scope),
-            text(stopped(trial.stopped_at)),
+            text(stopped(trial)),
             text(trial.reason),
         ]
         if trial.outcome == "BYPASSED":
@@ -68,13 +68,14 @@ def data_block(document: Document) -> str:
     )
 
 
-def stopped(at: StoppedAt | None) -> str:
-    """Where a trial was stopped, in words."""
+def stopped(trial: Trial) -> str:
+    """Where a trial was stopped, and what that leaves behind, in words."""
+    at, left = trial.stopped_at, trial.aftermath
     if at is None:
-        return ""
+        return left.said if left else ""
     abi = "" if at.abi == "x86_64" else f" ({at.abi})"
     where = "" if at.decisive else ", prerequisite"
-    return f"{at.call}{abi}: {at.answer}{where}"
+    return f"{at.call}{abi}: {at.answer}{where}" + (f", {left.said}" if left else "")
 
 
 def _family(trial: Trial) -> str:

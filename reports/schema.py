@@ -32,6 +32,14 @@ class Probe(Struct, frozen=True):
     ok: Annotated[bool, "false if something cannot be tested because of it"] = True
 
 
+class AuditLog(Struct, frozen=True):
+    """Whether the machine writes the records that filters ask for."""
+
+    kept: Annotated[bool | None, "false if the kernel has no audit log or it is off"] = None
+    actions_logged: Annotated[tuple[str, ...] | None, "actions that the kernel may log"] = None
+    said: Annotated[str, "which records are not written here; empty if nothing is known"] = ""
+
+
 class Environment(Struct, frozen=True):
     kernel: Annotated[str, "release of the running kernel"]
     arch: Annotated[str, "machine architecture"]
@@ -44,6 +52,7 @@ class Environment(Struct, frozen=True):
     user: Annotated[str, "who ran it: root or an ordinary user"] = ""
     probes: Annotated[tuple[Probe, ...], "what this machine can enforce and test"] = ()
     id_map: Annotated[Int, "number of user ids mapped into the sandbox"] = 0
+    audit_log: Annotated[AuditLog, "what becomes of audit records"] = AuditLog()
 
 
 class Gate(Struct, frozen=True):
@@ -103,6 +112,19 @@ class StoppedAt(Struct, frozen=True):
     decisive: Annotated[bool, "whether it is the operation that causes the effect"]
 
 
+class Aftermath(Struct, frozen=True):
+    """What an answer of the filters leaves behind: facts about the filters, not the machine."""
+
+    survives: Annotated[
+        bool | None, "whether the process that made the call lives on; null: up to its program"
+    ] = None
+    audited: Annotated[
+        bool | None, "whether the kernel is to write an audit record; null: not known"
+    ] = None
+    said: Annotated[str, "both in words"] = ""
+    why: Annotated[str, "the action that answered, and what follows from it"] = ""
+
+
 class Step(Struct, frozen=True):
     slot: Annotated[Int, "position in the program"]
     section: Annotated[str, "setup, victim or attack"]
@@ -125,6 +147,9 @@ class Trial(Struct, frozen=True):
     mitigated_effect: Annotated[str | None, "grade of the effect under the candidate"]
     predicted: Annotated[str | None, "the simulated outcome, from the control's arguments"]
     stopped_at: Annotated[StoppedAt | None, "the first call that was stopped"]
+    aftermath: Annotated[
+        Aftermath | None, "of the call that was stopped, or of a decisive one that is logged"
+    ] = None
     family: Annotated[str, "the effect it is after"] = ""
     title: Annotated[str, "text of the decisive operation"] = ""
     why: Annotated[str, "why a filter may miss it"] = ""
@@ -172,6 +197,16 @@ class Cause(Struct, frozen=True):
     breaks: Annotated[str, "what ordinary programs do that the fix denies as well"] = ""
 
 
+class AftermathCount(Struct, frozen=True):
+    """Trials in scope that left the same behind."""
+
+    outcome: Annotated[str, "BLOCKED, or BYPASSED where the way through is logged"]
+    trials: Annotated[Int, "how many"]
+    survives: Annotated[bool | None, "as in a trial"] = None
+    audited: Annotated[bool | None, "as in a trial"] = None
+    said: Annotated[str, "both in words"] = ""
+
+
 class Family(Struct, frozen=True):
     """One effect under one candidate."""
 
@@ -201,6 +236,7 @@ class Family(Struct, frozen=True):
         default_factory=dict[str, RouteCount]
     )
     causes: Annotated[tuple[Cause, ...], "what lets the bypasses through, and closes them"] = ()
+    aftermaths: Annotated[tuple[AftermathCount, ...], "what its blocks leave behind"] = ()
 
 
 class Workload(Struct, frozen=True):
@@ -231,7 +267,14 @@ class Candidate(Struct, frozen=True):
     warnings: Annotated[tuple[Warn, ...], "remarks on the source"] = ()
     robustness: Annotated[float | None, "held / targeted"] = None
     routes: Annotated[float | None, "mean share of blocked routes in targeted families"] = None
+    routes_blocked: Annotated[Int, "routes blocked in targeted families"] = 0
+    routes_working: Annotated[Int, "of so many that work in the control arm"] = 0
     utility: Annotated[float | None, "workloads that work / those that work in the control"] = None
+    works: Annotated[Int, "workloads that work, of those that work in the control"] = 0
+    works_in_control: Annotated[Int, "workloads that work in the control"] = 0
+    counted: Annotated[Mapping[str, str], "`2 of 3`, or why it is null, by score"] = field(
+        default_factory=dict[str, str]
+    )
     families: Annotated[tuple[Family, ...], "verdicts"] = ()
     trials: Annotated[tuple[Trial, ...], "every variant"] = ()
     workloads: Annotated[tuple[Workload, ...], "honest programs"] = ()
@@ -304,6 +347,8 @@ class Table(Struct, frozen=True):
 
 DTYPES = {str: "string", int: "Int64", float: "Float64", bool: "boolean"}
 """pandas' own nullable types, so that a missing number stays a whole number."""
+_LISTED = (Step, Cause, AftermathCount)
+"""What a column may hold a list of."""
 
 
 def described(cls: type[Any]) -> dict[str, tuple[Any, str]]:
@@ -333,7 +378,7 @@ def _columns(
             found += _columns(kind, path, nullable=missing)
         elif kind in DTYPES:
             found.append(Column("_".join(path), DTYPES[kind], missing, meaning, path))
-        elif get_origin(kind) is tuple and get_args(kind)[0] in (str, Step, Cause):
+        elif get_origin(kind) is tuple and get_args(kind)[0] in (str, *_LISTED):
             dtype = "list of string" if get_args(kind)[0] is str else "list of struct"
             found.append(Column("_".join(path), dtype, missing, meaning, path))
     return found

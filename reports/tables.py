@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.schema import Candidate, Document, Family
+from reports.scores import scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +21,13 @@ SUMMARY_COLUMNS = (
     "untestable",
     "shortest_bypass",
     "reason",
+    "left_behind",
     "robustness",
+    "robustness_counts",
     "routes",
+    "routes_counts",
     "utility",
+    "utility_counts",
     "simulated",
 )
 
@@ -82,8 +87,19 @@ def _summary_row(candidate: Candidate, family: Family) -> tuple[object, ...]:
         family.untestable,
         family.shortest_bypass,
         family.reason,
-        candidate.robustness,
-        candidate.routes,
-        candidate.utility,
+        left_behind(family),
+        *_scored(candidate),
         candidate.simulated,
     )
+
+
+def _scored(candidate: Candidate) -> list[object]:
+    """Each score as a number, and what it was made of."""
+    found = scores(candidate)
+    each = (found.robustness, found.routes, found.utility)
+    return [part for one in each for part in (one.value, one.counts)]
+
+
+def left_behind(family: Family) -> str:
+    """What blocks and logged ways through leave behind, with their numbers; empty if nothing."""
+    return ". ".join(f"{one.trials} {one.said}" for one in family.aftermaths)

@@ -12,6 +12,9 @@ from mitigations import candidate
 from reports import schema
 
 PAIRS: list[tuple[type[Any], type[Any]]] = [
+    (schema.Aftermath, records.Aftermath),
+    (schema.AftermathCount, records.AftermathCount),
+    (schema.AuditLog, records.AuditLog),
     (schema.Candidate, records.CandidateResult),
     (schema.Cause, records.Cause),
     (schema.Environment, records.Environment),

@@ -114,6 +114,8 @@ def test_a_program_that_fails_is_stopped_by_its_first_denied_call(tmp_path: Path
     assert deputy.outcome is Outcome.BLOCKED
     assert deputy.stopped_at is not None
     assert (deputy.stopped_at.call, deputy.stopped_at.answer) == ("openat", "EPERM")
+    assert deputy.aftermath is not None
+    assert (deputy.aftermath.survives, deputy.aftermath.audited) == (True, False)
 
 
 @pytest.mark.parametrize("target", ["/data", "/var/lib/x", "/tmp/a/b", "/run", "/dev/shm"])

@@ -158,6 +158,22 @@ def test_json_is_one_object_and_nothing_else(kernel, command, profile) -> None:
     assert command("evaluate", profile, "--format", "json")[1].startswith('{"schema"')
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("evaluate", "nothing-is-read.json"), ("workloads", "list"), ("attacks", "list"), ("doctor",)],
+)
+def test_json_and_another_format_contradict_each_other(command, arguments) -> None:
+    for both in (("--json", "--format", "table"), ("--format", "table", "--json")):
+        code, out, err = command(*arguments, *both)
+        assert (code, out) == (2, "")
+        assert err == "sidestep: --json and --format table: give one of them\n"
+
+
+def test_json_twice_is_json(command) -> None:
+    code, out, _ = command("workloads", "list", "--json", "--format", "json")
+    assert (code, out[:1]) == (0, "{")
+
+
 def test_every_option_reaches_the_plan(kernel, command, profile) -> None:
     command(
         "evaluate", profile, "--posture", "restricted", "--jobs", "3", "--repeats", "2",

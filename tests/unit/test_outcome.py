@@ -15,7 +15,19 @@ from evaluator.verdict import Outcome
 from evaluator.wire import Record, Result, Truth
 from mitigations.bpf import Filter
 
-from engine import ALLOW, EPERM, FAKED, KILL, NOTIFY, TRACE, TRAP, answers, answers_all, program
+from engine import (
+    ALLOW,
+    EPERM,
+    FAKED,
+    KILL,
+    LOG,
+    NOTIFY,
+    TRACE,
+    TRAP,
+    answers,
+    answers_all,
+    program,
+)
 from results import DIR, MADE, NOT_REACHED, OLD, arm, facts, returned, seen, started
 
 MKDIR_NR, OPENAT_NR = 83, 257
@@ -94,6 +106,36 @@ def test_a_block_names_the_call_and_the_answer(
     assert found.mitigated_effect is None
     assert found.predicted == "BLOCKED"
     assert found.reason is None
+
+
+@pytest.mark.parametrize(
+    ("action", "record", "signal", "survives", "audited"),
+    [
+        (EPERM, returned(-1), 0, True, False),
+        (TRAP, started(), 31, None, False),
+        (KILL, started(), 31, False, True),
+    ],
+)
+def test_a_block_says_what_it_leaves_behind(
+    action: int, record: Record, signal: int, survives: bool | None, audited: bool
+) -> None:
+    under = terms(answers([MKDIR_NR], action))
+    left = classify(failed(record, wait_status=signal), under=under).aftermath
+    assert left is not None
+    assert (left.survives, left.audited) == (survives, audited)
+    asking = replace(under, logging=frozenset({0}))
+    asked = classify(failed(record, wait_status=signal), under=asking).aftermath
+    assert asked is not None
+    assert (asked.survives, asked.audited) == (survives, True)
+
+
+@pytest.mark.parametrize(("action", "logged"), [(LOG, True), (ALLOW, False)])
+def test_a_bypass_leaves_something_behind_only_if_it_is_logged(action: int, logged: bool) -> None:
+    under = terms(answers([MKDIR_NR], action))
+    found = classify(failed(returned(0), after=MADE), under=under)
+    assert found.outcome is Outcome.BYPASSED
+    assert (found.aftermath is not None) is logged
+    assert not logged or found.aftermath.said == "got through with an audit record"
 
 
 def test_a_block_of_an_earlier_call_is_of_a_prerequisite_only() -> None:

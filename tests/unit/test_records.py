@@ -8,10 +8,12 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance
 from attacks.library import family
+from evaluator import aftermath
 from evaluator.objectives import objective
 from evaluator.plan import Plan
 from evaluator.records import (
     SCHEMA,
+    AftermathCount,
     CandidateRun,
     Enforcement,
     Environment,
@@ -40,6 +42,7 @@ from mitigations.candidate import (
     ProfileError,
     SeccompLayer,
 )
+from mitigations.classic import Action
 from reports.document import parse_document
 
 ALLOW = bytes.fromhex("060000000000ff7f")
@@ -141,8 +144,31 @@ def test_a_leak_is_judged_counted_and_named() -> None:
         "the shortest way through is create-directory/mkdirat."
     )
     assert (result.robustness, result.held, result.targeted) == (0.0, 0, 1)
-    assert result.utility == 0.5
+    assert (result.utility, result.works, result.works_in_control) == (0.5, 1, 2)
+    assert result.counted == {"robustness": "0 of 1", "routes": "1 of 2", "utility": "1 of 2"}
     assert result.instructions == 1
+
+
+def test_a_family_counts_what_its_trials_in_scope_leave_behind() -> None:
+    silent, loud = (aftermath.of_action(one, asked=False) for one in (Action.ERRNO, Action.TRAP))
+    blocked = trial("mkdir", Outcome.BLOCKED)
+    lent = replace(blocked, assumption=Assumption.INHERITED_DESCRIPTOR)
+    result = assemble(
+        run(
+            replace(blocked, aftermath=loud),
+            replace(blocked, aftermath=silent),
+            replace(blocked, aftermath=silent),
+            replace(blocked, aftermath=silent, agree=False),
+            replace(lent, aftermath=silent),
+            trial("mkdirat", Outcome.BYPASSED),
+        ),
+        plan(),
+    )
+    assert result.families[0].aftermaths == (
+        AftermathCount(Outcome.BLOCKED, 2, True, False, silent.said),
+        AftermathCount(Outcome.BLOCKED, 1, None, False, loud.said),
+    )
+    parse_document(whole(result))
 
 
 def test_an_objective_decides_what_is_targeted_and_a_sibling_family_is_not() -> None:
@@ -182,6 +208,7 @@ def test_a_runtime_candidate_that_does_not_start_has_no_scores() -> None:
     dead = run(starts=Starts(loads=True, runtime=False, static=False, dynamic=False))
     result = assemble(dead, plan())
     assert (result.robustness, result.routes, result.utility) == (None, None, None)
+    assert set(result.counted.values()) == {"does not start"}
     assert broken_workloads(result) == ["start", "shell-basics"]
     own = replace(CANDIDATE, attachment=Attachment.SELF)
     assert assemble(replace(dead, candidate=own), plan()).robustness == 0.0

@@ -51,6 +51,23 @@ def test_all_three_ways_to_load_agree(raw: dict[str, Any], tmp_path: Path) -> No
     assert expected == load(tmp_path).document
 
 
+def test_an_aftermath_that_is_not_known_survives_parquet(
+    raw: dict[str, Any], tmp_path: Path
+) -> None:
+    blocked = next(one for one in raw["candidates"][0]["trials"] if one["outcome"] == "BLOCKED")
+    blocked["aftermath"] |= {"survives": None}
+    write(raw, tmp_path / "x.parquet")
+    assert load(tmp_path / "x.parquet").document == parse_document(raw)
+
+
+def test_both_scores_of_a_summary_have_counts_or_a_reason() -> None:
+    rows = summary(load(SAMPLE).document).groupby("candidate").first()
+    counts = ["robustness_counts", "routes_counts", "utility_counts"]
+    assert list(rows.loc["block-mkdir", counts]) == ["0 of 1", "5 of 7", "1 of 2"]
+    assert list(rows.loc["unconfined", counts[:2]]) == ["nothing targeted"] * 2
+    assert "4 blocked silently; the process lives on" in rows.loc["block-mkdir", "left_behind"]
+
+
 def test_nested_values_become_columns(raw: dict[str, Any]) -> None:
     trials = load(SAMPLE).trials
     blocked = trials[(trials.candidate == "block-mkdir") & (trials.outcome == "BLOCKED")]

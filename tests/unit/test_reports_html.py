@@ -20,13 +20,14 @@ from reports.schema import Step
 from reports.text import abbreviate, script_json, visible
 
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
-VOID = {"meta", "link", "br", "input", "rect"}
+VOID = {"meta", "link", "br", "input", "rect", "path", "circle"}
 TAGS = VOID.union(
     *(
         words.split()
         for words in (
             "html head title style script body a nav p ol ul li main section article header",
-            "h1 h2 h3 h4 h5 div span b code pre svg dl dt dd details summary noscript",
+            "h1 h2 h3 h4 h5 div span b code pre dl dt dd details summary noscript",
+            "svg desc text tspan",
             "table caption thead tbody tr th td form label select option button",
         )
     )
@@ -109,6 +110,59 @@ def test_a_bypass_says_what_lets_it_through_and_what_would_close_it(raw: dict[st
     assert "<b>What would close it.</b> <code>add &#34;x&#34; to y</code>" in page
     assert "no single line" in page
     assert "for instance <code>i386:mkdir(...)</code>" in page
+
+
+def test_an_open_family_says_what_would_close_it(raw: dict[str, Any]) -> None:
+    """In a row of the table if nobody meant to stop it, call by call if somebody did."""
+    families = raw["candidates"][2]["families"]
+    for family in families:
+        cause = {"kind": "no-call", "call": "x86_64:x", "where": "", "said": "it is allowed"}
+        family["causes"] = [
+            {**cause, "variants": family["bypasses"], "fix": f"deny {family['family']}"}
+        ]
+    page = render(parse_document(raw))
+    assert [page.count(f"<code>deny {one['family']}</code>") for one in families] == [1] * 4
+    assert 'class="family open"' not in page
+    families[0]["targeted"] = True
+    page = render(parse_document(raw))
+    assert 'class="family open"' in page
+    assert "<b>What would close it.</b> <code>deny create-directory</code>" in page
+
+
+def test_each_axis_stands_beside_the_other_with_its_counts(raw: dict[str, Any]) -> None:
+    text = " ".join(" ".join(page_of(raw).words).split())
+    assert text.count("Robustness 0.00 (0 of 1), utility 0.50 (1 of 2)") == 1
+    assert text.count("Robustness \u2013 (nothing targeted) , utility 1.00 (2 of 2)") == 1
+    # In the answer, the comparison, and with the candidate.
+    assert text.count("0.00 (0 of 1)") == text.count("0.50 (1 of 2)") == 3
+
+
+def test_counts_that_an_old_document_lacks_are_not_made_up(raw: dict[str, Any]) -> None:
+    for candidate in raw["candidates"]:
+        del candidate["counted"]
+    text = " ".join(page_of(raw).words)
+    assert "0.50 (counts not recorded)" in text
+
+
+def test_a_block_says_what_it_leaves_behind(raw: dict[str, Any]) -> None:
+    text = " ".join(" ".join(page_of(raw).words).split())
+    assert "4 blocked silently; the process lives on. 1 blocked with an audit record" in text
+    data = json.loads(page_of(raw).inside["script"][0])
+    assert "mkdir: EPERM, blocked silently; the process lives on" in data["strings"]
+    assert "EPERM silently; the process lives on" in text
+    raw["environment"]["audit_log"]["said"] = "this machine logs no errno"
+    assert "this machine logs no errno" in render(parse_document(raw))
+
+
+def test_the_plot_has_words_for_those_who_do_not_see_it(raw: dict[str, Any]) -> None:
+    page = page_of(raw)
+    (drawing,) = [one for one in page.all("svg") if one.get("role") == "img"]
+    labels = (drawing["aria-labelledby"] or "").split()
+    assert labels
+    assert set(labels) <= {one.get("id") for _, one in page.elements}
+    assert "unconfined" in page.inside["text"][-1]
+    raw["candidates"] = raw["candidates"][:1]
+    assert not [one for one in page_of(raw).all("svg") if one.get("role") == "img"]
 
 
 def test_the_policy_names_this_style_and_this_script(raw: dict[str, Any]) -> None:

@@ -76,15 +76,53 @@ def test_a_leak_is_followed_by_the_line_that_closes_it(document: dict[str, Any])
     ]
     families[0]["causes"] = [{**CAUSE, "fix": ""}]
     assert "create-directory: an io_uring does it, where" in render(document)
+    families[0] |= {"verdict": "open", "targeted": True}
+    assert "create-directory: an io_uring does it, where" in render(document)
     families[0]["causes"] = [{**CAUSE, "fix": "add " + "x" * 300}]
     assert max(len(line) for line in render(document).splitlines()) <= 80
 
 
 def test_scores_come_with_their_counts_and_the_threat_model(document: dict[str, Any]) -> None:
     text = render(document)
-    assert "robustness 0.00 (0 of 1), routes 0.67 (5 of 7), utility 0.50 (1 of 2)" in text
-    assert "robustness - (0 of 0)" in text
+    assert "robustness 0.00 (0 of 1), utility 0.50 (1 of 2), routes 0.67 (5 of 7)" in text
+    assert "robustness - (nothing targeted), utility 1.00 (2 of 2)" in text
     assert text.startswith("suite 2026.11, no objective, assuming nothing, Linux 6.12.0")
+
+
+def test_candidates_are_compared_on_both_axes_with_counts_or_a_reason(
+    document: dict[str, Any],
+) -> None:
+    document["candidates"][2] |= {"valid": False, "errors": [{"message": "x", "where": ""}]}
+    document["candidates"][1] |= {
+        "robustness": None,
+        "utility": None,
+        "counted": dict.fromkeys(("robustness", "routes", "utility"), "does not start"),
+    }
+    lines = [" ".join(line.split()) for line in render(document).splitlines()]
+    assert "candidate robustness utility starts" in lines
+    assert "block-mkdir 0.00 (0 of 1) 0.50 (1 of 2) yes" in lines
+    assert "unconfined - - invalid" in lines
+    assert "no-new-directories - (does not start) - (does not start) yes" in lines
+
+
+def test_what_targeted_families_leave_behind_is_summed(document: dict[str, Any]) -> None:
+    families = document["candidates"][0]["families"]
+    said = "blocked silently; the process lives on"
+    for family in families:
+        family["aftermaths"] = [{"outcome": "BLOCKED", "trials": 3, "said": said}]
+    assert f"  {said}: create-directory (3)\n" in render(document)
+    for family in families:
+        family["targeted"] = True
+    families.append({**families[0], "family": "another"})
+    text = " ".join(render(document).split())
+    assert f"{said}: another (3), create-directory (3)," in text
+    assert "create-file (3) and 1 more" in text
+
+
+def test_records_that_this_machine_does_not_write_are_said(document: dict[str, Any]) -> None:
+    assert "logs no errno" not in render(document)
+    document["environment"]["audit_log"]["said"] = "this machine logs no errno"
+    assert "this machine logs no errno\n" in render(document)
 
 
 def test_what_does_not_start_is_no_champion(document: dict[str, Any]) -> None:

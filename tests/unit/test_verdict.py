@@ -265,6 +265,13 @@ def held(*, targeted: bool = True) -> Judgement:
 def test_scores_are_null_when_there_is_nothing_to_divide() -> None:
     scores = score([held(targeted=False)], workloads=Ratio(0, 0))
     assert (scores.robustness, scores.routes, scores.utility) == (None, None, None)
+    assert scores.counted == {
+        "robustness": "nothing targeted",
+        "routes": "nothing targeted",
+        "utility": "no workload works without it",
+    }
+    nothing = score([], workloads=Ratio(0, 0), ran=False)
+    assert nothing.counted["utility"] == "no workload was run"
 
 
 def test_what_does_not_start_has_no_scores() -> None:
@@ -276,6 +283,9 @@ def test_what_does_not_start_has_no_scores() -> None:
 def test_a_targeted_family_that_could_not_be_tested_is_not_held() -> None:
     untested = judge([trial(Outcome.UNSUPPORTED)], named=True)
     scores = score([held(), untested], workloads=Ratio(1, 2), starts=True)
+    assert scores.counted == {"robustness": "1 of 2", "routes": "1 of 1", "utility": "1 of 2"}
+    nowhere = score([untested], workloads=Ratio(1, 2), starts=True)
+    assert nowhere.counted["routes"] == "no way works here"
     assert scores.robustness == 0.5
     assert scores.routes == 1.0
     assert scores.utility == 0.5

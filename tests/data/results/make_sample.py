@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,19 @@ def make_steps(candidate: str, spec: dict[str, Any]) -> tuple[list[dict[str, Any
     return steps, stopped
 
 
+def make_aftermath(stopped: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the answer leaves behind; no layer here is loaded with SECCOMP_FILTER_FLAG_LOG."""
+    if stopped is None:
+        return None
+    if "killed" in stopped["answer"]:
+        why = "KILL_PROCESS: the process dies; the kernel records it unasked"
+        said = "blocked with an audit record; the process dies"
+        return {"survives": False, "audited": True, "said": said, "why": why}
+    why = "ERRNO: the call returns; the filter does not ask for a record"
+    said = "blocked silently; the process lives on"
+    return {"survives": True, "audited": False, "said": said, "why": why}
+
+
 def make_trial(candidate: str, variant: str) -> dict[str, Any]:
     spec = VARIANTS[variant]
     steps, stopped = make_steps(candidate, spec)
@@ -242,7 +256,8 @@ def make_trial(candidate: str, variant: str) -> dict[str, Any]:
         "control_effect": None if unsupported else grade,
         "mitigated_effect": grade if outcome == "BYPASSED" else None,
         "predicted": None if candidate == "unconfined" else outcome,
-        "stopped_at": None if unsupported else stopped, "title": decisive["text"],
+        "stopped_at": None if unsupported else stopped,
+        "aftermath": None if unsupported else make_aftermath(stopped), "title": decisive["text"],
         "why": spec["why"], "grade": grade, "scope": spec.get("scope", "in"),
         "route": f"{decisive['abi']}:{decisive['text'].split('(')[0]}",
         "reason": unsupported, "prerequisite_only": bool(stopped and not stopped["decisive"]),
@@ -271,6 +286,7 @@ def make_family(candidate: str, family: str, trials: list[dict[str, Any]]) -> di
         else f"all {len(working)} ways that work without the candidate were stopped: "
         f"{len(working)} routes, {len(techniques)} techniques, {len(untestable)} not testable here"
     )
+    left = [tuple(t["aftermath"][k] for k in ("survives", "audited", "said")) for t in blocked]
     shortest = min(bypasses, key=lambda t: len(t["steps"]), default=None)
     return {
         "family": family, "verdict": verdict, "targeted": targeted, "working": len(working),
@@ -282,6 +298,11 @@ def make_family(candidate: str, family: str, trials: list[dict[str, Any]]) -> di
         "untestable": len(untestable), "undecided": [],
         "shortest_bypass": shortest and shortest["variant"],
         "summary": f"{TITLES[family]}: {reason}.", "reason": reason, "by_technique": techniques,
+        "aftermaths": [
+            {"outcome": "BLOCKED", "trials": count, "survives": survives, "audited": audited,
+             "said": said}
+            for (survives, audited, said), count in Counter(left).most_common()
+        ],
     }  # fmt: skip
 
 
@@ -295,6 +316,16 @@ def make_workloads(candidate: str) -> list[dict[str, Any]]:
          "reason": "mkdir answered EPERM and the script stopped" if broken else None,
          "output": "mkdir: cannot create directory 'work': Operation not permitted" if broken else "ok"},
     ]  # fmt: skip
+
+
+def make_counted(targeted: list[Any], held: list[Any], workloads: list[Any]) -> dict[str, str]:
+    utility = f"{sum(w['works'] for w in workloads)} of {len(workloads)}"
+    if not targeted:
+        nothing = "nothing targeted"
+        return {"robustness": nothing, "routes": nothing, "utility": utility}
+    blocked, working = (sum(f["routes"][k] for f in targeted) for k in ("blocked", "working"))
+    robustness = f"{len(held)} of {len(targeted)}"
+    return {"robustness": robustness, "routes": f"{blocked} of {working}", "utility": utility}
 
 
 def make_candidate(name: str, intent: str, text: str, instructions: int) -> dict[str, Any]:
@@ -325,7 +356,11 @@ def make_candidate(name: str, intent: str, text: str, instructions: int) -> dict
         "warnings": [dict(zip(("code", "message", "where"), warning, strict=True))] if warning else [],
         "robustness": len(held) / len(targeted) if targeted else None,
         "routes": 4 / 6 if name == "block-mkdir" else 1.0 if targeted else None,
+        "routes_blocked": sum(f["routes"]["blocked"] for f in targeted),
+        "routes_working": sum(f["routes"]["working"] for f in targeted),
         "utility": sum(w["works"] for w in workloads) / len(workloads),
+        "works": sum(w["works"] for w in workloads), "works_in_control": len(workloads),
+        "counted": make_counted(targeted, held, workloads),
         "families": families, "trials": trials, "workloads": workloads,
         "digest": f"{abs(sum(map(ord, text)) * 2654435761):016x}"[:16], "instructions": instructions,
         "intent": intent, "attachment": "runtime", "meaning": "oci",
@@ -353,6 +388,9 @@ def make_document() -> dict[str, Any]:
             "kernel": KERNEL, "arch": "x86_64", "libseccomp": "2.5.4", "isolation": "namespaces",
             "lsm": ["capability", "landlock", "yama"], "ambient": {"seccomp_mode": 0, "no_new_privs": False},
             "user": "root", "id_map": 65536,
+            "audit_log": {"kept": True, "actions_logged": [
+                "kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log"],
+                "said": ""},
             "probes": [dict(zip(("name", "value", "meaning", "ok"), p, strict=True)) for p in probes],
         },
         "suite": "2026.11", "objective": None,

@@ -1,0 +1,159 @@
+"""Where candidates lie on both axes: the geometry of the plot, so that the template only draws.
+
+Robustness goes to the right and utility up.  Candidates with the same scores share a point.  Names
+stand in a column beside the plane, a row each, so that they cannot overlap; a line leads from each
+point to its names.  What lacks a score has no point and stands apart, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from reports.answer import Standing, standing
+from reports.schema import Candidate
+from reports.scores import scores
+from reports.text import abbreviate
+
+SIDE, ROW, GAP = 300, 20, 6
+LEFT, TOP, BELOW = 64, 44, 76
+COLUMN = LEFT + SIDE + 66
+WIDTH = COLUMN + 450
+NAMED = 20
+"""So many candidates are named one by one; of more, one for each point, and their number."""
+_NAME = 30
+
+
+class Label(Struct, frozen=True):
+    y: float
+    name: str
+    robustness: str
+    utility: str
+
+
+class Point(Struct, frozen=True):
+    """Candidates with the same scores: where they are drawn, and their names."""
+
+    x: float
+    y: float
+    labels: tuple[Label, ...]
+
+    @property
+    def bend(self) -> float:
+        """The height at which the line arrives at the names."""
+        return (self.labels[0].y + self.labels[-1].y) / 2
+
+
+class Apart(Struct, frozen=True):
+    """A candidate without a point."""
+
+    y: float
+    name: str
+    why: str
+    fails: bool
+    """It does not start, or cannot be used at all."""
+
+
+class Plot(Struct, frozen=True):
+    points: tuple[Point, ...]
+    apart: tuple[Apart, ...]
+    tall: float
+    """Height of the plane."""
+    height: float
+    """Of the whole drawing."""
+    width: int = WIDTH
+    side: int = SIDE
+    left: int = LEFT
+    top: int = TOP
+    column: int = COLUMN
+    """Where the names begin."""
+
+
+def plot(candidates: Sequence[Candidate]) -> Plot | None:
+    """The drawing; ``None`` where there is nothing to compare, or no point to draw."""
+    placed = [one for one in candidates if _place(one) is not None]
+    if len(candidates) < 2 or not placed:
+        return None
+    by_name = len(candidates) <= NAMED
+    groups: dict[tuple[float, float], list[Candidate]] = {}
+    for one in placed:
+        groups.setdefault(_place(one) or (0.0, 0.0), []).append(one)
+    # From the top down, and from the right to the left, so that few lines cross.
+    found = [(place, _rows(groups[place], by_name=by_name)) for place in sorted(groups)[::-1]]
+    tall = max(SIDE, sum(ROW * len(rows) + GAP for _, rows in found) - GAP - ROW)
+    points = _points(found, tall)
+    apart = _apart([one for one in candidates if _place(one) is None], TOP + tall + BELOW)
+    low = apart[-1].y if apart else TOP + tall + BELOW - ROW
+    return Plot(points, apart, tall, low + ROW)
+
+
+def _place(candidate: Candidate) -> tuple[float, float] | None:
+    """Utility and robustness."""
+    if candidate.utility is None or candidate.robustness is None:
+        return None
+    return candidate.utility, candidate.robustness
+
+
+def _points(
+    found: Sequence[tuple[tuple[float, float], Sequence[tuple[str, str, str]]]], tall: float
+) -> tuple[Point, ...]:
+    heights = [TOP + tall * (1 - utility) for (utility, _), _ in found]
+    starts = _stacked(heights, [len(rows) for _, rows in found], TOP + tall)
+    return tuple(
+        Point(
+            LEFT + SIDE * robustness,
+            y,
+            tuple(Label(start + ROW * n, *row) for n, row in enumerate(rows)),
+        )
+        for ((_, robustness), rows), y, start in zip(found, heights, starts, strict=True)
+    )
+
+
+def _rows(group: Sequence[Candidate], *, by_name: bool) -> list[tuple[str, str, str]]:
+    """Each name with the counts of both scores; the first for all if there are many."""
+    first = scores(group[0])
+    if not by_name and len(group) > 1:
+        name = f"{abbreviate(group[0].name, _NAME)} and {len(group) - 1} more"
+        return [(name, first.robustness.shown, first.utility.shown)]
+    found = [(one.name, scores(one)) for one in group]
+    return [
+        (abbreviate(name, _NAME), each.robustness.counts, each.utility.counts)
+        for name, each in found
+    ]
+
+
+def _apart(outside: Sequence[Candidate], top: float) -> tuple[Apart, ...]:
+    """The worst first, as the page has them; beyond some only their number."""
+    shown = [
+        Apart(top + ROW * n, abbreviate(one.name, _NAME), *_why_apart(one))
+        for n, one in enumerate(outside[:NAMED])
+    ]
+    if len(outside) > NAMED:
+        shown.append(Apart(top + ROW * NAMED, f"{len(outside) - NAMED} more", "", fails=False))
+    return tuple(shown)
+
+
+def _why_apart(candidate: Candidate) -> tuple[str, bool]:
+    where = standing(candidate)
+    if where in (Standing.INVALID, Standing.DOES_NOT_START):
+        return where.value, True
+    found = scores(candidate)
+    return f"{found.robustness}, {found.utility}", False
+
+
+def _stacked(middles: Sequence[float], rows: Sequence[int], bottom: float) -> list[float]:
+    """Heights of the first rows of groups, each group near its middle and clear of the others.
+
+    The middles go down the page, and all rows have room above the bottom.
+    """
+    starts: list[float] = []
+    free: float = TOP
+    for middle, count in zip(middles, rows, strict=True):
+        starts.append(max(free, middle - ROW * (count - 1) / 2))
+        free = starts[-1] + ROW * count + GAP
+    limit = bottom + ROW + GAP
+    for n in reversed(range(len(starts))):
+        starts[n] = min(starts[n], limit - ROW * rows[n] - GAP)
+        limit = starts[n]
+    return starts
