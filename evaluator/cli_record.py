@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,8 @@ def _check(request: _Request) -> None:
     """Finds out before the run what would fail after it."""
     if not request.command and not request.files:
         raise InputError("nothing to record: sidestep record -- COMMAND, or --read FILE")
+    if math.isnan(request.timeout):
+        raise InputError("--timeout: nan is no number of seconds")
     if request.evaluate and (request.output is None or request.prints_json):
         raise InputError(
             "--evaluate prints a table of its own: say with -o where the profile goes, and leave "

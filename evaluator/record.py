@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -45,7 +46,7 @@ _LARGEST_REPORT = 1 << 26
 _CONFIG = struct.Struct("<IIIIQQII")
 _KEPT = struct.Struct("<IIIIQ6Q")
 _OUTCOME = struct.Struct("<IIiIIIIIIIQQ")
-_USE = struct.Struct("<IIII6QQ")
+_USE = struct.Struct("<IIII6QQQ")
 _EVENT = struct.Struct("<IIII16s")
 _VERSION = 1
 _SIGKILL = int(signal.SIGKILL)
@@ -115,6 +116,7 @@ class Ran(Struct, frozen=True):
     """One run of a command."""
 
     uses: tuple[Use, ...]
+    """In the order of their first call."""
     calls: int
     notes: tuple[str, ...]
     end: str
@@ -305,7 +307,7 @@ def _decode(report: bytes, command: Sequence[str]) -> Ran:
     _refuse(_STEPS[head.step], head.error, command)
     events = [_Event(*fields) for fields in _EVENT.iter_unpack(report[uses_end:])]
     own = any(one.kind == _OWN_FILTER for one in events)
-    raw = _USE.iter_unpack(report[_OUTCOME.size : uses_end])
+    raw = sorted(_USE.iter_unpack(report[_OUTCOME.size : uses_end]), key=itemgetter(-1))
     return Ran(
         uses=tuple(_use(one, own_filter=own) for one in raw),
         calls=head.calls,

@@ -44,7 +44,7 @@ struct record_config {		// on the wire; followed by n_kept of struct kept, then 
 struct use {
 	u32 arch, nr;
 	u32 own_filter, folded;	// folded: more values than we keep, so any
-	u64 args[6], count;
+	u64 args[6], count, first;	// first: the how manieth call of all it was
 };
 
 enum { V_OWN_FILTER = 1, V_SECOND_LISTENER, V_STRICT, V_LEFT_OVER };
@@ -106,7 +106,7 @@ static struct use *place_of(struct recorder *r, const struct use *wanted)
 
 static void note_use(struct recorder *r, const struct notification *n, const struct kept *k, u32 own_filter)
 {
-	struct use wanted = { n->arch, n->nr, own_filter, 0, { 0 }, 1 }, *at;
+	struct use wanted = { n->arch, n->nr, own_filter, 0, { 0 }, 1, r->calls }, *at;
 	u32 *values = &r->values[table_of(n->arch, n->nr)][n->nr % NUMBERS];
 
 	for (int i = 0; k && i < 6; i++)
