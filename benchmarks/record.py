@@ -4,19 +4,21 @@
 
 Both take turns, so that the drift of a noisy machine meets both.  "Plain" is the same native runner
 without a filter, so that the ratio is that of the recording and not of starting one more process.
+On a busy machine the clock flatters the recorded run, whose two processes wake each other; the time
+of processors does not, and on a quiet machine the two ratios are close.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
+import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from typing import NamedTuple
 
-from benchmarks.engine import rounds_of
 from evaluator.record import ASKS, How, run
 
 BOUND = 2.0
@@ -51,15 +53,26 @@ _COMMANDS = {
 }
 
 
-def took(command: tuple[str, ...], *, recorded: bool) -> float:
+class Cost(NamedTuple):
+    """Of one run: seconds on the clock, and of processors, the runner's own among them."""
+
+    clock: float
+    cpu: float
+
+
+def cost(command: tuple[str, ...], *, recorded: bool) -> Cost:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     found, _ = run(command, How(60.0, asks=ASKS if recorded else b""))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if found.end != "exited with 0":
         sys.exit(f"{command[0]} {found.end}")
-    return found.took_s
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(found.took_s, cpu)
 
 
-def measure(command: tuple[str, ...], *, recorded: bool) -> Callable[[], float]:
-    return lambda: took(command, recorded=recorded)
+def ratio(plain: list[float], recorded: list[float]) -> float:
+    """The median of the round-by-round ratios."""
+    return statistics.median(b / a for a, b in zip(plain, recorded, strict=True))
 
 
 def main() -> None:
@@ -69,33 +82,36 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    measures = {
-        f"{name}, {'recorded' if recorded else 'plain'}": measure(command, recorded=recorded)
-        for name, command in _COMMANDS.items()
-        for recorded in (False, True)
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        found = rounds_of(measures, options.rounds)
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        rounds = [
+            {
+                name: (cost(command, recorded=False), cost(command, recorded=True))
+                for name, command in _COMMANDS.items()
+            }
+            for _ in range(options.rounds)
+        ]
         calls = {name: run(command, How(60.0))[0].calls for name, command in _COMMANDS.items()}
-        os.chdir("/")
     ratios = {
-        name: statistics.median(
-            recorded / plain
-            for recorded, plain in zip(
-                found[f"{name}, recorded"], found[f"{name}, plain"], strict=True
-            )
+        f"{name}, {what}": ratio(
+            [getattr(one[name][0], what) for one in rounds],
+            [getattr(one[name][1], what) for one in rounds],
         )
         for name in _COMMANDS
+        for what in Cost._fields
     }
     if options.json:
         print(json.dumps({"ratios": ratios, "calls": calls}, indent=1))
         return
-    for name, values in found.items():
-        print(f"{name:18} {statistics.median(values) * 1e3:8.1f} ms (median of {len(values)})")
-    print()
+    for name in _COMMANDS:
+        for i, how in enumerate(("plain", "recorded")):
+            clock, cpu = (
+                statistics.median(one[name][i][k] for one in rounds) * 1e3 for k in range(2)
+            )
+            print(f"{name}, {how:10} {clock:8.1f} ms, {cpu:8.1f} ms of processors")
+        print(f"  {calls[name]} calls")
+    print(f"\nrecorded / plain, median of {options.rounds} rounds (at most {BOUND})")
     for name, value in ratios.items():
-        print(f"{name}, {calls[name]} calls: recorded / plain (at most {BOUND}) {value:6.2f}")
+        print(f"{name:18} {value:6.2f}")
 
 
 if __name__ == "__main__":
