@@ -149,7 +149,12 @@ def _record(request: _Request) -> int:
     profile = document(made.profile)
     if request.output is not None:
         _write(Path(request.output), profile)
-    verified = _verified(request, merged, made) if not stopped else None
+    verified = None
+    if not stopped:
+        try:
+            verified = _verified(request, merged, made)
+        except KeyboardInterrupt as error:
+            stopped = _code_of(error)
     _publish(request, _Document(merged, profile, made.notes, verified))
     return stopped or (_BROKEN if verified and not verified.works else 0)
 
@@ -193,9 +198,14 @@ def _recordings(request: _Request) -> tuple[list[Recording], int]:
             # One by one: what came before an interruption is kept.
             found.append(record_once(request.command, request.timeout))  # noqa: PERF401
     except InterruptedRecordingError as error:
-        complain("interrupted: what was seen until now is kept")
-        return [*found, error.found], getattr(error.cause, "exit_code", _INTERRUPTED)
+        return [*found, error.found], _code_of(error.cause)
     return found, 0
+
+
+def _code_of(interruption: KeyboardInterrupt) -> int:
+    complain("interrupted: what was seen until now is kept")
+    code: int = getattr(interruption, "exit_code", _INTERRUPTED)  # SIGTERM and SIGHUP have theirs
+    return code
 
 
 def _verified(request: _Request, found: Recording, made: Made) -> Verified | None:

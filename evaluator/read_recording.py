@@ -42,9 +42,11 @@ class _Found(Struct):
     notes: list[str]
 
     def wonder(self, number: int, why: str, line: str) -> None:
+        """Notes what was not understood; a number of 0 where there are no lines."""
         self.strange[why] += 1
         if len(self.quoted) < _QUOTED:
-            self.quoted.append(f"line {number}: {why}: {printable(line.strip()[:_LONGEST_QUOTE])}")
+            where = f"line {number}: " if number else ""
+            self.quoted.append(f"{where}{why}: {printable(line.strip()[:_LONGEST_QUOTE])}")
 
 
 def read(path: str, form: Form = "auto") -> Recording:
@@ -167,8 +169,17 @@ _NUMBERED = re.compile(r"syscall_(?P<number>0x[0-9a-f]+|\d+)")
 _SILENT = re.compile(
     r"---\s.*---$|\+\+\+\s.*\+\+\+$|<\.\.\. .*resumed>|\?\?\?\?\(|strace: "
     r"|Process \d+ (?:attached|detached|resumed|suspended)|<detached"
+    # The end of a call that "Process N attached" interrupted.
+    r"|<unfinished \.\.\.>$|[,)]"
+    # Around the table of strace -c.
+    r"|% time +seconds|-+ -+ |[\d.]+ +[\d.]+ +\d+ +(?:\d+ +){1,2}total$"
 )
-_MODE = re.compile(r"\[ Process PID=(?P<pid>\d+) runs in (?P<mode>64 bit|32 bit|x32) mode\. \]")
+_ATTACHED = "strace: Process "
+_COUNTED = re.compile(r"[\d.]+ +[\d.]+ +\d+ +\d+ +(?:\d+ +)?(?P<name>[a-zA-Z_]\w*)$")
+_MODE = re.compile(
+    r"(?:\[ Process PID=(?P<pid>\d+) runs in|System call usage summary for) "
+    r"(?P<mode>64 bit|32 bit|x32) mode"
+)
 _ABI_OF_MODE = {"64 bit": "x86_64", "32 bit": "i386", "x32": "x32"}
 _STRACES_NAMES = {"old_mmap": "mmap", "old_select": "select"}
 _BY_A_NAME = (
@@ -178,33 +189,51 @@ _BY_A_NAME = (
 
 
 def _read_strace(text: str, found: _Found) -> None:
-    abis: dict[str, str] = {}
-    latest = "x86_64"
+    reader = _Strace(found)
     for number, line in _lines(text):
+        reader.take(number, line)
+
+
+class _Strace:
+    """What was read of the output so far."""
+
+    def __init__(self, found: _Found) -> None:
+        self._found = found
+        self._abis: dict[str | None, str] = {}
+        """By process, where one is named in each line."""
+        self._latest = "x86_64"
+
+    def take(self, number: int, line: str) -> None:
         mode = _MODE.search(line)
         if mode:
-            latest = abis[mode["pid"]] = _ABI_OF_MODE[mode["mode"]]
-            continue
+            self._latest = _ABI_OF_MODE[mode["mode"]]
+            self._abis[mode["pid"]] = self._latest
+            return
+        counted = _COUNTED.match(line.strip())
         start = _START.match(line)
         assert start is not None  # all of it is optional
-        pid = start["pid"] or start["first"]
-        rest = line[start.end() :]
-        if _SILENT.match(rest):
-            continue
-        call = _CALL.match(rest)
+        rest = line[start.end() :].partition(_ATTACHED)[0]  # it may interrupt a call
+        call = counted or _CALL.match(rest)
+        if not rest or _SILENT.match(line.strip()) or _SILENT.match(rest):
+            return
         if call is None:
-            found.wonder(number, "not a call", line)
-            continue
-        # Without -f no line has a pid, and the mode is the only process's.
-        abi = abis.get(pid, "x86_64") if pid else latest
+            self._found.wonder(number, "not a call", line)
+            return
         name = _call_name(call["name"])
-        if abi == "x86_64" and _is_of_i386(name):
-            found.notes.append(_BY_A_NAME)  # with -o, strace says the mode on stderr alone
-            abi = latest = abis[pid or ""] = "i386"
+        abi = self._abi_of(start["pid"] or start["first"], name)
         if not name.isdigit() and x86_64.number(abi, name) is None:
-            found.wonder(number, f"{abi} has no such call", line)
-        else:
-            found.uses.add(_use(abi, name, _strace_values(abi, name, _arguments(call["rest"]))))
+            self._found.wonder(number, f"{abi} has no such call", line)
+            return
+        args = NO_ARGUMENTS if counted else _strace_values(abi, name, _arguments(call["rest"]))
+        self._found.uses.add(_use(abi, name, args))
+
+    def _abi_of(self, pid: str | None, name: str) -> str:
+        # Without -f no line has a pid, and the mode is the only process's.
+        abi = self._abis.get(pid, "x86_64") if pid else self._latest
+        if abi == "x86_64" and _is_of_i386(name):
+            self._found.notes.append(_BY_A_NAME)  # with -o, strace says the mode on stderr alone
+            abi = self._latest = self._abis[pid] = "i386"
+        return abi
 
 
 def _call_name(text: str) -> str:
@@ -330,7 +359,7 @@ def _read_spo_profile(document: Any, found: _Found) -> None:
         if rule.action not in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
             continue
         for name in rule.names:
-            _add_named(name, abis or ["x86_64"], 1, found)
+            _add_named(name, abis or ["x86_64"], 0, found)
 
 
 def _read_spo_line(number: int, line: str, found: _Found) -> None:

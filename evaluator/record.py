@@ -50,7 +50,7 @@ _USE = struct.Struct("<IIII6QQQ")
 _EVENT = struct.Struct("<IIII16s")
 _VERSION = 1
 _SIGKILL = int(signal.SIGKILL)
-_STEPS = ("none", "config", "clone", "filter", "exec", "memory")
+_STEPS = ("none", "config", "clone", "filter", "exec", "memory", "continue")
 _OWN_FILTER, _SECOND_LISTENER, _STRICT, _LEFT_OVER = 1, 2, 3, 4
 
 ASKS = classic.pack([Instruction(classic.RETURN_K, 0, 0, Action.USER_NOTIF)])
@@ -329,6 +329,8 @@ def _refuse(step: str, error: int, command: Sequence[str]) -> None:
                 "cannot record: this process is itself under a filter with a listener, and the "
                 "kernel allows one (EBUSY): start sidestep outside it"
             )
+        case "continue":
+            raise EnvironmentLackError("cannot record: that takes Linux 5.5 or newer")
         case "filter":
             raise EnvironmentLackError(
                 f"cannot record: the kernel refuses a filter with a listener: {why}"

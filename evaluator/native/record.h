@@ -64,6 +64,7 @@ struct recorder {
 	u32 answer, most_values;
 	u32 base;		// filters of a task that has none of its own
 	u32 watching;		// somebody may have a filter of its own
+	i32 refused;		// the kernel's answer to our letting a call go on
 	u64 calls;
 	struct event events[MAX_EVENTS];
 	struct task tasks[MAX_TASKS];
@@ -276,7 +277,9 @@ static i64 take(struct recorder *r, int listener)
 	answer.error = -(i32)(k ? k->answer : r->answer);
 	if (answer.error)
 		answer.flags = 0;
-	SYS3(ioctl, listener, NOTIF_SEND, &answer);	// who died meanwhile needs no answer
+	e = SYS3(ioctl, listener, NOTIF_SEND, &answer);
+	if (e == -EINVAL)	// before Linux 5.5; who died meanwhile is another error, and none
+		r->refused = EINVAL;
 	return 0;
 }
 
@@ -392,7 +395,7 @@ struct outcome {		// on the wire; followed by the uses and the events
 	u64 calls, took_us;
 };
 
-enum { C_NONE, C_CONFIG, C_CLONE, C_FILTER, C_EXEC, C_MEMORY };
+enum { C_NONE, C_CONFIG, C_CLONE, C_FILTER, C_EXEC, C_MEMORY, C_CONTINUE };
 
 struct supervision {
 	struct recorder *recorder;
@@ -475,7 +478,7 @@ static void supervise(struct supervision *s)
 
 	for (;;) {
 		if (serve_one(s)) {
-			if (s->recorder->calls & 255)
+			if (s->recorder->calls & 255 && !s->recorder->refused)
 				continue;
 		} else if (!reap(s)) {
 			return;
@@ -484,7 +487,7 @@ static void supervise(struct supervision *s)
 		if (now < next_look && !asked_to_end)
 			continue;
 		next_look = now + TICK_US;
-		if (asked_to_end || (s->kill_at && now > s->kill_at))
+		if (asked_to_end || s->recorder->refused || (s->kill_at && now > s->kill_at))
 			break;
 		if (!s->timed_out && !s->ended && now > s->deadline) {
 			s->timed_out = 1;
@@ -578,7 +581,10 @@ static void record_command(struct supervision *s, struct outcome *o)
 	supervise(s);
 	tick_every(0);
 	o->took_us = clock_us() - s->begin;
-	if (command.exec_error) {
+	if (s->recorder->refused) {
+		o->step = C_CONTINUE;
+		o->error = s->recorder->refused;
+	} else if (command.exec_error) {
 		o->step = C_EXEC;
 		o->error = -command.exec_error;
 	}

@@ -297,7 +297,10 @@ execve("/bin/a", ["a", "b)(\\", ["], 0x7ffd /* 3 vars */) = 0
 1700000000.100000 prctl(PR_SET_NAME, "x") = 0
 [00007f1234567890] unshare(CLONE_NEWUSER) = 0
 syscall_0x1388(0, 0) = -1 ENOSYS (Function not implemented)
-strace: Process 13 attached
+[pid 12] vfork(strace: Process 13 attached
+ <unfinished ...>
+clone(child_stack=NULL, flags=SIGCHLDstrace: Process 14 attached
+, child_tidptr=0x7f) = 14
 strace: [ Process PID=13 runs in 32 bit mode. ]
 13  mmap2(NULL, 8192, PROT_READ, MAP_PRIVATE, -1, 0) = 0xf7
 13  old_mmap({addr=NULL, len=1}) = 0xf7
@@ -307,16 +310,32 @@ strace: [ Process PID=13 runs in 32 bit mode. ]
 """
 
 
+COUNTED = """\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 30.71    0.000226           7        30           mmap
+ 21.47    0.000158           4        34        13 openat
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.000384           6        64        13 total
+System call usage summary for 32 bit mode:
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.000226           7        30           fstat64
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.000226           7        30           total
+"""
+
+
 def test_strace(tmp_path: Path) -> None:
     found = read(tmp_path, STRACE)
     assert found.notes == ()
     assert found.calls("x86_64") == {
-        "execve", "socket", "clone", "prctl", "unshare", "5000", "exit_group",
+        "execve", "socket", "clone", "prctl", "unshare", "5000", "exit_group", "vfork",
     }  # fmt: skip
     assert found.calls("i386") == {"mmap2", "mmap"}
     args = {(one.call, one.args[0]) for one in found.uses}
     assert {("socket", 1), ("socket", 10), ("unshare", CLONE_NEWUSER), ("prctl", None)} <= args
-    assert ("clone", 0x200000 | SIGCHLD) in args
+    assert {("clone", 0x200000 | SIGCHLD), ("clone", SIGCHLD)} <= args
 
 
 def test_strace_that_does_not_say_what_is_32_bit(tmp_path: Path) -> None:
@@ -326,10 +345,17 @@ def test_strace_that_does_not_say_what_is_32_bit(tmp_path: Path) -> None:
     assert any("32-bit" in note for note in found.notes)
 
 
+def test_the_table_that_strace_counts(tmp_path: Path) -> None:
+    found = read(tmp_path, COUNTED)
+    assert found.notes == ()
+    assert found.calls("x86_64") == {"mmap", "openat"}
+    assert found.calls("i386") == {"fstat64"}
+
+
 @pytest.mark.parametrize("line", ["nonsense", "frobnicate(1) = 0", " > /lib/libc.so.6(read+1)"])
 def test_a_strange_line_of_strace_is_quoted(tmp_path: Path, line: str) -> None:
     (note,) = read(tmp_path, f"{STRACE}{line}\n").notes
-    assert "1 lines not understood: line 16" in note
+    assert "1 lines not understood: line 19" in note
 
 
 SPO_YAML = """\
