@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import IntEnum
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -50,11 +51,30 @@ _USE = struct.Struct("<IIII6QQQ")
 _EVENT = struct.Struct("<IIII16s")
 _VERSION = 1
 _SIGKILL = int(signal.SIGKILL)
-_STEPS = ("none", "config", "clone", "filter", "exec", "memory", "continue")
-_OWN_FILTER, _SECOND_LISTENER, _STRICT, _LEFT_OVER = 1, 2, 3, 4
 
 ASKS = classic.pack([Instruction(classic.RETURN_K, 0, 0, Action.USER_NOTIF)])
 """The filter that asks about every call."""
+
+
+class Step(IntEnum):
+    """What failed, in numbers of the runner (STEP_* in native/record.h)."""
+
+    NONE = 0
+    CONFIG = 1
+    CLONE = 2
+    FILTER = 3
+    EXEC = 4
+    MEMORY = 5
+    CONTINUE = 6
+
+
+class Happening(IntEnum):
+    """What the runner noticed (EVENT_* in native/record.h)."""
+
+    OWN_FILTER = 1
+    SECOND_LISTENER = 2
+    STRICT = 3
+    LEFT_OVER = 4
 
 
 class _Outcome(NamedTuple):
@@ -304,9 +324,9 @@ def _decode(report: bytes, command: Sequence[str]) -> Ran:
     uses_end = _OUTCOME.size + head.n_uses * _USE.size
     if head.version != _VERSION or len(report) != uses_end + head.n_events * _EVENT.size:
         raise HarnessError("the runner's report is not whole")
-    _refuse(_STEPS[head.step], head.error, command)
+    _refuse(Step(head.step), head.error, command)
     events = [_Event(*fields) for fields in _EVENT.iter_unpack(report[uses_end:])]
-    own = any(one.kind == _OWN_FILTER for one in events)
+    own = any(one.kind == Happening.OWN_FILTER for one in events)
     raw = sorted(_USE.iter_unpack(report[_OUTCOME.size : uses_end]), key=itemgetter(-1))
     return Ran(
         uses=tuple(_use(one, own_filter=own) for one in raw),
@@ -317,26 +337,26 @@ def _decode(report: bytes, command: Sequence[str]) -> Ran:
     )
 
 
-def _refuse(step: str, error: int, command: Sequence[str]) -> None:
+def _refuse(step: Step, error: int, command: Sequence[str]) -> None:
     why = f"{errno_name(error)} ({os.strerror(error)})"
     match step:
-        case "none":
+        case Step.NONE:
             return
-        case "exec":
+        case Step.EXEC:
             raise InputError(f"{command[0]}: cannot be executed: {os.strerror(error)}")
-        case "filter" if error == errno.EBUSY:
+        case Step.FILTER if error == errno.EBUSY:
             raise EnvironmentLackError(
                 "cannot record: this process is itself under a filter with a listener, and the "
                 "kernel allows one (EBUSY): start sidestep outside it"
             )
-        case "continue":
+        case Step.CONTINUE:
             raise EnvironmentLackError("cannot record: that takes Linux 5.5 or newer")
-        case "filter":
+        case Step.FILTER:
             raise EnvironmentLackError(
                 f"cannot record: the kernel refuses a filter with a listener: {why}"
             )
         case _:
-            raise HarnessError(f"the runner failed at {step}: {why}")
+            raise HarnessError(f"the runner failed at {step.name}: {why}")
 
 
 def _use(raw: tuple[int, ...], *, own_filter: bool) -> Use:
@@ -360,19 +380,19 @@ def _end(head: _Outcome) -> str:
 def _notes_of(events: Sequence[_Event]) -> Iterator[str]:
     """What a reader of the recording should know of the program."""
     # Each thread that puts a filter on says how many are left; the last has the last word.
-    last = {one.pid: one for one in events if one.kind == _OWN_FILTER}
+    last = {one.pid: one for one in events if one.kind == Happening.OWN_FILTER}
     for who, threads in dict.fromkeys((one.who, (one.value, one.of)) for one in last.values()):
         without, of = threads
         left = f"; {without} of its {of} threads were left without it" if without else ""
         yield f"{who} puts on a filter of its own{left}"
-    for who in dict.fromkeys(one.who for one in events if one.kind == _SECOND_LISTENER):
+    for who in dict.fromkeys(one.who for one in events if one.kind == Happening.SECOND_LISTENER):
         yield (
             f"{who} asked for a listener of its own and got EBUSY: the kernel allows one, and it "
             "is recording"
         )
-    for who in dict.fromkeys(one.who for one in events if one.kind == _STRICT):
+    for who in dict.fromkeys(one.who for one in events if one.kind == Happening.STRICT):
         yield f"{who} asked for seccomp's strict mode, which the kernel refuses beside a filter"
-    left_over = [one.who for one in events if one.kind == _LEFT_OVER]
+    left_over = [one.who for one in events if one.kind == Happening.LEFT_OVER]
     if left_over:
         names = ", ".join(dict.fromkeys(left_over))
         yield (

@@ -47,7 +47,7 @@ struct use {
 	u64 args[6], count, first;	// first: the how manieth call of all it was
 };
 
-enum { V_OWN_FILTER = 1, V_SECOND_LISTENER, V_STRICT, V_LEFT_OVER };
+enum { EVENT_OWN_FILTER = 1, EVENT_SECOND_LISTENER, EVENT_STRICT, EVENT_LEFT_OVER };
 
 struct event {
 	u32 kind, pid, value, of;
@@ -203,7 +203,7 @@ static void note_own_filter(struct recorder *r, u32 tid, i64 filters)
 	if (pid <= 0)
 		return;
 	each_task((u32)pid, count_thread, &t);
-	e = add_event(r, V_OWN_FILTER, (u32)pid);
+	e = add_event(r, EVENT_OWN_FILTER, (u32)pid);
 	e->value = t.without;
 	e->of = t.all;
 	r->generation++;
@@ -245,7 +245,7 @@ static u32 own_filter_of(struct recorder *r, const struct notification *n)
 
 	r->watching |= kind == I_FILTER;
 	if (kind == I_STRICT)
-		add_event(r, V_STRICT, n->pid);
+		add_event(r, EVENT_STRICT, n->pid);
 	if (!r->watching)
 		return 0;
 	t = task_of(r, n->pid);
@@ -253,7 +253,7 @@ static u32 own_filter_of(struct recorder *r, const struct notification *n)
 	if (kind == I_FILTER) {
 		t->installing = 1;
 		if (n->args[0] == SECCOMP_SET_MODE_FILTER && n->args[1] & SECCOMP_FLAG_NEW_LISTENER)
-			add_event(r, V_SECOND_LISTENER, n->pid);
+			add_event(r, EVENT_SECOND_LISTENER, n->pid);
 	}
 	return own_filter;
 }
@@ -395,7 +395,7 @@ struct outcome {		// on the wire; followed by the uses and the events
 	u64 calls, took_us;
 };
 
-enum { C_NONE, C_CONFIG, C_CLONE, C_FILTER, C_EXEC, C_MEMORY, C_CONTINUE };
+enum { STEP_NONE, STEP_CONFIG, STEP_CLONE, STEP_FILTER, STEP_EXEC, STEP_MEMORY, STEP_CONTINUE };
 
 struct supervision {
 	struct recorder *recorder;
@@ -456,7 +456,7 @@ static void kill_all(struct supervision *s)
 		n = own_children(pids, 256);
 		for (u32 i = 0; i < n; i++) {
 			if (first && s->ended && s->recorder)
-				add_event(s->recorder, V_LEFT_OVER, pids[i]);
+				add_event(s->recorder, EVENT_LEFT_OVER, pids[i]);
 			SYS2(kill, pids[i], SIGKILL);
 		}
 		first = 0;
@@ -550,7 +550,7 @@ static int start_command(struct supervision *s, struct outcome *o)
 	i64 pid = (i64)spawn_syscall(NR_clone, args, command_stack + sizeof command_stack, command_body, 0);
 
 	if (pid < 0) {
-		o->step = C_CLONE;
+		o->step = STEP_CLONE;
 		o->error = (i32)-pid;
 		return -2;
 	}
@@ -558,7 +558,7 @@ static int start_command(struct supervision *s, struct outcome *o)
 	while (!command.listener && SYS4(wait4, pid, &s->status, WNOHANG | WALL, 0) == 0)
 		nap_us(50);
 	if (command.listener <= 0) {
-		o->step = C_FILTER;
+		o->step = STEP_FILTER;
 		o->error = -command.listener;
 		return -2;
 	}
@@ -582,10 +582,10 @@ static void record_command(struct supervision *s, struct outcome *o)
 	tick_every(0);
 	o->took_us = clock_us() - s->begin;
 	if (s->recorder->refused) {
-		o->step = C_CONTINUE;
+		o->step = STEP_CONTINUE;
 		o->error = s->recorder->refused;
 	} else if (command.exec_error) {
-		o->step = C_EXEC;
+		o->step = STEP_EXEC;
 		o->error = -command.exec_error;
 	}
 	o->wait_status = s->status;
@@ -621,7 +621,7 @@ static int record_mode(char **argv, int argc)
 	if (s.recorder)
 		record_command(&s, &o);
 	else
-		o.step = command.config ? C_MEMORY : C_CONFIG;
+		o.step = command.config ? STEP_MEMORY : STEP_CONFIG;
 	report_recording(to, &o, s.recorder);
 	return 0;
 }
