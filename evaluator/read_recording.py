@@ -28,6 +28,7 @@ Form = Literal["auto", "audit", "strace", "spo"]
 FORMS: tuple[Form, ...] = ("auto", "audit", "strace", "spo")
 LARGEST = 256 << 20
 _QUOTED = 3
+_NAMED = 5
 _LONGEST_QUOTE = 60
 _HEAD = 1 << 16
 
@@ -40,6 +41,8 @@ class _Found(Struct):
     """Lines that were not understood, by why."""
     quoted: list[str]
     notes: list[str]
+    programs: set[str]
+    """Whose calls they are, where that is said."""
 
     def wonder(self, number: int, why: str, line: str) -> None:
         """Notes what was not understood; a number of 0 where there are no lines."""
@@ -59,7 +62,7 @@ def read(path: str, form: Form = "auto") -> Recording:
         raise InputError(f"{path}: {error.strerror}") from None
     text = content.decode("utf-8", errors="replace")
     chosen = _form_of(text) if form == "auto" else form
-    found = _Found(set(), Counter(), [], [])
+    found = _Found(set(), Counter(), [], [], set())
     _READERS[chosen](text, found)
     if not found.uses:
         first = f" ({found.quoted[0]})" if found.quoted else ""
@@ -76,6 +79,10 @@ def _form_of(text: str) -> Form:
 
 def _notes(path: str, found: _Found) -> Iterator[str]:
     yield from dict.fromkeys(found.notes)
+    if len(found.programs) > 1:
+        names = ", ".join(sorted(found.programs)[:_NAMED])
+        more = f" and {len(found.programs) - _NAMED} more" if len(found.programs) > _NAMED else ""
+        yield f"{path}: calls of {len(found.programs)} programs: {names}{more}"
     lines = found.strange.total()
     if lines:
         more = f", and {lines - len(found.quoted)} more" if lines > len(found.quoted) else ""
@@ -126,6 +133,8 @@ def _read_call_record(record: re.Match[str], number: int, line: str, found: _Fou
         found.wonder(number, "a call of another machine, or none", line)
         return
     abi, call = known
+    if "exe" in fields:
+        found.programs.add(printable(fields["exe"].strip('"')))
     args = NO_ARGUMENTS
     if record["type"] in _WITH_ARGUMENTS:
         args = kept(

@@ -252,7 +252,7 @@ static u32 own_filter_of(struct recorder *r, const struct notification *n)
 	own_filter = t->own_filter;
 	if (kind == I_FILTER) {
 		t->installing = 1;
-		if (n->args[0] == SECCOMP_SET_MODE_FILTER && n->args[1] & SECCOMP_FLAG_NEW_LISTENER)
+		if ((u32)n->args[0] == SECCOMP_SET_MODE_FILTER && n->args[1] & SECCOMP_FLAG_NEW_LISTENER)
 			add_event(r, EVENT_SECOND_LISTENER, n->pid);
 	}
 	return own_filter;
