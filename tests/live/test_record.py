@@ -191,6 +191,12 @@ def test_a_listener_of_its_own_is_refused_by_the_kernel_and_that_is_said() -> No
     assert not any(one.before_own_filter for one in found.uses)
 
 
+def test_strict_mode_is_refused_by_the_kernel_and_that_is_said() -> None:
+    found = python("import ctypes, sys; sys.exit(ctypes.CDLL(None).prctl(22, 1, 0, 0, 0) + 1)")
+    assert found.ends == ("exited with 0",)
+    assert "strict mode" in found.notes[0]
+
+
 # --- commands that make trouble ------------------------------------------------------------------
 
 
@@ -353,6 +359,15 @@ def test_one_json_object() -> None:
     assert found["recording"]["command"] == ["/bin/true"]
     assert found["profile"]["syscalls"]
     assert {one["abi"] for one in found["recording"]["uses"]} == {"x86_64"}
+
+
+@pytest.mark.slow
+def test_the_profile_is_evaluated_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "true.json")
+    done = command("--evaluate", "-o", path, "--", "/bin/true")
+    assert done.returncode == 0, done.stderr
+    assert f"written to {path}" in " ".join(done.stdout.split())
+    assert "starts: yes (loads, runtime, static, dynamic)" in done.stdout
 
 
 def test_a_file_on_stdin_is_the_commands_in_every_run(tmp_path: Path) -> None:
