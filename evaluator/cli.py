@@ -20,6 +20,7 @@ import click
 
 from evaluator.cli_attacks import attacks
 from evaluator.cli_explain import explain
+from evaluator.cli_record import record
 from evaluator.cli_search import search
 from evaluator.cli_workloads import workloads
 from evaluator.errors import HarnessError, InputError, SidestepError, border
@@ -477,6 +478,7 @@ cli.add_command(attacks)
 cli.add_command(explain)
 cli.add_command(search)
 cli.add_command(workloads)
+cli.add_command(record)
 
 
 @cli.command()

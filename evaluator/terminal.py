@@ -88,11 +88,14 @@ def discard_stdout() -> None:
 
 
 @contextmanager
-def page() -> Generator[Console]:
-    """A console whose text goes to stdout at the end, without spaces at the ends of lines."""
+def page(*, stderr: bool = False) -> Generator[Console]:
+    """A console whose text goes to stdout at the end, without spaces at the ends of lines.
+
+    With ``stderr`` it goes there, because stdout is for something else.
+    """
     from rich.console import Console
 
-    terminal = Console()
+    terminal = Console(stderr=stderr)
     # A file of its own: rich flushes stdout where we could not catch that it is full.
     text = io.TextIOWrapper(io.BytesIO(), encoding=terminal.encoding)
     console = Console(
@@ -106,7 +109,11 @@ def page() -> Generator[Console]:
     yield console
     text.flush()
     text.seek(0)
-    say("\n".join(line.rstrip() for line in text))
+    shown = "\n".join(line.rstrip() for line in text)
+    if stderr:
+        click.echo(shown, err=True)
+    else:
+        say(shown)
 
 
 def _color_system(terminal: Console) -> Literal["standard", "256", "truecolor"] | None:

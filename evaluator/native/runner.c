@@ -25,6 +25,7 @@
 #include "gate.h"
 #include "witness.h"
 #include "trial.h"
+#include "record.h"
 
 // A subject of a configuration that does nothing, so that somebody outside can look at it.
 static int parked;
@@ -198,9 +199,7 @@ static void tick_handler(int signal)
 // A blocked wait4 ends with EINTR at every tick, so that every wait has a deadline.
 static void start_ticking(void)
 {
-	struct { void (*handler)(int); u64 flags; void (*restorer)(void); u64 mask; } act = { tick_handler, 0x04000000 /* SA_RESTORER */, restore_rt, 0 };
-
-	SYS4(rt_sigaction, SIGALRM, &act, 0, 8);
+	on_signal(SIGALRM, tick_handler);
 	tick_every(TICK_US);
 }
 
@@ -384,5 +383,9 @@ void start(u64 *stack)
 		code = serve_mode(argv, argc);
 	else if (argc > 1 && same(argv[1], "readback"))
 		code = readback_mode(argv, argc);
+	else if (argc > 1 && same(argv[1], "record")) {
+		forget_signals();
+		code = record_mode(argv, argc);
+	}
 	SYS1(exit_group, code);
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attacks import program
-from evaluator import outline, pool, wire
+from evaluator import outline, pool, record, wire
 
 NATIVE = Path(__file__).parents[2] / "evaluator" / "native"
 SOURCE = "".join(path.read_text() for path in [*sorted(NATIVE.glob("*.h")), NATIVE / "runner.c"])
@@ -42,6 +42,8 @@ SPELLED: dict[tuple[type[IntEnum] | type[IntFlag], str], Mapping[str, str]] = {
     (wire.Step, "X_"): {},
     (wire.Mode, "M_"): {},
     (wire.RecordState, "S_"): {},
+    (record.Happening, "EVENT_"): {},
+    (record.Step, "STEP_"): {},
 }
 
 
@@ -49,7 +51,9 @@ SPELLED: dict[tuple[type[IntEnum] | type[IntFlag], str], Mapping[str, str]] = {
 def test_each_number_has_one_name(names: type[IntEnum] | type[IntFlag], prefix: str) -> None:
     other = SPELLED[names, prefix]
     in_c = {other.get(name, name): value for name, value in constants(prefix).items()}
-    in_python = {one.name: int(one) for one in names if one.name != "NONE" or prefix == "X_"}
+    in_python = {
+        one.name: int(one) for one in names if one.name != "NONE" or prefix in ("X_", "STEP_")
+    }
     assert in_python == in_c
 
 
