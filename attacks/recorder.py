@@ -8,7 +8,7 @@ is an earlier result holds that number in a ``Slot``.  When recording ends the n
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 
@@ -59,6 +59,7 @@ _GARBAGE = 0xDEADBEEF << 32
 _DIGITS = 20
 _LARGEST_MODE = 0xFFFF
 _STACK_SIZE = 16 * 1024
+_RECORDED = Load(Const(0))
 
 
 class Section(StrEnum):
@@ -77,10 +78,10 @@ class Buffer(Struct, frozen=True):
         return Addr(self.blob, offset)
 
 
-class _Node(Struct):
+class Node(Struct):
     number: int
     op: Operation
-    body: list[_Node] | None = None
+    body: list[Node] | None = None
     decisive: bool = False
     may_fail: bool = False
 
@@ -92,8 +93,8 @@ class Result(Struct, frozen=True):
     io_uring operation is loaded from memory, but it was a call that caused it.
     """
 
-    node: _Node
-    cause: _Node | None = None
+    node: Node
+    cause: Node | None = None
 
     def decisive(self) -> Result:
         """Marks the operation that causes the effect."""
@@ -110,26 +111,49 @@ class Result(Struct, frozen=True):
         self.node.may_fail = True
         return self
 
+    def call(self, body: tuple[Operation, ...]) -> Syscall:
+        """The call as it is marked, with what the process or thread does that it makes."""
+        node = self.node
+        assert isinstance(node.op, Syscall)
+        return changed(node.op, node.op.args, body, decisive=node.decisive, may_fail=node.may_fail)
+
 
 Arg = int | Result | Buffer | Addr | Const | Env
 """Anything that can be an operand."""
 
 
+def earlier(slot: Slot) -> Result:
+    """The result of an operation that was recorded before, in another recording."""
+    return Result(Node(slot.index, _RECORDED))
+
+
 class Recording:
     """What all recorders of one variant share."""
 
-    def __init__(self, effect: Effect, parameters: Mapping[str, int]) -> None:
+    def __init__(
+        self, effect: Effect, parameters: Mapping[str, int], blobs: Iterable[Blob] = ()
+    ) -> None:
+        """``blobs``: memory that is there already."""
         self.effect = effect
         self.parameters = parameters
-        self._blobs: list[Blob] = []
+        self._blobs = list(blobs)
         self._texts: dict[bytes, Buffer] = {}
-        self._sections: dict[Section, list[_Node]] = {section: [] for section in Section}
+        self._sections: dict[Section, list[Node]] = {section: [] for section in Section}
         self._open = {section: [nodes] for section, nodes in self._sections.items()}
-        self._count = 0
+        self.count = 0
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        return tuple(self._blobs)
+
+    @property
+    def attack(self) -> Sequence[Node]:
+        """What was recorded of the attack, without bodies."""
+        return self._sections[Section.ATTACK]
 
     def emit(self, section: Section, op: Operation) -> Result:
-        node = _Node(self._count, op)
-        self._count += 1
+        node = Node(self.count, op)
+        self.count += 1
         self._open[section][-1].append(node)
         return Result(node)
 
@@ -172,18 +196,18 @@ class Recording:
             victim=ops[Section.VICTIM],
             attack=ops[Section.ATTACK],
         )
-        _check(program, decisive=["attack"] if attacks else [])
+        check(program, attacks=attacks)
         return program
 
 
-def _number(nodes: list[_Node], numbers: dict[int, int]) -> None:
+def _number(nodes: list[Node], numbers: dict[int, int]) -> None:
     for node in nodes:
         numbers[node.number] = len(numbers)
         if node.body:
             _number(node.body, numbers)
 
 
-def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
+def _resolve(node: Node, numbers: Mapping[int, int]) -> Operation:
     def slot(value: Value) -> Value:
         if type(value) is not Slot:
             return value
@@ -204,7 +228,8 @@ def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
     return op
 
 
-def _check(program: Program, *, decisive: list[str]) -> None:
+def check(program: Program, *, attacks: bool = True) -> None:
+    """``AttackError`` for what no program may be; a witness's has nothing decisive."""
     flat = program.flatten()
     if len(flat) > MAX_OPERATIONS:
         raise AttackError(f"{len(flat)} operations, {MAX_OPERATIONS} are the most")
@@ -212,8 +237,8 @@ def _check(program: Program, *, decisive: list[str]) -> None:
     if size > ARENA_SIZE:
         raise AttackError(f"{size} bytes of memory, {ARENA_SIZE} are the most")
     found = [section for section, op in flat if is_decisive(op)]
-    if found != decisive:
-        wanted = "one of the attack" if decisive else "none"
+    if found != (["attack"] if attacks else []):
+        wanted = "one of the attack" if attacks else "none"
         raise AttackError(f"{len(found)} decisive operations, not {wanted}")
     for _, op in flat:
         for value in operands(op):
