@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from functools import cache, cached_property
 from operator import attrgetter
@@ -273,7 +273,10 @@ class Program(Struct, frozen=True, dict=True):
     @cached_property
     def _flat(self) -> tuple[tuple[str, Operation], ...]:
         sections = (("setup", self.setup), ("victim", self.victim), ("attack", self.attack))
-        return tuple((name, op) for name, ops in sections for op in _preorder(ops))
+        found: list[tuple[str, Operation]] = []
+        for name, ops in sections:
+            _flatten(found, name, ops)
+        return tuple(found)
 
     def layout(self) -> list[int]:
         """The arena offset of each blob."""
@@ -305,7 +308,7 @@ class Program(Struct, frozen=True, dict=True):
         if self.victim:
             return True
         return any(
-            isinstance(value, Env) and value.name is Environment.VICTIM_PID
+            type(value) is Env and value.name is Environment.VICTIM_PID
             for _, op in self.flatten()
             for value in operands(op)
         )
@@ -398,14 +401,16 @@ def fits_image(op: Operation, first: int) -> bool:
 
 def size_of(op: Operation) -> int:
     """How many slots an operation takes, its body included."""
-    return 1 + (sum(size_of(inner) for inner in op.body) if isinstance(op, Syscall) else 0)
+    if not isinstance(op, Syscall) or not op.body:
+        return 1
+    return 1 + sum(map(size_of, op.body))
 
 
-def _preorder(ops: tuple[Operation, ...]) -> Iterator[Operation]:
+def _flatten(found: list[tuple[str, Operation]], section: str, ops: tuple[Operation, ...]) -> None:
     for op in ops:
-        yield op
-        if isinstance(op, Syscall):
-            yield from _preorder(op.body)
+        found.append((section, op))
+        if isinstance(op, Syscall) and op.body:
+            _flatten(found, section, op.body)
 
 
 def _plain(value: Any) -> Any:

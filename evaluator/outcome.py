@@ -139,9 +139,8 @@ def _one(
         return Outcome.BLOCKED, "the sentinel hides this answer: it is the simulator's", outranked
     if reached is Grade.EXACT or reached is achieved:
         return Outcome.BYPASSED, None, None
-    inside = predict.bodies(variant.program)
     for one in calls:
-        found = predict.contradiction(one, arm.records[one.slot], arm, in_body=one.slot in inside)
+        found = predict.contradiction(one, arm.records[one.slot], arm)
         if found:
             return Outcome.DISAGREEMENT, found, None
     decisive = predict.decisive_calls(variant.program)

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from msgspec import Struct
 
 from attacks.family import Need, Variant
-from attacks.program import EXECS, Abi, Operation, Program, Syscall, is_decisive, size_of
+from attacks.program import EXECS, Abi, Operation, Program, Syscall, is_decisive
 from evaluator.outline import (
     NOWHERE,
     Call,
@@ -42,6 +42,8 @@ class Judged(Struct, frozen=True):
     decision: Decision
     asks: bool = False
     """The filters leave it to a supervisor, and the program is one itself."""
+    in_body: bool = False
+    """Whether a child, a thread or another image makes it."""
 
 
 def decide(
@@ -79,8 +81,8 @@ def decisive_calls(program: Program) -> set[tuple[Abi, str]]:
     """ABI and name of the calls that cause the effect."""
     return {
         (op.abi, op.name)
-        for _, op in attack_ops(program)
-        if isinstance(op, Syscall) and op.decisive
+        for section, op in program.flatten()
+        if section == "attack" and isinstance(op, Syscall) and op.decisive
     }
 
 
@@ -103,7 +105,7 @@ def judged(program: Program, result: Result, filters: Sequence[Filter], insn: in
         if record.state is not RecordState.NOT_REACHED:
             decision = decide_ran(call, record, filters, insn)
             asks = decision.action in _ASKS and _may_pass(plan, call, decision.action)
-            found.append(Judged(call.slot, call.op, decision, asks))
+            found.append(Judged(call.slot, call.op, decision, asks, call.in_body))
     return found
 
 
@@ -145,7 +147,7 @@ def errno_name(number: int) -> str:
     return errno.errorcode.get(number, f"errno {number}")
 
 
-def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool) -> str | None:
+def contradiction(one: Judged, record: Record, result: Result) -> str | None:
     """How the kernel's answer to a call differs from the simulator's; ``None`` if it does not."""
     decision = one.decision
     if decision.depends or one.asks:
@@ -161,7 +163,7 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
     # After an execve it is the new program that dies, of a call of its own; and who waits for a
     # thread of his (CLONE_VFORK) dies of one of that thread's.
     died = record.state is RecordState.STARTED and result.signal == SIGSYS and not result.timed_out
-    if died and not in_body and not one.op.body and one.op.name not in EXECS:
+    if died and not one.in_body and not one.op.body and one.op.name not in EXECS:
         return f"{one.op.name}: simulated {decision.text}, but the kernel killed the subject"
     if decision.allows or record.state is not RecordState.DONE:
         return None
@@ -181,15 +183,6 @@ def _undone(one: Judged, record: Record) -> bool:
     The kernel rolls the call back, so that its number is in the place of a result.
     """
     return record.result & 0xFFFFFFFF == call_number(one.op, x86_64.number)
-
-
-def bodies(program: Program) -> frozenset[int]:
-    """Slots of operations inside children, threads and images."""
-    inside: set[int] = set()
-    for slot, (_, op) in enumerate(program.flatten()):
-        if isinstance(op, Syscall) and op.body:
-            inside.update(range(slot + 1, slot + size_of(op)))
-    return frozenset(inside)
 
 
 class Foretold(Struct, frozen=True):

@@ -106,8 +106,10 @@ def _has_secret(variant: Variant) -> bool:
 
 def _must_be_alone(program: Program) -> bool:
     """Whether it may enter another user namespace, which a process of several threads may not."""
-    attack = Program(attack=program.attack).flatten()
-    return any(isinstance(op, Syscall) and op.name in ("setns", "unshare") for _, op in attack)
+    return any(
+        isinstance(op, Syscall) and op.name in ("setns", "unshare") and section == "attack"
+        for section, op in program.flatten()
+    )
 
 
 def _makes_threads(setup: tuple[Operation, ...]) -> bool:
@@ -117,8 +119,9 @@ def _makes_threads(setup: tuple[Operation, ...]) -> bool:
 
 def _waits(program: Program) -> bool:
     """Whether the subject spins until another thread, perhaps a kernel's, has stored something."""
-    setup = Program(setup=program.setup).flatten()
-    return any(isinstance(op, Wait) for op in (*(op for _, op in setup), *program.attack))
+    if any(isinstance(op, Wait) for op in program.attack):
+        return True
+    return any(isinstance(op, Wait) and section == "setup" for section, op in program.flatten())
 
 
 def may_spawn(program: Program) -> bool:
@@ -167,7 +170,7 @@ def already(variant: Variant, result: Result) -> str | None:
 
 def strange(variant: Variant, before: Facts) -> str | None:
     """A name beside the target that nobody made for this trial: what is seen may be another's."""
-    if variant.program.setup or variant.program.victim:
+    if not before.names or variant.program.setup or variant.program.victim:
         return None
     parent = f"{variant.effect.parent}/"
     ours = {one.path.removeprefix(parent) for one in variant.objects if one.path.startswith(parent)}

@@ -352,10 +352,9 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
             values = ()
         case _:
             assert_never(op)
-    kinds, words = (
-        zip(*(_encode_value(v, layout) for v in values), strict=True) if values else ((), ())
-    )
-    fill = 6 - len(words)
+    kinds, words = bytearray(8), [0] * 6
+    for n, value in enumerate(values):
+        kinds[n], words[n] = _encode_value(value, layout)
     return _OP.pack(
         _KINDS[type(op)],
         entry,
@@ -364,9 +363,8 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
         nr,
         size_of(op) - 1,
         bound,
-        bytes(kinds),
+        kinds,
         *words,
-        *[0] * fill,
     )
 
 
@@ -526,7 +524,7 @@ class Truth(NamedTuple):
     bounding: int
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """One operation as the subject says it ran."""
 
     state: RecordState
@@ -644,17 +642,14 @@ def signal_name(number: int) -> str:
 class _LazyFacts:
     """Facts, decoded when first looked at: most results are read by nobody but a counter."""
 
-    __slots__ = ("_at", "_facts", "_payload")
-
     def __init__(self, payload: bytes, at: int) -> None:
         self._payload = payload
         self._at = at
-        self._facts: Facts | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if self._facts is None:
-            self._facts = _decode_facts(self._payload, self._at)
-        return getattr(self._facts, name)
+        """Asked for what is not there yet: from then on it is."""
+        vars(self).update(_decode_facts(self._payload, self._at)._asdict())
+        return object.__getattribute__(self, name)
 
 
 class _LazyRecords(Sequence[Record]):
