@@ -278,23 +278,25 @@ class Program(Struct, frozen=True, dict=True):
             _flatten(found, name, ops)
         return tuple(found)
 
-    def layout(self) -> list[int]:
+    def layout(self) -> Sequence[int]:
         """The arena offset of each blob."""
+        return self._layout
+
+    @cached_property
+    def _layout(self) -> tuple[int, ...]:
         offsets: list[int] = []
         end = 0
         for blob in self.blobs:
             end = -(-end // blob.align) * blob.align
             offsets.append(end)
             end += blob.size
-        return offsets
+        return tuple(offsets)
 
     def arena(self) -> bytes:
         """The initial contents of the arena, without the zeros at its end."""
-        image = bytearray()
+        image = bytearray(self.layout()[-1] + self.blobs[-1].size if self.blobs else 0)
         for blob, offset in zip(self.blobs, self.layout(), strict=True):
-            image.extend(bytes(offset - len(image)))
-            image.extend(blob.data)
-            image.extend(bytes(blob.size - len(blob.data)))
+            image[offset : offset + len(blob.data)] = blob.data
         return bytes(image)
 
     def digest(self) -> str:
@@ -333,7 +335,8 @@ _READ_ALL: dict[type[Operation], Callable[[Operation], tuple[Value, ...]]] = {
 }
 _IN_IMAGE = (Load, Store, Add, Copy, Compare, Expect)
 _IN_IMAGE_ENTRIES = (Entry.SYSCALL, Entry.WIDE_SYSCALL, Entry.INT80)
-_MAY_DECIDE = (Syscall, Store, Copy, Call, Fault)
+MAY_DECIDE = (Syscall, Store, Copy, Call, Fault)
+"""What may be the operation that causes the effect."""
 
 
 def operands(op: Operation) -> tuple[Value, ...]:
@@ -373,7 +376,7 @@ def changed(
 
 def is_decisive(op: Operation) -> bool:
     """Whether this operation is the one that causes the effect."""
-    return isinstance(op, _MAY_DECIDE) and op.decisive
+    return isinstance(op, MAY_DECIDE) and op.decisive
 
 
 def executes(op: Operation) -> bool:

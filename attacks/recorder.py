@@ -22,6 +22,7 @@ from attacks.program import (
     ARENA_SIZE,
     MAX_DEPTH,
     MAX_OPERATIONS,
+    MAY_DECIDE,
     Abi,
     Add,
     Addr,
@@ -99,7 +100,7 @@ class Result(Struct, frozen=True):
     def decisive(self) -> Result:
         """Marks the operation that causes the effect."""
         node = self.cause or self.node
-        if not isinstance(node.op, Syscall | Store | Copy | Call | Fault):
+        if not isinstance(node.op, MAY_DECIDE):
             raise AttackError(f"{type(node.op).__name__} cannot be the decisive operation")
         node.decisive = True
         return self
@@ -240,10 +241,10 @@ def check(program: Program, *, attacks: bool = True) -> None:
     if found != (["attack"] if attacks else []):
         wanted = "one of the attack" if attacks else "none"
         raise AttackError(f"{len(found)} decisive operations, not {wanted}")
-    for _, op in flat:
-        for value in operands(op):
-            if type(value) is Addr and not 0 <= value.offset <= program.blobs[value.blob].size:
-                raise AttackError(f"address {value.offset} bytes into a blob that is shorter")
+    addresses = [value for _, op in flat for value in operands(op) if type(value) is Addr]
+    for value in addresses:
+        if not 0 <= value.offset <= program.blobs[value.blob].size:
+            raise AttackError(f"address {value.offset} bytes into a blob that is shorter")
 
 
 class Recorder:

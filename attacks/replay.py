@@ -113,7 +113,7 @@ def _asked(
     for slot, (section, op) in enumerate(program.flatten()):
         if section != "attack" or not isinstance(op, Syscall) or (native and not _is_native(op)):
             continue
-        args = tuple([earlier(value) if type(value) is Slot else value for value in op.args])
+        args = tuple([earlier(value) if isinstance(value, Slot) else value for value in op.args])
         result = rule(k, _made(op, args, program, slot))
         if result is not None:
             made[slot] = _marked(result, op)

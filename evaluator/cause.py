@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from attacks.arguments import KINDS, NARROW
 from attacks.family import Variant
-from attacks.program import Abi, Const, Syscall, is_decisive
+from attacks.program import Abi, Const, Syscall
 from evaluator import predict
 from evaluator.closing import Closing, changes_against
-from evaluator.outline import attack_ops, known_args
+from evaluator.outline import attack_ops, known_args, outline
 from evaluator.records import Cause, CauseKind
 from evaluator.wire import Result, call_number
 from mitigations import classic, libseccomp, runtimes, x86_64
@@ -328,16 +328,15 @@ def _alike(variant: Variant, steps: Sequence[Syscall]) -> object:
     """Equal for variants of which the same is to be said, if the same closes them."""
     first = steps[0]
     args = tuple(one.value if isinstance(one, Const) else None for one in first.args)
-    ops = (op for _, op in attack_ops(variant.program) if is_decisive(op))
-    decisive = next(ops, None)
-    in_ring = isinstance(decisive, Syscall) and bool(decisive.opcode)
+    calls = outline(variant.program).calls
+    in_ring = any(one.op.decisive and one.op.opcode for one in calls)
     return first.abi, first.name, args, _is_call(variant), in_ring, variant.core_file
 
 
 def _is_call(variant: Variant) -> bool:
     """Whether the effect is caused by a call that a filter sees."""
-    ops = [op for _, op in attack_ops(variant.program)]
-    return any(isinstance(op, Syscall) and op.decisive and not op.opcode for op in ops)
+    calls = outline(variant.program).calls
+    return any(one.op.decisive and not one.op.opcode for one in calls)
 
 
 def _call(step: Syscall) -> str:

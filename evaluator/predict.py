@@ -14,7 +14,6 @@ from evaluator.outline import (
     NOWHERE,
     Call,
     Outline,
-    attack_ops,
     is_usual,
     outline,
     reaches,
@@ -89,7 +88,9 @@ def decisive_calls(program: Program) -> set[tuple[Abi, str]]:
 def until_decisive(program: Program) -> list[Operation]:
     """The attack's operations up to the decisive one, which comes last."""
     found: list[Operation] = []
-    for _, op in attack_ops(program):
+    for section, op in program.flatten():
+        if section != "attack":
+            continue
         found.append(op)
         if is_decisive(op):
             break
@@ -311,7 +312,7 @@ def of_variant(variant: Variant, foretold_: Foretold, filters: Sequence[Filter])
         dies = foretold_.may_kill or not _passes(_ENDS, filters)
         return DEPENDS if dies else foretold_.said
     # What a shell or the loader calls on its way is not in the program.
-    foreign = bool(variant.needs & {Need.SHELL, Need.LOADER})
+    foreign = not variant.needs.isdisjoint(_MADE_BY_OTHERS)
     if foreign and foretold_.said == "BYPASSED" and not _passes(_FOREIGN, filters):
         return DEPENDS
     return foretold_.said
@@ -324,6 +325,7 @@ def _passes(names: Sequence[str], filters: Sequence[Filter]) -> bool:
     return all(decide_stack(filters, *seen_as(op), anything, None).allows for op in ops)
 
 
+_MADE_BY_OTHERS = (Need.SHELL, Need.LOADER)
 _ENDS = ("exit", "exit_group")
 _FOREIGN = (
     *("access", "alarm", "arch_prctl", "brk", "chdir", "clock_getres", "clock_gettime"),
