@@ -317,8 +317,9 @@ def _unseen(variant: Variant, step: Syscall) -> str:
 
 def _steps(variant: Variant) -> list[Syscall]:
     """The calls without which the effect does not come: the one that it hangs on most first."""
-    calls = [op for op in predict.until_decisive(variant.program) if isinstance(op, Syscall)]
-    needed = [op for op in reversed(calls) if op.decisive or not op.may_fail]
+    plan = outline(variant.program)
+    calls = (one.op for one in reversed(plan.calls) if one.slot <= plan.decisive)
+    needed = [op for op in calls if op.decisive or not op.may_fail]
     if not _is_call(variant):
         needed.sort(key=lambda op: _RING.index(op.name) if op.name in _RING else len(_RING))
     return needed
@@ -328,15 +329,21 @@ def _alike(variant: Variant, steps: Sequence[Syscall]) -> object:
     """Equal for variants of which the same is to be said, if the same closes them."""
     first = steps[0]
     args = tuple(one.value if isinstance(one, Const) else None for one in first.args)
-    calls = outline(variant.program).calls
-    in_ring = any(one.op.decisive and one.op.opcode for one in calls)
+    decisive = _decisive(variant)
+    in_ring = decisive is not None and bool(decisive.opcode)
     return first.abi, first.name, args, _is_call(variant), in_ring, variant.core_file
 
 
 def _is_call(variant: Variant) -> bool:
     """Whether the effect is caused by a call that a filter sees."""
-    calls = outline(variant.program).calls
-    return any(one.op.decisive and not one.op.opcode for one in calls)
+    decisive = _decisive(variant)
+    return decisive is not None and not decisive.opcode
+
+
+def _decisive(variant: Variant) -> Syscall | None:
+    """The call that causes the effect, where it is one."""
+    plan = outline(variant.program)
+    return next((one.op for one in plan.calls if one.slot == plan.decisive), None)
 
 
 def _call(step: Syscall) -> str:

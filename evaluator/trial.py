@@ -126,10 +126,13 @@ def _waits(program: Program) -> bool:
 
 def may_spawn(program: Program) -> bool:
     """Whether a process may be left over: it makes one, execs, steers another, or runs bytes."""
-    return any(
-        isinstance(op, Call) or (isinstance(op, Syscall) and (op.body or op.name in _SPAWNING))
-        for _, op in program.flatten()
-    )
+    for _, op in program.flatten():
+        if isinstance(op, Syscall):
+            if op.body or op.name in _SPAWNING:
+                return True
+        elif isinstance(op, Call):
+            return True
+    return False
 
 
 def rescue_program(program: Program) -> Program | None:

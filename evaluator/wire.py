@@ -278,8 +278,9 @@ def encode_program(
 def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
     """What is the same for every runner, and told to most of them."""
     program = spec.program
-    sections = [sum(map(size_of, ops)) for ops in (program.setup, program.victim, program.attack)]
-    setup_end, victim_end, attack_end = sections[0], sum(sections[:2]), sum(sections)
+    flat = program.flatten()
+    setup_end = sum(map(size_of, program.setup))
+    victim_end = setup_end + sum(map(size_of, program.victim))
     contents = bytearray()
     objects = bytearray()
     for one in spec.objects:
@@ -289,7 +290,7 @@ def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
         contents += data
     arena = program.arena()
     layout = program.layout()
-    ops = b"".join(_encode_op(op, layout, number_of) for _, op in program.flatten())
+    ops = b"".join(_encode_op(op, layout, number_of) for _, op in flat)
     fixed = _PROGRAM.pack(
         spec.flags,
         spec.fresh,
@@ -298,8 +299,8 @@ def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
         len(arena),
         setup_end,
         victim_end,
-        attack_end,
-        attack_end,
+        len(flat),
+        len(flat),
         0,
         spec.magic,
         _text(spec.parent, 64),
@@ -321,13 +322,16 @@ def _padded(data: bytes | bytearray) -> bytes:
 
 
 def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> bytes:
-    entry = width = nr = bound = 0
+    entry = width = nr = bound = inside = 0
     flags = _DECISIVE * is_decisive(op)
     values: Sequence[Value]
     match op:
         case Syscall():
             entry = _ENTRIES[op.entry]
-            flags |= _MAY_FAIL * op.may_fail | _BODY * spawns(op)
+            flags |= _MAY_FAIL * op.may_fail
+            if op.body:
+                flags |= _BODY * spawns(op)
+                inside = size_of(op) - 1
             nr = call_number(op, number_of)
             values = op.args
         case Load():
@@ -363,7 +367,7 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
         flags,
         width,
         nr,
-        size_of(op) - 1,
+        inside,
         bound,
         kinds,
         *words,
