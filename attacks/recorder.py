@@ -190,7 +190,7 @@ class Recording:
         numbers: dict[int, int] = {}
         for section in Section:
             _number(self._sections[section], numbers)
-        ops = {s: tuple(_resolve(n, numbers) for n in self._sections[s]) for s in Section}
+        ops = {s: tuple([_resolve(n, numbers) for n in self._sections[s]]) for s in Section}
         program = Program(
             blobs=tuple(self._blobs),
             setup=ops[Section.SETUP],
@@ -266,7 +266,7 @@ class Recorder:
 
     def raw(self, name: str, *args: Arg, opcode: str = "") -> Result:
         """Any call by name, for what has no method of its own."""
-        values = tuple(_value(arg) for arg in args)
+        values = tuple([_value(arg) for arg in args])
         op = Syscall(name, values, abi=self._abi, entry=self._entry, opcode=opcode)
         return self._emit(op)
 

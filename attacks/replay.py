@@ -169,7 +169,8 @@ class _Replay:
                     self.record(k, op.body, attack)
 
     def _one(self, k: Kernel, op: Operation, slot: int, attack: bool) -> Result:
-        if attack and isinstance(op, Syscall) and (_is_native(op) or not self._native):
+        asked = attack and self._rule is not untouched
+        if asked and isinstance(op, Syscall) and (_is_native(op) or not self._native):
             args = tuple(
                 self._results[value.index] if isinstance(value, Slot) else value
                 for value in op.args

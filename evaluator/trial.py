@@ -106,10 +106,12 @@ def _has_secret(variant: Variant) -> bool:
 
 def _must_be_alone(program: Program) -> bool:
     """Whether it may enter another user namespace, which a process of several threads may not."""
-    return any(
-        isinstance(op, Syscall) and op.name in ("setns", "unshare") and section == "attack"
+    made = {
+        op.name
         for section, op in program.flatten()
-    )
+        if section == "attack" and isinstance(op, Syscall)
+    }
+    return not made.isdisjoint(("setns", "unshare"))
 
 
 def _makes_threads(setup: tuple[Operation, ...]) -> bool:
@@ -119,9 +121,10 @@ def _makes_threads(setup: tuple[Operation, ...]) -> bool:
 
 def _waits(program: Program) -> bool:
     """Whether the subject spins until another thread, perhaps a kernel's, has stored something."""
-    if any(isinstance(op, Wait) for op in program.attack):
+    if Wait in map(type, program.attack):
         return True
-    return any(isinstance(op, Wait) and section == "setup" for section, op in program.flatten())
+    setup = (op for section, op in program.flatten() if section == "setup")
+    return bool(program.setup) and Wait in map(type, setup)
 
 
 def may_spawn(program: Program) -> bool:
@@ -185,6 +188,8 @@ def grade(variant: Variant, result: Result) -> Grade | None:
     """What the judge saw from outside, compared with before; ``None``: the effect is not there."""
     effect, before, after = variant.effect, result.before, result.after
     match effect.kind:
+        case EffectKind.WITNESSED:
+            return variant.grade if result.witness_after and not result.witness_before else None
         case EffectKind.DIRECTORY:
             return _directory(before, after)
         case EffectKind.FILE:
@@ -200,8 +205,6 @@ def grade(variant: Variant, result: Result) -> Grade | None:
             return Grade.EXACT if result.saw_exec else mapped
         case EffectKind.PROCESS:
             return Grade.EXACT if result.saw_process else None
-        case EffectKind.WITNESSED:
-            return variant.grade if result.witness_after and not result.witness_before else None
         case EffectKind.LEARNED:
             return variant.grade if result.learned else None
         case EffectKind.CODE:

@@ -55,7 +55,7 @@ class Action(IntEnum):
 
     @property
     def allows(self) -> bool:
-        return self in _ALLOWING
+        return self in ALLOWING
 
     @classmethod
     def of(cls, value: int) -> "Action":
@@ -64,7 +64,8 @@ class Action(IntEnum):
 
 
 _ACTIONS = {int(action): action for action in Action}
-_ALLOWING = frozenset({Action.ALLOW, Action.LOG})
+ALLOWING = frozenset({Action.ALLOW, Action.LOG})
+"""Where the call is made."""
 
 
 def answer_text(value: int) -> str:
