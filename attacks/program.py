@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from functools import cache, cached_property
 from operator import attrgetter
@@ -273,25 +273,30 @@ class Program(Struct, frozen=True, dict=True):
     @cached_property
     def _flat(self) -> tuple[tuple[str, Operation], ...]:
         sections = (("setup", self.setup), ("victim", self.victim), ("attack", self.attack))
-        return tuple((name, op) for name, ops in sections for op in _preorder(ops))
+        found: list[tuple[str, Operation]] = []
+        for name, ops in sections:
+            _flatten(found, name, ops)
+        return tuple(found)
 
-    def layout(self) -> list[int]:
+    def layout(self) -> Sequence[int]:
         """The arena offset of each blob."""
+        return self._layout
+
+    @cached_property
+    def _layout(self) -> tuple[int, ...]:
         offsets: list[int] = []
         end = 0
         for blob in self.blobs:
             end = -(-end // blob.align) * blob.align
             offsets.append(end)
             end += blob.size
-        return offsets
+        return tuple(offsets)
 
     def arena(self) -> bytes:
         """The initial contents of the arena, without the zeros at its end."""
-        image = bytearray()
+        image = bytearray(self.layout()[-1] + self.blobs[-1].size if self.blobs else 0)
         for blob, offset in zip(self.blobs, self.layout(), strict=True):
-            image.extend(bytes(offset - len(image)))
-            image.extend(blob.data)
-            image.extend(bytes(blob.size - len(blob.data)))
+            image[offset : offset + len(blob.data)] = blob.data
         return bytes(image)
 
     def digest(self) -> str:
@@ -305,7 +310,7 @@ class Program(Struct, frozen=True, dict=True):
         if self.victim:
             return True
         return any(
-            isinstance(value, Env) and value.name is Environment.VICTIM_PID
+            type(value) is Env and value.name is Environment.VICTIM_PID
             for _, op in self.flatten()
             for value in operands(op)
         )
@@ -330,7 +335,8 @@ _READ_ALL: dict[type[Operation], Callable[[Operation], tuple[Value, ...]]] = {
 }
 _IN_IMAGE = (Load, Store, Add, Copy, Compare, Expect)
 _IN_IMAGE_ENTRIES = (Entry.SYSCALL, Entry.WIDE_SYSCALL, Entry.INT80)
-_MAY_DECIDE = (Syscall, Store, Copy, Call, Fault)
+MAY_DECIDE = (Syscall, Store, Copy, Call, Fault)
+"""What may be the operation that causes the effect."""
 
 
 def operands(op: Operation) -> tuple[Value, ...]:
@@ -370,7 +376,7 @@ def changed(
 
 def is_decisive(op: Operation) -> bool:
     """Whether this operation is the one that causes the effect."""
-    return isinstance(op, _MAY_DECIDE) and op.decisive
+    return isinstance(op, MAY_DECIDE) and op.decisive
 
 
 def executes(op: Operation) -> bool:
@@ -398,14 +404,16 @@ def fits_image(op: Operation, first: int) -> bool:
 
 def size_of(op: Operation) -> int:
     """How many slots an operation takes, its body included."""
-    return 1 + (sum(size_of(inner) for inner in op.body) if isinstance(op, Syscall) else 0)
+    if not isinstance(op, Syscall) or not op.body:
+        return 1
+    return 1 + sum(map(size_of, op.body))
 
 
-def _preorder(ops: tuple[Operation, ...]) -> Iterator[Operation]:
+def _flatten(found: list[tuple[str, Operation]], section: str, ops: tuple[Operation, ...]) -> None:
     for op in ops:
-        yield op
-        if isinstance(op, Syscall):
-            yield from _preorder(op.body)
+        found.append((section, op))
+        if isinstance(op, Syscall) and op.body:
+            _flatten(found, section, op.body)
 
 
 def _plain(value: Any) -> Any:

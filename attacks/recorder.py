@@ -8,7 +8,7 @@ is an earlier result holds that number in a ``Slot``.  When recording ends the n
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 
@@ -22,6 +22,7 @@ from attacks.program import (
     ARENA_SIZE,
     MAX_DEPTH,
     MAX_OPERATIONS,
+    MAY_DECIDE,
     Abi,
     Add,
     Addr,
@@ -59,6 +60,7 @@ _GARBAGE = 0xDEADBEEF << 32
 _DIGITS = 20
 _LARGEST_MODE = 0xFFFF
 _STACK_SIZE = 16 * 1024
+_RECORDED = Load(Const(0))
 
 
 class Section(StrEnum):
@@ -77,10 +79,10 @@ class Buffer(Struct, frozen=True):
         return Addr(self.blob, offset)
 
 
-class _Node(Struct):
+class Node(Struct):
     number: int
     op: Operation
-    body: list[_Node] | None = None
+    body: list[Node] | None = None
     decisive: bool = False
     may_fail: bool = False
 
@@ -92,13 +94,13 @@ class Result(Struct, frozen=True):
     io_uring operation is loaded from memory, but it was a call that caused it.
     """
 
-    node: _Node
-    cause: _Node | None = None
+    node: Node
+    cause: Node | None = None
 
     def decisive(self) -> Result:
         """Marks the operation that causes the effect."""
         node = self.cause or self.node
-        if not isinstance(node.op, Syscall | Store | Copy | Call | Fault):
+        if not isinstance(node.op, MAY_DECIDE):
             raise AttackError(f"{type(node.op).__name__} cannot be the decisive operation")
         node.decisive = True
         return self
@@ -110,26 +112,49 @@ class Result(Struct, frozen=True):
         self.node.may_fail = True
         return self
 
+    def call(self, body: tuple[Operation, ...]) -> Syscall:
+        """The call as it is marked, with what the process or thread does that it makes."""
+        node = self.node
+        assert isinstance(node.op, Syscall)
+        return changed(node.op, node.op.args, body, decisive=node.decisive, may_fail=node.may_fail)
+
 
 Arg = int | Result | Buffer | Addr | Const | Env
 """Anything that can be an operand."""
 
 
+def earlier(slot: Slot) -> Result:
+    """The result of an operation that was recorded before, in another recording."""
+    return Result(Node(slot.index, _RECORDED))
+
+
 class Recording:
     """What all recorders of one variant share."""
 
-    def __init__(self, effect: Effect, parameters: Mapping[str, int]) -> None:
+    def __init__(
+        self, effect: Effect, parameters: Mapping[str, int], blobs: Iterable[Blob] = ()
+    ) -> None:
+        """``blobs``: memory that is there already."""
         self.effect = effect
         self.parameters = parameters
-        self._blobs: list[Blob] = []
+        self._blobs = list(blobs)
         self._texts: dict[bytes, Buffer] = {}
-        self._sections: dict[Section, list[_Node]] = {section: [] for section in Section}
+        self._sections: dict[Section, list[Node]] = {section: [] for section in Section}
         self._open = {section: [nodes] for section, nodes in self._sections.items()}
-        self._count = 0
+        self.count = 0
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        return tuple(self._blobs)
+
+    @property
+    def attack(self) -> Sequence[Node]:
+        """What was recorded of the attack, without bodies."""
+        return self._sections[Section.ATTACK]
 
     def emit(self, section: Section, op: Operation) -> Result:
-        node = _Node(self._count, op)
-        self._count += 1
+        node = Node(self.count, op)
+        self.count += 1
         self._open[section][-1].append(node)
         return Result(node)
 
@@ -165,25 +190,25 @@ class Recording:
         numbers: dict[int, int] = {}
         for section in Section:
             _number(self._sections[section], numbers)
-        ops = {s: tuple(_resolve(n, numbers) for n in self._sections[s]) for s in Section}
+        ops = {s: tuple([_resolve(n, numbers) for n in self._sections[s]]) for s in Section}
         program = Program(
             blobs=tuple(self._blobs),
             setup=ops[Section.SETUP],
             victim=ops[Section.VICTIM],
             attack=ops[Section.ATTACK],
         )
-        _check(program, decisive=["attack"] if attacks else [])
+        check(program, attacks=attacks)
         return program
 
 
-def _number(nodes: list[_Node], numbers: dict[int, int]) -> None:
+def _number(nodes: list[Node], numbers: dict[int, int]) -> None:
     for node in nodes:
         numbers[node.number] = len(numbers)
         if node.body:
             _number(node.body, numbers)
 
 
-def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
+def _resolve(node: Node, numbers: Mapping[int, int]) -> Operation:
     def slot(value: Value) -> Value:
         if type(value) is not Slot:
             return value
@@ -204,7 +229,8 @@ def _resolve(node: _Node, numbers: Mapping[int, int]) -> Operation:
     return op
 
 
-def _check(program: Program, *, decisive: list[str]) -> None:
+def check(program: Program, *, attacks: bool = True) -> None:
+    """``AttackError`` for what no program may be; a witness's has nothing decisive."""
     flat = program.flatten()
     if len(flat) > MAX_OPERATIONS:
         raise AttackError(f"{len(flat)} operations, {MAX_OPERATIONS} are the most")
@@ -212,13 +238,13 @@ def _check(program: Program, *, decisive: list[str]) -> None:
     if size > ARENA_SIZE:
         raise AttackError(f"{size} bytes of memory, {ARENA_SIZE} are the most")
     found = [section for section, op in flat if is_decisive(op)]
-    if found != decisive:
-        wanted = "one of the attack" if decisive else "none"
+    if found != (["attack"] if attacks else []):
+        wanted = "one of the attack" if attacks else "none"
         raise AttackError(f"{len(found)} decisive operations, not {wanted}")
-    for _, op in flat:
-        for value in operands(op):
-            if type(value) is Addr and not 0 <= value.offset <= program.blobs[value.blob].size:
-                raise AttackError(f"address {value.offset} bytes into a blob that is shorter")
+    addresses = [value for _, op in flat for value in operands(op) if type(value) is Addr]
+    for value in addresses:
+        if not 0 <= value.offset <= program.blobs[value.blob].size:
+            raise AttackError(f"address {value.offset} bytes into a blob that is shorter")
 
 
 class Recorder:
@@ -240,7 +266,7 @@ class Recorder:
 
     def raw(self, name: str, *args: Arg, opcode: str = "") -> Result:
         """Any call by name, for what has no method of its own."""
-        values = tuple(_value(arg) for arg in args)
+        values = tuple([_value(arg) for arg in args])
         op = Syscall(name, values, abi=self._abi, entry=self._entry, opcode=opcode)
         return self._emit(op)
 

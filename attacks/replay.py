@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from itertools import count
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,8 +20,9 @@ from attacks.program import (
     Program,
     Slot,
     Syscall,
+    changed,
 )
-from attacks.recorder import Arg, Recording, Result, Section
+from attacks.recorder import Arg, Recording, Result, Section, check, earlier
 
 
 class Made(Struct, frozen=True):
@@ -78,11 +80,14 @@ def replay(
     None where that leaves everything as it is.  Without ``native`` the rule is asked about the
     calls through other tables as well.
     """
-    if not around and not _applies(program, effect, rule, native=native):
-        return None
-    recording = Recording(effect, {})
-    for blob in program.blobs:
-        recording.allocate(blob.data, blob.size, blob.align, blob.name)
+    recording = Recording(effect, {}, program.blobs)
+    if around is None:
+        made = _asked(program, recording, rule, native=native)
+        if not made:
+            return None
+        if _one_for_one(recording, made):
+            return _exchanged(program, recording, made)
+        recording = Recording(effect, {}, program.blobs)
     again = _Replay(program, rule, native=native)
     sections = (
         (Section.SETUP, program.setup),
@@ -96,19 +101,55 @@ def replay(
     return recording.finish()
 
 
-def _applies(program: Program, effect: Effect, rule: Rule, *, native: bool) -> bool:
-    """Whether the rule changes anything; most change little, and recording is the larger part."""
-    k = Kernel(Recording(effect, {}))
-    some = k.load(0)  # stands for every result
+def _asked(
+    program: Program, recording: Recording, rule: Rule, *, native: bool
+) -> dict[int, Result]:
+    """What the rule puts in the place of calls, by slot; up to the first that becomes several.
+
+    Most rules change little, and recording anew is the larger part of rewriting.
+    """
+    k = Kernel(recording)
+    made: dict[int, Result] = {}
     for slot, (section, op) in enumerate(program.flatten()):
-        if section != Section.ATTACK or not isinstance(op, Syscall):
+        if section != "attack" or not isinstance(op, Syscall) or (native and not _is_native(op)):
             continue
-        if native and not _is_native(op):
+        args = tuple([earlier(value) if isinstance(value, Slot) else value for value in op.args])
+        result = rule(k, _made(op, args, program, slot))
+        if result is not None:
+            made[slot] = _marked(result, op)
+            if recording.count != len(made):
+                break
+    return made
+
+
+def _one_for_one(recording: Recording, made: Mapping[int, Result]) -> bool:
+    """Whether all that was recorded is one call in the place of each."""
+    nodes = recording.attack
+    return len(nodes) == recording.count == len(made) and all(
+        isinstance(node.op, Syscall) and node is result.node
+        for node, result in zip(nodes, made.values(), strict=True)
+    )
+
+
+def _exchanged(program: Program, recording: Recording, made: Mapping[int, Result]) -> Program:
+    """The program with other calls in the same slots, so that nothing else need be recorded."""
+    begin = len(Program(setup=program.setup, victim=program.victim).flatten())
+    attack = tuple(_others(program.attack, made, count(begin)))
+    other = replace(program, blobs=recording.blobs, attack=attack)
+    check(other)
+    return other
+
+
+def _others(
+    ops: tuple[Operation, ...], made: Mapping[int, Result], slots: Iterator[int]
+) -> Iterator[Operation]:
+    for op in ops:
+        result = made.get(next(slots))
+        if not isinstance(op, Syscall) or (result is None and not op.body):
+            yield op
             continue
-        args = tuple(some if isinstance(value, Slot) else value for value in op.args)
-        if rule(k, _made(op, args, program, slot)) is not None:
-            return True
-    return False
+        body = tuple(_others(op.body, made, slots))
+        yield changed(op, op.args, body) if result is None else result.call(body)
 
 
 class _Replay:
@@ -128,7 +169,8 @@ class _Replay:
                     self.record(k, op.body, attack)
 
     def _one(self, k: Kernel, op: Operation, slot: int, attack: bool) -> Result:
-        if attack and isinstance(op, Syscall) and (_is_native(op) or not self._native):
+        asked = attack and self._rule is not untouched
+        if asked and isinstance(op, Syscall) and (_is_native(op) or not self._native):
             args = tuple(
                 self._results[value.index] if isinstance(value, Slot) else value
                 for value in op.args

@@ -38,6 +38,8 @@ _SIGN_BIT = 1 << 63
 _ESCAPES = {ord("\n"): "\\n", ord("\t"): "\\t", ord('"'): '\\"', ord("\\"): "\\\\"}
 _LONGEST_STRING = 64
 _LONGEST_LOOK = 4096
+_PRINTABLE = b"\t\n" + bytes(range(0x20, 0x7F))
+_NAMED = (Load, Add, Compare, Find)
 
 
 class Line(Struct, frozen=True):
@@ -71,14 +73,15 @@ def context_of(program: Program, *, results: bool = True) -> Context:
 
     ``results``: whether those that are used later are named.
     """
-    read: set[int] = set()
-    printed: dict[tuple[int, int], tuple[Value, Value]] = {}
-    for _, op in program.flatten():
-        if results:
-            read.update(value.index for value in operands(op) if isinstance(value, Slot))
-        if isinstance(op, Print) and isinstance(op.address, Addr):
-            printed[op.address.blob, op.address.offset] = (op.value, op.suffix)
-    return Context(program.blobs, frozenset(read), printed)
+    flat = program.flatten()
+    printed = {
+        (op.address.blob, op.address.offset): (op.value, op.suffix)
+        for _, op in flat
+        if isinstance(op, Print) and isinstance(op.address, Addr)
+    }
+    read = (value for _, op in flat if results for value in operands(op))
+    slots = frozenset(value.index for value in read if isinstance(value, Slot))
+    return Context(program.blobs, slots, printed)
 
 
 def program_text(program: Program) -> list[Line]:
@@ -107,7 +110,7 @@ def _append(
 def render(op: Operation, context: Context, slot: int | None = None) -> str:
     """The text of one operation; with its ``slot``, a result that is used later is named."""
     text = _render(op, context)
-    if isinstance(op, Load | Add | Compare | Find) or (slot is not None and slot in context.read):
+    if isinstance(op, _NAMED) or (slot is not None and slot in context.read):
         return f"r{slot} = {text}" if slot is not None else text
     return text
 
@@ -203,7 +206,7 @@ def _string_at(index: int, offset: int, context: Context) -> str | None:
         return None
     blob = context.blobs[index]
     content, _, rest = blob.data[offset : offset + _LONGEST_LOOK].partition(b"\0")
-    if any(rest) or not all(byte in b"\t\n" or 0x20 <= byte < 0x7F for byte in content):
+    if rest.strip(b"\0") or content.translate(None, _PRINTABLE):
         return None
     if not content and (blob.size - offset != 1 or (index, offset) in context.printed):
         return None

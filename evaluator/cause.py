@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from attacks.arguments import KINDS, NARROW
 from attacks.family import Variant
-from attacks.program import Abi, Const, Syscall, is_decisive
+from attacks.program import Abi, Const, Syscall
 from evaluator import predict
 from evaluator.closing import Closing, changes_against
-from evaluator.outline import attack_ops, known_args
+from evaluator.outline import attack_ops, known_args, outline
 from evaluator.records import Cause, CauseKind
 from evaluator.wire import Result, call_number
 from mitigations import classic, libseccomp, runtimes, x86_64
@@ -317,8 +317,9 @@ def _unseen(variant: Variant, step: Syscall) -> str:
 
 def _steps(variant: Variant) -> list[Syscall]:
     """The calls without which the effect does not come: the one that it hangs on most first."""
-    calls = [op for op in predict.until_decisive(variant.program) if isinstance(op, Syscall)]
-    needed = [op for op in reversed(calls) if op.decisive or not op.may_fail]
+    plan = outline(variant.program)
+    calls = (one.op for one in reversed(plan.calls) if one.slot <= plan.decisive)
+    needed = [op for op in calls if op.decisive or not op.may_fail]
     if not _is_call(variant):
         needed.sort(key=lambda op: _RING.index(op.name) if op.name in _RING else len(_RING))
     return needed
@@ -328,16 +329,21 @@ def _alike(variant: Variant, steps: Sequence[Syscall]) -> object:
     """Equal for variants of which the same is to be said, if the same closes them."""
     first = steps[0]
     args = tuple(one.value if isinstance(one, Const) else None for one in first.args)
-    ops = (op for _, op in attack_ops(variant.program) if is_decisive(op))
-    decisive = next(ops, None)
-    in_ring = isinstance(decisive, Syscall) and bool(decisive.opcode)
+    decisive = _decisive(variant)
+    in_ring = decisive is not None and bool(decisive.opcode)
     return first.abi, first.name, args, _is_call(variant), in_ring, variant.core_file
 
 
 def _is_call(variant: Variant) -> bool:
     """Whether the effect is caused by a call that a filter sees."""
-    ops = [op for _, op in attack_ops(variant.program)]
-    return any(isinstance(op, Syscall) and op.decisive and not op.opcode for op in ops)
+    decisive = _decisive(variant)
+    return decisive is not None and not decisive.opcode
+
+
+def _decisive(variant: Variant) -> Syscall | None:
+    """The call that causes the effect, where it is one."""
+    plan = outline(variant.program)
+    return next((one.op for one in plan.calls if one.slot == plan.decisive), None)
 
 
 def _call(step: Syscall) -> str:

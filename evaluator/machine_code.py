@@ -8,6 +8,7 @@ Encodings are those of the Intel manual, volume 2; the layout of the file is tha
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from msgspec import Struct, field
 
@@ -79,7 +80,7 @@ def image(program: Program) -> bytes:
 class _Code(Struct, dict=True):
     first: int
     """The slot of the first operation."""
-    layout: list[int]
+    layout: Sequence[int]
     """Where the arena has each blob."""
     results: int
     """Where the results are kept: behind the arena."""

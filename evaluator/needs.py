@@ -86,8 +86,10 @@ class Needs:
 
     def unmet(self, variant: Variant) -> str | None:
         """Why a variant cannot work here, if a probe says so."""
+        if variant.needs.isdisjoint(self.lacking):
+            return None
         reasons = [self.lacking[need] for need in sorted(variant.needs) if need in self.lacking]
-        return "; ".join(reasons) or None
+        return "; ".join(reasons)
 
 
 def core_pattern() -> str:

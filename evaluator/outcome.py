@@ -153,9 +153,8 @@ def _one(
         return _blocked(outranked, predict.answer(outranked.decision), hidden, terms)
     if reached is Grade.EXACT or reached is achieved:
         return _Single(Outcome.BYPASSED, left_behind=_logged(calls, terms))
-    inside = predict.bodies(variant.program)
     for one in calls:
-        found = predict.contradiction(one, arm.records[one.slot], arm, in_body=one.slot in inside)
+        found = predict.contradiction(one, arm.records[one.slot], arm)
         if found:
             return _Single(Outcome.DISAGREEMENT, found)
     decisive = predict.decisive_calls(variant.program)
@@ -306,13 +305,14 @@ def _record(
     control = None if isinstance(pair.control, str) else pair.control
     arm = pair.mitigated[shown] if shown < len(pair.mitigated) else None
     mitigated = arm if isinstance(arm, Result) else None
-    decisive = next((op for _, op in variant.program.flatten() if is_decisive(op)), None)
+    flat = variant.program.flatten()
+    decisive = next((op for _, op in flat if is_decisive(op)), None)
     runs = [one for one in pair.mitigated if isinstance(one, Result)]
     shown_steps = steps(variant.program, control, mitigated, terms) if terms.with_steps else ()
     return TrialRecord(
         variant=variant.id,
         family=variant.family,
-        title=_title(variant.program),
+        title=_title(variant.program, decisive),
         technique=variant.technique,
         assumption=variant.assumption,
         grade=variant.grade,
@@ -339,7 +339,7 @@ def _record(
         and _reachable(variant.program, terms),
         why=variant.why,
         references=variant.references,
-        length=len(variant.program.flatten()),
+        length=len(flat),
         steps=shown_steps,
     )
 
@@ -350,10 +350,10 @@ def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
     return predict.of_variant(variant, found, filters)
 
 
-def _title(program: Program) -> str:
-    """The decisive operation as text."""
-    ops = [op for _, op in program.flatten()]
-    shown = next((op for op in ops if is_decisive(op)), ops[-1] if ops else None)
+def _title(program: Program, decisive: Operation | None) -> str:
+    """The decisive operation as text, or the last one where there is none."""
+    flat = program.flatten()
+    shown = decisive or (flat[-1][1] if flat else None)
     return render(shown, context_of(program, results=False)) if shown else ""
 
 

@@ -173,7 +173,7 @@ def _call(
     for index, value in enumerate(op.args):
         known = constant(value, layout)
         args.append(None if known is None else known & word)
-        if isinstance(value, Slot | Env):
+        if known is None:
             late.append((index, value.index if isinstance(value, Slot) else _JUDGE))
     return Call(
         slot=slot,

@@ -9,12 +9,11 @@ from enum import Enum, auto
 from msgspec import Struct
 
 from attacks.family import Need, Variant
-from attacks.program import EXECS, Abi, Operation, Program, Syscall, is_decisive, size_of
+from attacks.program import EXECS, Abi, Operation, Program, Syscall, is_decisive
 from evaluator.outline import (
     NOWHERE,
     Call,
     Outline,
-    attack_ops,
     is_usual,
     outline,
     reaches,
@@ -42,6 +41,8 @@ class Judged(Struct, frozen=True):
     decision: Decision
     asks: bool = False
     """The filters leave it to a supervisor, and the program is one itself."""
+    in_body: bool = False
+    """Whether a child, a thread or another image makes it."""
 
 
 def decide(
@@ -79,15 +80,17 @@ def decisive_calls(program: Program) -> set[tuple[Abi, str]]:
     """ABI and name of the calls that cause the effect."""
     return {
         (op.abi, op.name)
-        for _, op in attack_ops(program)
-        if isinstance(op, Syscall) and op.decisive
+        for section, op in program.flatten()
+        if section == "attack" and isinstance(op, Syscall) and op.decisive
     }
 
 
 def until_decisive(program: Program) -> list[Operation]:
     """The attack's operations up to the decisive one, which comes last."""
     found: list[Operation] = []
-    for _, op in attack_ops(program):
+    for section, op in program.flatten():
+        if section != "attack":
+            continue
         found.append(op)
         if is_decisive(op):
             break
@@ -103,7 +106,7 @@ def judged(program: Program, result: Result, filters: Sequence[Filter], insn: in
         if record.state is not RecordState.NOT_REACHED:
             decision = decide_ran(call, record, filters, insn)
             asks = decision.action in _ASKS and _may_pass(plan, call, decision.action)
-            found.append(Judged(call.slot, call.op, decision, asks))
+            found.append(Judged(call.slot, call.op, decision, asks, call.in_body))
     return found
 
 
@@ -145,7 +148,7 @@ def errno_name(number: int) -> str:
     return errno.errorcode.get(number, f"errno {number}")
 
 
-def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool) -> str | None:
+def contradiction(one: Judged, record: Record, result: Result) -> str | None:
     """How the kernel's answer to a call differs from the simulator's; ``None`` if it does not."""
     decision = one.decision
     if decision.depends or one.asks:
@@ -161,7 +164,7 @@ def contradiction(one: Judged, record: Record, result: Result, *, in_body: bool)
     # After an execve it is the new program that dies, of a call of its own; and who waits for a
     # thread of his (CLONE_VFORK) dies of one of that thread's.
     died = record.state is RecordState.STARTED and result.signal == SIGSYS and not result.timed_out
-    if died and not in_body and not one.op.body and one.op.name not in EXECS:
+    if died and not one.in_body and not one.op.body and one.op.name not in EXECS:
         return f"{one.op.name}: simulated {decision.text}, but the kernel killed the subject"
     if decision.allows or record.state is not RecordState.DONE:
         return None
@@ -181,15 +184,6 @@ def _undone(one: Judged, record: Record) -> bool:
     The kernel rolls the call back, so that its number is in the place of a result.
     """
     return record.result & 0xFFFFFFFF == call_number(one.op, x86_64.number)
-
-
-def bodies(program: Program) -> frozenset[int]:
-    """Slots of operations inside children, threads and images."""
-    inside: set[int] = set()
-    for slot, (_, op) in enumerate(program.flatten()):
-        if isinstance(op, Syscall) and op.body:
-            inside.update(range(slot + 1, slot + size_of(op)))
-    return frozenset(inside)
 
 
 class Foretold(Struct, frozen=True):
@@ -318,7 +312,7 @@ def of_variant(variant: Variant, foretold_: Foretold, filters: Sequence[Filter])
         dies = foretold_.may_kill or not _passes(_ENDS, filters)
         return DEPENDS if dies else foretold_.said
     # What a shell or the loader calls on its way is not in the program.
-    foreign = bool(variant.needs & {Need.SHELL, Need.LOADER})
+    foreign = not variant.needs.isdisjoint(_MADE_BY_OTHERS)
     if foreign and foretold_.said == "BYPASSED" and not _passes(_FOREIGN, filters):
         return DEPENDS
     return foretold_.said
@@ -331,6 +325,7 @@ def _passes(names: Sequence[str], filters: Sequence[Filter]) -> bool:
     return all(decide_stack(filters, *seen_as(op), anything, None).allows for op in ops)
 
 
+_MADE_BY_OTHERS = (Need.SHELL, Need.LOADER)
 _ENDS = ("exit", "exit_group")
 _FOREIGN = (
     *("access", "alarm", "arch_prctl", "brk", "chdir", "clock_getres", "clock_gettime"),

@@ -740,9 +740,10 @@ def _causes(bypasses: Sequence[str], causes: Iterable[Cause]) -> tuple[Cause, ..
     place = {variant: n for n, variant in enumerate(bypasses)}
     merged: dict[Cause, list[str]] = {}
     for one in causes:
+        if place.keys().isdisjoint(one.variants):  # most are of other families
+            continue
         mine = [variant for variant in one.variants if variant in place]
-        if mine:
-            merged.setdefault(replace(one, variants=()), []).extend(mine)
+        merged.setdefault(replace(one, variants=()), []).extend(mine)
     found = [
         replace(one, variants=tuple(sorted(variants, key=place.__getitem__)))
         for one, variants in merged.items()

@@ -260,7 +260,7 @@ def _agree(wanted: Sequence[Step], result: Result, config: ConfigSpec, insn: int
     for one in predict.judged(program(wanted), result, filters, insn):
         if wanted[one.slot - 1].part is Part.WITNESS:
             continue
-        found = predict.contradiction(one, result.records[one.slot], result, in_body=False)
+        found = predict.contradiction(one, result.records[one.slot], result)
         if found:
             raise HarnessError(f"simulator and kernel disagree in step {one.slot}: {found}")
 

@@ -474,15 +474,18 @@ def show_trial(console: Console, trial: TrialRecord) -> None:
 
 
 def show_coverage(
-    console: Console, tables: Iterable[Coverage], siblings: Mapping[str, Sequence[str]]
+    console: Console,
+    tables: Iterable[Coverage],
+    siblings: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> None:
     """For each table of calls, how much of it is used, and the rest by name; siblings by family."""
     for one in tables:
         console.print(Text(f"{one.abi}: {len(one.used)} of {one.known} used", "bold"))
         console.print(_indented(_dim(f"not used: {', '.join(one.unused) or 'none'}")))
-    console.print(Text("siblings of a decisive call that no attack of the family makes", "bold"))
-    for family, names in siblings.items():
-        console.print(_indented(Text(f"{family}: {', '.join(names)}")))
+    console.print(Text("siblings of a decisive call by which no variant gets the effect", "bold"))
+    for family, by_call in siblings.items():
+        for call, names in by_call.items():
+            console.print(_indented(Text(f"{family}: for {call}: {', '.join(names)}")))
 
 
 def show_probes(console: Console, probes: Iterable[Probe]) -> None:

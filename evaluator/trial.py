@@ -106,8 +106,12 @@ def _has_secret(variant: Variant) -> bool:
 
 def _must_be_alone(program: Program) -> bool:
     """Whether it may enter another user namespace, which a process of several threads may not."""
-    attack = Program(attack=program.attack).flatten()
-    return any(isinstance(op, Syscall) and op.name in ("setns", "unshare") for _, op in attack)
+    made = {
+        op.name
+        for section, op in program.flatten()
+        if section == "attack" and isinstance(op, Syscall)
+    }
+    return not made.isdisjoint(("setns", "unshare"))
 
 
 def _makes_threads(setup: tuple[Operation, ...]) -> bool:
@@ -117,16 +121,21 @@ def _makes_threads(setup: tuple[Operation, ...]) -> bool:
 
 def _waits(program: Program) -> bool:
     """Whether the subject spins until another thread, perhaps a kernel's, has stored something."""
-    setup = Program(setup=program.setup).flatten()
-    return any(isinstance(op, Wait) for op in (*(op for _, op in setup), *program.attack))
+    if Wait in map(type, program.attack):
+        return True
+    setup = (op for section, op in program.flatten() if section == "setup")
+    return bool(program.setup) and Wait in map(type, setup)
 
 
 def may_spawn(program: Program) -> bool:
     """Whether a process may be left over: it makes one, execs, steers another, or runs bytes."""
-    return any(
-        isinstance(op, Call) or (isinstance(op, Syscall) and (op.body or op.name in _SPAWNING))
-        for _, op in program.flatten()
-    )
+    for _, op in program.flatten():
+        if isinstance(op, Syscall):
+            if op.body or op.name in _SPAWNING:
+                return True
+        elif isinstance(op, Call):
+            return True
+    return False
 
 
 def rescue_program(program: Program) -> Program | None:
@@ -167,7 +176,7 @@ def already(variant: Variant, result: Result) -> str | None:
 
 def strange(variant: Variant, before: Facts) -> str | None:
     """A name beside the target that nobody made for this trial: what is seen may be another's."""
-    if variant.program.setup or variant.program.victim:
+    if not before.names or variant.program.setup or variant.program.victim:
         return None
     parent = f"{variant.effect.parent}/"
     ours = {one.path.removeprefix(parent) for one in variant.objects if one.path.startswith(parent)}
@@ -179,6 +188,8 @@ def grade(variant: Variant, result: Result) -> Grade | None:
     """What the judge saw from outside, compared with before; ``None``: the effect is not there."""
     effect, before, after = variant.effect, result.before, result.after
     match effect.kind:
+        case EffectKind.WITNESSED:
+            return variant.grade if result.witness_after and not result.witness_before else None
         case EffectKind.DIRECTORY:
             return _directory(before, after)
         case EffectKind.FILE:
@@ -194,8 +205,6 @@ def grade(variant: Variant, result: Result) -> Grade | None:
             return Grade.EXACT if result.saw_exec else mapped
         case EffectKind.PROCESS:
             return Grade.EXACT if result.saw_process else None
-        case EffectKind.WITNESSED:
-            return variant.grade if result.witness_after and not result.witness_before else None
         case EffectKind.LEARNED:
             return variant.grade if result.learned else None
         case EffectKind.CODE:

@@ -167,7 +167,9 @@ _CONFIG = struct.Struct("<IIIIQQII")
 _LAYER = struct.Struct("<IIII")
 _REQUEST = struct.Struct("<6I")
 _SEEN = struct.Struct("<iIQQIII4xQQ")
-_FACTS = struct.Struct("<" + "iIQQIII4xQQ" * 4 + "QI4x")
+_LOOKS = {"path": 0, "by_fd": 1, "followed": 2, "held": 3}
+"""In this order they come, before the two numbers and the names."""
+_COUNTS = struct.Struct("<QI4x")
 _NAME = struct.Struct("<QB31s")
 _DENIED = struct.Struct("<IIiI6Q")
 _TRUTH = struct.Struct("<4I3Q")
@@ -175,7 +177,7 @@ _REPLY = struct.Struct("<IIIi18I")
 _HELLO = struct.Struct("<IIiI6IQQ")
 _STATUS = struct.Struct("<IiII")
 _NAMES = 8
-_FACTS_SIZE = _FACTS.size + _NAMES * _NAME.size
+_FACTS_SIZE = len(_LOOKS) * _SEEN.size + _COUNTS.size + _NAMES * _NAME.size
 _REPLY_SIZE = _REPLY.size + _TRUTH.size + 2 * _FACTS_SIZE
 _SIZES = (
     _OP.size,
@@ -282,8 +284,9 @@ def encode_program(
 def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
     """What is the same for every runner, and told to most of them."""
     program = spec.program
-    sections = [sum(map(size_of, ops)) for ops in (program.setup, program.victim, program.attack)]
-    setup_end, victim_end, attack_end = sections[0], sum(sections[:2]), sum(sections)
+    flat = program.flatten()
+    setup_end = sum(map(size_of, program.setup))
+    victim_end = setup_end + sum(map(size_of, program.victim))
     contents = bytearray()
     objects = bytearray()
     for one in spec.objects:
@@ -293,7 +296,7 @@ def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
         contents += data
     arena = program.arena()
     layout = program.layout()
-    ops = b"".join(_encode_op(op, layout, number_of) for _, op in program.flatten())
+    ops = b"".join(_encode_op(op, layout, number_of) for _, op in flat)
     fixed = _PROGRAM.pack(
         spec.flags,
         spec.fresh,
@@ -302,8 +305,8 @@ def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
         len(arena),
         setup_end,
         victim_end,
-        attack_end,
-        attack_end,
+        len(flat),
+        len(flat),
         spec.stop,
         spec.magic,
         _text(spec.parent, 64),
@@ -326,13 +329,16 @@ def _padded(data: bytes | bytearray) -> bytes:
 
 
 def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> bytes:
-    entry = width = nr = bound = 0
+    entry = width = nr = bound = inside = 0
     flags = _DECISIVE * is_decisive(op)
     values: Sequence[Value]
     match op:
         case Syscall():
             entry = _ENTRIES[op.entry]
-            flags |= _MAY_FAIL * op.may_fail | _BODY * spawns(op)
+            flags |= _MAY_FAIL * op.may_fail
+            if op.body:
+                flags |= _BODY * spawns(op)
+                inside = size_of(op) - 1
             nr = call_number(op, number_of)
             values = op.args
         case Load():
@@ -359,21 +365,19 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
             values = ()
         case _:
             assert_never(op)
-    kinds, words = (
-        zip(*(_encode_value(v, layout) for v in values), strict=True) if values else ((), ())
-    )
-    fill = 6 - len(words)
+    kinds, words = bytearray(8), [0] * 6
+    for n, value in enumerate(values):
+        kinds[n], words[n] = _encode_value(value, layout)
     return _OP.pack(
         _KINDS[type(op)],
         entry,
         flags,
         width,
         nr,
-        size_of(op) - 1,
+        inside,
         bound,
-        bytes(kinds),
+        kinds,
         *words,
-        *[0] * fill,
     )
 
 
@@ -393,7 +397,7 @@ def _encode_value(value: Value, layout: Sequence[int]) -> tuple[int, int]:
 
 def call_number(op: Syscall, number_of: NumberOf) -> int:
     """The number of a call on its ABI, as it goes into eax."""
-    nr = number_of(op.abi.value, op.name)
+    nr = number_of(op.abi, op.name)
     if nr is None:
         raise HarnessError(f"no number for the call {op.name!r} on {op.abi.value}")
     return nr & 0xFFFFFFFF
@@ -533,7 +537,7 @@ class Truth(NamedTuple):
     bounding: int
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """One operation as the subject says it ran."""
 
     state: RecordState
@@ -663,30 +667,30 @@ def signal_name(number: int) -> str:
 
 
 class _LazyFacts:
-    """Facts, decoded when first looked at: most results are read by nobody but a counter."""
-
-    __slots__ = ("_at", "_facts", "_payload")
+    """Facts, each decoded when first looked at: of most results nobody reads more than one."""
 
     def __init__(self, payload: bytes, at: int) -> None:
         self._payload = payload
         self._at = at
-        self._facts: Facts | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if self._facts is None:
-            self._facts = _decode_facts(self._payload, self._at)
-        return getattr(self._facts, name)
+        """Asked for what is not there yet: from then on it is."""
+        if name not in Facts._fields:
+            raise AttributeError(name)
+        found = _decode_fact(name, self._payload, self._at)
+        setattr(self, name, found)
+        return found
 
 
 class _LazyRecords(Sequence[Record]):
-    """The trace, decoded when somebody first looks at it."""
+    """The trace, each operation decoded when somebody first looks at it."""
 
     __slots__ = ("_decoded", "_length", "_payload")
 
     def __init__(self, payload: bytes, length: int) -> None:
         self._payload = payload
         self._length = length
-        self._decoded: list[Record] | None = None
+        self._decoded: list[Record | None] = [None] * length
 
     def __len__(self) -> int:
         return self._length
@@ -696,9 +700,12 @@ class _LazyRecords(Sequence[Record]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Record]: ...
     def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
-        if self._decoded is None:
-            self._decoded = _decode_records(self._payload, self._length)
-        return self._decoded[index]
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._length))]
+        found = self._decoded[index]
+        if found is None:
+            found = self._decoded[index] = _decode_record(self._payload, index % self._length)
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)  # pyright: ignore[reportUnknownArgumentType] - any sequence
@@ -712,12 +719,9 @@ _STEPS = {int(step): step for step in Step}
 _MODES = {int(mode): mode for mode in Mode}
 
 
-def _decode_records(payload: bytes, length: int) -> list[Record]:
-    view = memoryview(payload)[_REPLY_SIZE : _REPLY_SIZE + length * _RECORD.size]
-    return [
-        Record(_STATES.get(words[0], RecordState.NOT_REACHED), words[1], words[2:])
-        for words in _RECORD.iter_unpack(view)
-    ]
+def _decode_record(payload: bytes, index: int) -> Record:
+    words = _RECORD.unpack_from(payload, _REPLY_SIZE + index * _RECORD.size)
+    return Record(_STATES.get(words[0], RecordState.NOT_REACHED), words[1], words[2:])
 
 
 def _decode_denied(payload: bytes, at: int) -> Denied:
@@ -725,28 +729,18 @@ def _decode_denied(payload: bytes, at: int) -> Denied:
     return Denied(nr, arch, answer, bool(own), tuple(args))
 
 
-def _decode_facts(payload: bytes, at: int) -> Facts:
-    words = _FACTS.unpack_from(payload, at)
-    names: tuple[Name, ...] = ()
-    n_names = words[37]
-    if n_names:
-        at += _FACTS.size
-        names = tuple(
-            _decode_name(payload, at + i * _NAME.size) for i in range(min(n_names, _NAMES))
-        )
-    return Facts(
-        _seen(words, 0),
-        _seen(words, 9),
-        _seen(words, 18),
-        _seen(words, 27),
-        words[36],
-        n_names,
-        names,
+def _decode_fact(name: str, payload: bytes, at: int) -> Seen | tuple[Name, ...] | int:
+    if name in _LOOKS:
+        words = _SEEN.unpack_from(payload, at + _LOOKS[name] * _SEEN.size)
+        return absent(words[0]) if words[0] else Seen._make(words)
+    counts: tuple[int, int] = _COUNTS.unpack_from(payload, at + len(_LOOKS) * _SEEN.size)
+    watermark, n_names = counts
+    if name != "names":
+        return n_names if name == "n_names" else watermark
+    names_at = at + _FACTS_SIZE - _NAMES * _NAME.size
+    return tuple(
+        _decode_name(payload, names_at + i * _NAME.size) for i in range(min(n_names, _NAMES))
     )
-
-
-def _seen(words: tuple[int, ...], at: int) -> Seen:
-    return absent(words[at]) if words[at] else Seen._make(words[at : at + 9])
 
 
 @functools.cache

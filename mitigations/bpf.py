@@ -48,7 +48,7 @@ class Decision(Struct, frozen=True):
 
     @property
     def allows(self) -> bool:
-        return self.action is not None and self.action.allows
+        return self.action in classic.ALLOWING
 
     @property
     def text(self) -> str:

@@ -55,15 +55,17 @@ class Action(IntEnum):
 
     @property
     def allows(self) -> bool:
-        return self in (Action.ALLOW, Action.LOG)
+        return self in ALLOWING
 
     @classmethod
     def of(cls, value: int) -> "Action":
         """The action the kernel takes; a value that it does not know kills the process."""
-        try:
-            return cls(value & 0xFFFF0000)
-        except ValueError:
-            return cls.KILL_PROCESS
+        return _ACTIONS.get(value & 0xFFFF0000, cls.KILL_PROCESS)
+
+
+_ACTIONS = {int(action): action for action in Action}
+ALLOWING = frozenset({Action.ALLOW, Action.LOG})
+"""Where the call is made."""
 
 
 def answer_text(value: int) -> str:

@@ -5,7 +5,9 @@ Where the connection is from before the filter, the effect is that something new
 
 import struct
 
+from attacks import connect_by_ring as by_ring
 from attacks import deputy, loopback
+from attacks.connect_by_ring import letter, tcp
 from attacks.consts import (
     AF_UNIX,
     AT_FDCWD,
@@ -18,8 +20,6 @@ from attacks.consts_network import (
     AF_INET,
     AF_INET6,
     AF_UNSPEC,
-    IOSQE_FIXED_FILE,
-    IOSQE_IO_LINK,
     IPPROTO_MPTCP,
     IPPROTO_TCP,
     MSG_FASTOPEN,
@@ -70,7 +70,7 @@ def a_connection_comes_in(w: Kernel) -> None:
 @FAMILY.variant(Technique.BASELINE)
 def connect(k: Kernel) -> None:
     """The call that the author of the policy has in mind."""
-    _connect(k, _tcp(k), loopback.inet(k)).decisive()
+    _connect(k, tcp(k), loopback.inet(k)).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
@@ -90,13 +90,13 @@ def connect_nonblocking(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def connect_any_address(k: Kernel) -> None:
     """The address 0.0.0.0 means this host too, for whoever compares with 127.0.0.1."""
-    _connect(k, _tcp(k), loopback.inet(k, host=loopback.ANY)).decisive()
+    _connect(k, tcp(k), loopback.inet(k, host=loopback.ANY)).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def connect_other_loopback(k: Kernel) -> None:
     """All of 127.0.0.0/8 is this host: there are sixteen million names for it."""
-    _connect(k, _tcp(k), loopback.inet(k, host=ELSEWHERE)).decisive()
+    _connect(k, tcp(k), loopback.inet(k, host=ELSEWHERE)).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
@@ -131,21 +131,21 @@ def connect_mptcp(k: Kernel) -> None:
 def sendto_fastopen(k: Kernel) -> None:
     """With MSG_FASTOPEN sendto connects, and the connect call is never made."""
     to = loopback.inet(k)
-    k.sendto(_tcp(k), _letter(k), 1, MSG_FASTOPEN, to, to.size).decisive()
+    k.sendto(tcp(k), letter(k), 1, MSG_FASTOPEN, to, to.size).decisive()
 
 
 @FAMILY.variant(Technique.WIDE_ARGUMENT)
 def sendto_fastopen_more_flags(k: Kernel) -> None:
     """Beside another flag MSG_FASTOPEN is not found by a rule that compares the whole word."""
     to = loopback.inet(k)
-    k.sendto(_tcp(k), _letter(k), 1, MSG_FASTOPEN | MSG_NOSIGNAL, to, to.size).decisive()
+    k.sendto(tcp(k), letter(k), 1, MSG_FASTOPEN | MSG_NOSIGNAL, to, to.size).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def sendto_fastopen_ipv6(k: Kernel) -> None:
     """Fast open on a socket of the family that filters forget."""
     to = loopback.inet6(k)
-    k.sendto(_tcp6(k), _letter(k), 1, MSG_FASTOPEN, to, to.size).decisive()
+    k.sendto(_tcp6(k), letter(k), 1, MSG_FASTOPEN, to, to.size).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
@@ -153,27 +153,27 @@ def sendto_fastopen_mptcp(k: Kernel) -> None:
     """Fast open on a multipath socket: neither the protocol nor the call is what rules name."""
     to = loopback.inet(k)
     sock = k.socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)
-    k.sendto(sock, _letter(k), 1, MSG_FASTOPEN, to, to.size).decisive()
+    k.sendto(sock, letter(k), 1, MSG_FASTOPEN, to, to.size).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def sendmsg_fastopen(k: Kernel) -> None:
     """In sendmsg the destination is behind a pointer, and the flag in another argument."""
-    message = loopback.message(k, _letter(k), loopback.inet(k))
-    k.sendmsg(_tcp(k), message, MSG_FASTOPEN).decisive()
+    message = loopback.message(k, letter(k), loopback.inet(k))
+    k.sendmsg(tcp(k), message, MSG_FASTOPEN).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def sendmmsg_fastopen(k: Kernel) -> None:
     """The flag is the fourth argument of sendmmsg, and lists forget that call."""
-    messages = loopback.message_vector(k, _letter(k), loopback.inet(k))
-    k.sendmmsg(_tcp(k), messages, 1, MSG_FASTOPEN).decisive()
+    messages = loopback.message_vector(k, letter(k), loopback.inet(k))
+    k.sendmmsg(tcp(k), messages, 1, MSG_FASTOPEN).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def setsockopt_fastopen_connect(k: Kernel) -> None:
     """An option of the socket asks for a fast open, so that no send flag shows it."""
-    sock = _tcp(k)
+    sock = tcp(k)
     _switch_on(k, sock, TCP_FASTOPEN_CONNECT)
     _connect(k, sock, loopback.inet(k)).decisive()
 
@@ -181,103 +181,40 @@ def setsockopt_fastopen_connect(k: Kernel) -> None:
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def setsockopt_fastopen_write(k: Kernel) -> None:
     """With two options connect sends nothing: the write that follows makes the connection."""
-    sock = _tcp(k)
+    sock = tcp(k)
     _switch_on(k, sock, TCP_FASTOPEN_CONNECT)
     _switch_on(k, sock, TCP_FASTOPEN_NO_COOKIE)
     _connect(k, sock, loopback.inet(k))
-    k.write(sock, _letter(k), 1).decisive()
+    k.write(sock, letter(k), 1).decisive()
 
 
 # io_uring
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_connect(k: Kernel) -> None:
-    """A ring connects: no connect call is ever made."""
-    sock, to = _tcp(k), loopback.inet(k)
-    k.ring().submit("CONNECT", fd=sock, addr=to, off=to.size).decisive()
+for _recipe in (
+    by_ring.io_uring_connect,
+    by_ring.io_uring_socket_connect,
+    by_ring.io_uring_registered_socket_chain,
+    by_ring.io_uring_sendmsg_fastopen,
+    by_ring.io_uring_send_fastopen,
+    by_ring.io_uring_send_zc_fastopen,
+):
+    FAMILY.variant(Technique.ASYNC_KERNEL)(_recipe)
 
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_socket_connect(k: Kernel) -> None:
-    """The ring makes the socket as well: a filter sees neither its family nor its type."""
-    ring, to = k.ring(), loopback.inet(k)
-    sock = ring.submit("SOCKET", fd=AF_INET, off=SOCK_STREAM)
-    ring.submit("CONNECT", fd=sock, addr=to, off=to.size).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_registered_socket_chain(k: Kernel) -> None:
-    """One call makes a socket that never gets a descriptor, connects it and sends."""
-    ring, to = k.ring(), loopback.inet(k)
-    ring.register_files(1)
-    linked = IOSQE_IO_LINK | IOSQE_FIXED_FILE
-    ring.wait_for_next("SOCKET", fd=AF_INET, off=SOCK_STREAM, file_index=1, flags=IOSQE_IO_LINK)
-    ring.wait_for_next("CONNECT", fd=0, addr=to, off=to.size, flags=linked)
-    ring.submit("SEND", fd=0, addr=_letter(k), length=1, flags=IOSQE_FIXED_FILE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_sendmsg_fastopen(k: Kernel) -> None:
-    """A ring's SENDMSG takes the fast open flag; it says EINPROGRESS and connects."""
-    message = loopback.message(k, _letter(k), loopback.inet(k))
-    sock = _tcp(k)
-    k.ring().submit(
-        "SENDMSG", fd=sock, addr=message, length=1, op_flags=MSG_FASTOPEN, may_fail=True
-    ).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_send_fastopen(k: Kernel) -> None:
-    """Since 6.0 a ring's SEND takes an address: one entry is a whole connection."""
-    _ring_send(k, "SEND")
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_send_zc_fastopen(k: Kernel) -> None:
-    """The form of SEND without a copy has an operation number of its own."""
-    _ring_send(k, "SEND_ZC")
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
-def io_uring_sqpoll_connect(k: Kernel) -> None:
-    """A kernel thread takes the entry from memory and connects."""
-    sock, to = _tcp(k), loopback.inet(k)
-    k.ring(sqpoll=True).submit("CONNECT", fd=sock, addr=to, off=to.size).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))
-def io_uring_setup_only_connect(k: Kernel) -> None:
-    """A second ring that attaches to the first wakes its thread: io_uring_enter is never called."""
-    to = loopback.inet(k)
-    k.woken_ring().submit("CONNECT", fd=_tcp(k), addr=to, off=to.size).decisive()
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
-def io_uring_inherited_socket_connect(k: Kernel) -> None:
-    """A ring from before the filter makes and connects a socket: there is only io_uring_enter."""
-    ring, to = k.setup.ring().by(k), loopback.inet(k)
-    sock = ring.submit("SOCKET", fd=AF_INET, off=SOCK_STREAM)
-    ring.submit("CONNECT", fd=sock, addr=to, off=to.size).decisive()
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
-def io_uring_personality_connect(k: Kernel) -> None:
-    """The entry runs with credentials from before a restriction; Landlock lies in those."""
-    ring, to = k.setup.ring().registered_personality().by(k), loopback.inet(k)
-    ring.submit("CONNECT", fd=_tcp(k), addr=to, off=to.size).decisive()
-
-
-@FAMILY.variant(
-    Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
+FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))(by_ring.io_uring_sqpoll_connect)
+FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))(
+    by_ring.io_uring_setup_only_connect
 )
-def io_uring_inherited_sqpoll_socket_connect(k: Kernel) -> None:
-    """A polled ring from before the filter makes and connects a socket without any call."""
-    ring, to = k.setup.ring(sqpoll=True), loopback.inet(k)
-    ring.nop()
-    storing = ring.by(k).stores_only()
-    sock = storing.submit("SOCKET", fd=AF_INET, off=SOCK_STREAM)
-    storing.submit("CONNECT", fd=sock, addr=to, off=to.size).decisive()
+
+for _recipe in (
+    by_ring.io_uring_inherited_socket_connect,
+    by_ring.io_uring_personality_connect,
+):
+    FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)(_recipe)
+
+FAMILY.variant(
+    Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
+)(by_ring.io_uring_inherited_sqpoll_socket_connect)
 
 
 # The 32-bit table, where arguments change shape
@@ -294,7 +231,7 @@ def socketcall_connect_i386(k: Kernel) -> None:
 def socketcall_sendto_fastopen_i386(k: Kernel) -> None:
     """The fast open flag itself is in memory: no filter can tell this sendto from another."""
     sock, to = loopback.socketcall_socket(k, AF_INET, SOCK_STREAM), loopback.inet(k)
-    args = (sock, _letter(k), 1, MSG_FASTOPEN, to, to.size)
+    args = (sock, letter(k), 1, MSG_FASTOPEN, to, to.size)
     loopback.socketcall(k, SYS_SENDTO, *args).decisive()
 
 
@@ -302,22 +239,22 @@ def socketcall_sendto_fastopen_i386(k: Kernel) -> None:
 def socketcall_sendmsg_fastopen_i386(k: Kernel) -> None:
     """Here the flag is in memory, and the destination two pointers away."""
     sock = loopback.socketcall_socket(k, AF_INET, SOCK_STREAM)
-    message = loopback.message32(k, _letter(k), loopback.inet(k))
+    message = loopback.message32(k, letter(k), loopback.inet(k))
     loopback.socketcall(k, SYS_SENDMSG, sock, message, MSG_FASTOPEN).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def sendmsg_fastopen_i386(k: Kernel) -> None:
     """Fast open by the 32-bit sendmsg, which has structures of its own."""
-    message = loopback.message32(k, _letter(k), loopback.inet(k))
-    k.i386.sendmsg(_tcp(k), message, MSG_FASTOPEN).decisive()
+    message = loopback.message32(k, letter(k), loopback.inet(k))
+    k.i386.sendmsg(tcp(k), message, MSG_FASTOPEN).decisive()
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def sendmmsg_fastopen_i386(k: Kernel) -> None:
     """Fast open by the 32-bit sendmmsg."""
-    messages = loopback.message32(k, _letter(k), loopback.inet(k))
-    k.i386.sendmmsg(_tcp(k), messages, 1, MSG_FASTOPEN).decisive()
+    messages = loopback.message32(k, letter(k), loopback.inet(k))
+    k.i386.sendmmsg(tcp(k), messages, 1, MSG_FASTOPEN).decisive()
 
 
 # A socket that is there already
@@ -326,14 +263,14 @@ def sendmmsg_fastopen_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
 def connect_inherited_socket(k: Kernel) -> None:
     """Where socket is denied and connect forgotten, a socket from before the filter will do."""
-    _connect(k, _tcp(k.setup), loopback.inet(k)).decisive()
+    _connect(k, tcp(k.setup), loopback.inet(k)).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
 def sendto_fastopen_inherited_socket(k: Kernel) -> None:
     """With a socket from before the filter sendto is the only call that is needed."""
     to = loopback.inet(k)
-    k.sendto(_tcp(k.setup), _letter(k), 1, MSG_FASTOPEN, to, to.size).decisive()
+    k.sendto(tcp(k.setup), letter(k), 1, MSG_FASTOPEN, to, to.size).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
@@ -349,28 +286,28 @@ def reconnect_inherited_connection(k: Kernel) -> None:
 def write_inherited_connection(k: Kernel) -> None:
     """For what is connected already, the plainest of calls goes out to the network."""
     sock = loopback.inherited_connection(k)
-    k.write(sock, _letter(k), 1).decisive()
+    k.write(sock, letter(k), 1).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
 def sendto_inherited_connection(k: Kernel) -> None:
     """Without a destination sendto uses the connection from before the filter."""
     sock = loopback.inherited_connection(k)
-    k.sendto(sock, _letter(k), 1, 0, NULL, 0).decisive()
+    k.sendto(sock, letter(k), 1, 0, NULL, 0).decisive()
 
 
 @FAMILY.variant(Technique.MULTIPLEXER, assumption=INHERITED)
 def socketcall_send_inherited_connection_i386(k: Kernel) -> None:
     """Send has no number of its own on x86-64; in the 32-bit multiplexer it still does."""
     sock = loopback.inherited_connection(k)
-    loopback.socketcall(k, SYS_SEND, sock, _letter(k), 1, 0).decisive()
+    loopback.socketcall(k, SYS_SEND, sock, letter(k), 1, 0).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
 def splice_inherited_connection(k: Kernel) -> None:
     """What is in a pipe moves into the connection without a write or send call."""
     sock = loopback.inherited_connection(k)
-    k.splice(loopback.piped(k, _letter(k)), NULL, sock, NULL, 1, 0).decisive()
+    k.splice(loopback.piped(k, letter(k)), NULL, sock, NULL, 1, 0).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED, objects=(LETTER,))
@@ -384,28 +321,28 @@ def sendfile_inherited_connection(k: Kernel) -> None:
 def io_submit_inherited_connection(k: Kernel) -> None:
     """The older asynchronous interface writes to sockets too."""
     sock = loopback.inherited_connection(k)
-    loopback.asynchronous_write(k, sock, _letter(k)).decisive()
+    loopback.asynchronous_write(k, sock, letter(k)).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, assumption=INHERITED)
 def io_uring_write_inherited_connection(k: Kernel) -> None:
     """A ring writes to the connection from before the filter."""
     sock = loopback.inherited_connection(k)
-    k.ring().submit("WRITE", fd=sock, addr=_letter(k), length=1).decisive()
+    k.ring().submit("WRITE", fd=sock, addr=letter(k), length=1).decisive()
 
 
 @FAMILY.variant(Technique.ASYNC_KERNEL, assumption=INHERITED)
 def io_uring_send_zc_inherited_connection(k: Kernel) -> None:
     """A ring sends without a copy on the connection from before the filter."""
     sock = loopback.inherited_connection(k)
-    k.ring().submit("SEND_ZC", fd=sock, addr=_letter(k), length=1).decisive()
+    k.ring().submit("SEND_ZC", fd=sock, addr=letter(k), length=1).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
 def send_urgent_inherited_connection(k: Kernel) -> None:
     """Urgent data goes beside the stream; monitors of the stream may not see it."""
     sock = loopback.inherited_connection(k, urgent=True)
-    k.sendto(sock, _letter(k), 1, MSG_OOB, NULL, 0).decisive()
+    k.sendto(sock, letter(k), 1, MSG_OOB, NULL, 0).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
@@ -414,7 +351,7 @@ def write_received_connection(k: Kernel) -> None:
     sock = loopback.inherited_connection(k)
     pair = loopback.queued_descriptor(k.setup, sock)
     k.setup.close(sock)
-    k.write(loopback.received_descriptor(k, pair), _letter(k), 1).decisive()
+    k.write(loopback.received_descriptor(k, pair), letter(k), 1).decisive()
 
 
 # Somebody else
@@ -430,7 +367,7 @@ def connect_stolen_socket(k: Kernel) -> None:
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
 def neighbour_proc_mem_connect(k: Kernel) -> None:
     """A neighbour's code is overwritten through a file, so that it connects a socket it has."""
-    k.victim.dup2(_tcp(k.victim), deputy.STOLEN_FD)
+    k.victim.dup2(tcp(k.victim), deputy.STOLEN_FD)
     to = loopback.inet(k)
     loopback.planted_code(k, SYS_CONNECT_NUMBER, deputy.STOLEN_FD, to, to.size).decisive()
 
@@ -448,7 +385,7 @@ def sibling_thread(k: Kernel) -> None:
     """A thread from before a filter that was loaded without TSYNC keeps all its rights."""
     to = loopback.inet(k)
     with deputy.sibling_thread(k) as thread:
-        _connect(thread, _tcp(thread), to)
+        _connect(thread, tcp(thread), to)
 
 
 # Controls that must not connect
@@ -458,18 +395,14 @@ def sibling_thread(k: Kernel) -> None:
 def sendto_without_fastopen(k: Kernel) -> None:
     """Without the flag a destination does not make sendto connect: it is EPIPE."""
     to = loopback.inet(k)
-    k.sendto(_tcp(k), _letter(k), 1, MSG_NOSIGNAL, to, to.size).decisive().may_fail()
+    k.sendto(tcp(k), letter(k), 1, MSG_NOSIGNAL, to, to.size).decisive().may_fail()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
 def connect_unix_family(k: Kernel) -> None:
     """A TCP socket refuses an address of another family."""
-    sock, to = _tcp(k), loopback.inet(k, family=AF_UNIX)
+    sock, to = tcp(k), loopback.inet(k, family=AF_UNIX)
     _connect(k, sock, to).decisive().may_fail()
-
-
-def _tcp(k: Kernel) -> Result:
-    return k.socket(AF_INET, SOCK_STREAM, 0)
 
 
 def _tcp6(k: Kernel) -> Result:
@@ -480,24 +413,5 @@ def _connect(k: Kernel, sock: Result, to: Buffer) -> Result:
     return k.connect(sock, to, to.size)
 
 
-def _letter(k: Kernel) -> Buffer:
-    return k.data(b"X", name="letter")
-
-
 def _switch_on(k: Kernel, sock: Result, option: int) -> None:
     k.setsockopt(sock, SOL_TCP, option, k.data(struct.pack("<I", 1), name="on"), 4)
-
-
-def _ring_send(k: Kernel, name: str) -> None:
-    """One entry of the ring that connects and sends; the length of the address shares a field."""
-    sock, to = _tcp(k), loopback.inet(k)
-    k.ring().submit(
-        name,
-        fd=sock,
-        addr=_letter(k),
-        length=1,
-        off=to,
-        file_index=to.size,
-        op_flags=MSG_FASTOPEN,
-        may_fail=True,
-    ).decisive()

@@ -5,11 +5,11 @@ another name before, or is only seen through a mount or a link, is equivalent.
 """
 
 from attacks import deputy
+from attacks import file_by_ring as by_ring
 from attacks.consts import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_SYMLINK_FOLLOW,
-    IOSQE_ASYNC,
     MS_BIND,
     NULL,
     O_ACCMODE,
@@ -29,8 +29,8 @@ from attacks.consts import (
 )
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Technique
+from attacks.file_by_ring import HOW_SIZE, MODE, open_how
 from attacks.kernel import Kernel
-from attacks.recorder import Buffer
 
 FAMILY = Family(
     "create-file",
@@ -52,8 +52,6 @@ IN_THE_WAY = Object(ObjectKind.DIRECTORY, TARGET, 0o755)
 ADMIN = (Need.CAP_SYS_ADMIN,)
 MOUNTS = (Fresh.MOUNT,)
 QUEUES = (Fresh.MOUNT, Fresh.IPC)
-MODE = 0o644
-HOW_SIZE = 24
 
 
 # Direct calls
@@ -100,7 +98,7 @@ def openat_inherited_dirfd(k: Kernel) -> None:
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def openat2(k: Kernel) -> None:
     """Flags and mode lie behind a pointer, where no filter can look."""
-    k.openat2(AT_FDCWD, k.path(), _how(k, O_CREAT | O_RDWR), HOW_SIZE).decisive()
+    k.openat2(AT_FDCWD, k.path(), open_how(k, O_CREAT | O_RDWR), HOW_SIZE).decisive()
 
 
 @FAMILY.variant(Technique.LEGACY_SYSCALL)
@@ -190,7 +188,7 @@ def openat_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.COMPAT_ABI)
 def openat2_i386(k: Kernel) -> None:
     """The newest open has one number in both tables, and the architecture still differs."""
-    k.i386.openat2(AT_FDCWD, k.path(), _how(k, O_CREAT | O_RDWR), HOW_SIZE).decisive()
+    k.i386.openat2(AT_FDCWD, k.path(), open_how(k, O_CREAT | O_RDWR), HOW_SIZE).decisive()
 
 
 @FAMILY.variant(Technique.X32_ABI)
@@ -238,7 +236,7 @@ def linkat_inherited_tmpfile(k: Kernel) -> None:
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def openat2_tmpfile_io_uring_linkat(k: Kernel) -> None:
     """Flags out of sight, no O_CREAT, and the name is given by a ring."""
-    how = _how(k, O_TMPFILE | O_RDWR)
+    how = open_how(k, O_TMPFILE | O_RDWR)
     link = k.proc_fd(k.openat2(AT_FDCWD, k.parent(), how, HOW_SIZE))
     k.ring().linkat(AT_FDCWD, link, AT_FDCWD, k.path(), AT_SYMLINK_FOLLOW).decisive()
 
@@ -246,75 +244,29 @@ def openat2_tmpfile_io_uring_linkat(k: Kernel) -> None:
 # io_uring
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_openat(k: Kernel) -> None:
-    """The kernel opens on behalf of a ring: no open call is ever made."""
-    k.ring().openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
+for _recipe in (
+    by_ring.io_uring_openat,
+    by_ring.io_uring_async_openat,
+    by_ring.io_uring_openat_direct,
+    by_ring.io_uring_openat2,
+):
+    FAMILY.variant(Technique.ASYNC_KERNEL)(_recipe)
 
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_async_openat(k: Kernel) -> None:
-    """A kernel worker thread creates the file."""
-    ring = k.ring().asynchronous(IOSQE_ASYNC)
-    ring.openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_openat_direct(k: Kernel) -> None:
-    """The file goes into the ring's own table, so not even a descriptor appears."""
-    ring = k.ring()
-    ring.register_files(4)
-    ring.openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE, slot=1).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_openat2(k: Kernel) -> None:
-    """The newest open, by a ring."""
-    how = _how(k, O_CREAT | O_RDWR)
-    k.ring().openat2(AT_FDCWD, k.path(), how, HOW_SIZE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))
-def io_uring_setup_only_openat(k: Kernel) -> None:
-    """A second ring that attaches to the first wakes its thread: io_uring_enter is never called."""
-    k.woken_ring().openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
-def io_uring_sqpoll_openat(k: Kernel) -> None:
-    """A kernel thread takes the entry from memory."""
-    k.ring(sqpoll=True).openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
-def io_uring_inherited_openat(k: Kernel) -> None:
-    """A ring from before the filter: only io_uring_enter is left for the filter to see."""
-    ring = k.setup.ring().by(k)
-    ring.openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
-def io_uring_personality_openat(k: Kernel) -> None:
-    """Entries run with credentials that were stored in the ring before any restriction."""
-    ring = k.setup.ring().registered_personality().by(k)
-    ring.openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
-
-
-@FAMILY.variant(
-    Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
+FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))(
+    by_ring.io_uring_setup_only_openat
 )
-def io_uring_inherited_sqpoll_openat(k: Kernel) -> None:
-    """A polled ring from before the filter takes the operation from memory, without any call."""
-    ring = k.setup.ring(sqpoll=True)
-    ring.nop()
-    submitter = ring.by(k).stores_only()
-    submitter.openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
+FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))(by_ring.io_uring_sqpoll_openat)
 
+for _recipe in (
+    by_ring.io_uring_inherited_openat,
+    by_ring.io_uring_personality_openat,
+):
+    FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)(_recipe)
 
-@FAMILY.variant(Technique.COMPAT_ABI)
-def io_uring_i386_openat(k: Kernel) -> None:
-    """The ring's calls have entries in the 32-bit table too."""
-    k.i386.ring().openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
+FAMILY.variant(
+    Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
+)(by_ring.io_uring_inherited_sqpoll_openat)
+FAMILY.variant(Technique.COMPAT_ABI)(by_ring.io_uring_i386_openat)
 
 
 # A file that was elsewhere
@@ -500,10 +452,6 @@ def tmpfile_only(k: Kernel) -> None:
 def open_path_creat(k: Kernel) -> None:
     """O_PATH makes the kernel ignore O_CREAT, so a rule may let the two pass together."""
     k.open(k.path(), O_PATH | O_CREAT, MODE).decisive().may_fail()
-
-
-def _how(k: Kernel, flags: int) -> Buffer:
-    return k.struct("QQQ", flags, MODE, 0, name="how")
 
 
 def _mount_overlay(k: Kernel) -> None:

@@ -4,11 +4,10 @@ A new inode or one more link of an old one is exact; something that was moved th
 through a mount, is equivalent.
 """
 
-import struct
-
 from attacks import deputy
+from attacks import object_by_ring as by_ring
+from attacks import object_by_socket as by_socket
 from attacks.consts import (
-    AF_UNIX,
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_SYMLINK_FOLLOW,
@@ -29,15 +28,12 @@ from attacks.consts import (
     S_IFREG,
     S_IFSOCK,
     SIGABRT,
-    SOCK_DGRAM,
-    SOCK_STREAM,
-    SYS_BIND,
-    SYS_SOCKET,
 )
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import NEAR, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
-from attacks.recorder import Buffer, near
+from attacks.object_by_ring import MODE, NOWHERE
+from attacks.recorder import near
 
 FAMILY = Family(
     "create-filesystem-object",
@@ -68,8 +64,6 @@ OVERLAY = (
 )
 ADMIN = (Need.CAP_SYS_ADMIN,)
 MOUNTS = (Fresh.MOUNT,)
-MODE = 0o644
-NOWHERE = "nowhere"
 
 
 # Directories
@@ -285,123 +279,43 @@ def linkat_proc_inherited_fd(k: Kernel) -> None:
 # Sockets
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def bind_unix_stream(k: Kernel) -> None:
-    """Binding a local socket makes a node: a network call creates a file system object."""
-    fd = k.socket(AF_UNIX, SOCK_STREAM, 0)
-    address = _address(k)
-    k.bind(fd, address, address.size).decisive()
+for _recipe in (
+    by_socket.bind_unix_stream,
+    by_socket.bind_unix_datagram,
+    by_socket.bind_socketpair,
+):
+    FAMILY.variant(Technique.INDIRECT_OBJECT)(_recipe)
 
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def bind_unix_datagram(k: Kernel) -> None:
-    """The other type of local socket."""
-    fd = k.socket(AF_UNIX, SOCK_DGRAM, 0)
-    address = _address(k)
-    k.bind(fd, address, address.size).decisive()
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def bind_socketpair(k: Kernel) -> None:
-    """The socket comes from socketpair: rules on socket never see it."""
-    pair = k.buffer(8, name="sv")
-    k.socketpair(AF_UNIX, SOCK_DGRAM, 0, pair)
-    address = _address(k)
-    k.bind(k.load(pair, 0, 4), address, address.size).decisive()
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
-def bind_inherited_socket(k: Kernel) -> None:
-    """The socket was made before the filter: only bind is left to stop."""
-    fd = k.setup.socket(AF_UNIX, SOCK_STREAM, 0)
-    address = _address(k)
-    k.bind(fd, address, address.size).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_bind(k: Kernel) -> None:
-    """A ring binds the socket (6.11): no bind call is made."""
-    fd = k.socket(AF_UNIX, SOCK_STREAM, 0)
-    address = _address(k)
-    k.ring().bind(fd, address, address.size).decisive()
-
-
-@FAMILY.variant(Technique.MULTIPLEXER)
-def bind_i386_socketcall(k: Kernel) -> None:
-    """One call for all socket calls, its arguments behind a pointer where no filter can look."""
-    fd = k.i386.socketcall(SYS_SOCKET, k.struct("III", AF_UNIX, SOCK_STREAM, 0, name="args"))
-    address = _address(k)
-    arguments = k.struct("III", fd, address, address.size, name="args")
-    k.i386.socketcall(SYS_BIND, arguments).decisive()
-
-
-@FAMILY.variant(Technique.COMPAT_ABI)
-def bind_i386(k: Kernel) -> None:
-    """The 32-bit table has a bind of its own since 4.3."""
-    fd = k.i386.socket(AF_UNIX, SOCK_STREAM, 0)
-    address = _address(k)
-    k.i386.bind(fd, address, address.size).decisive()
+FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)(
+    by_socket.bind_inherited_socket
+)
+FAMILY.variant(Technique.ASYNC_KERNEL)(by_socket.io_uring_bind)
+FAMILY.variant(Technique.MULTIPLEXER)(by_socket.bind_i386_socketcall)
+FAMILY.variant(Technique.COMPAT_ABI)(by_socket.bind_i386)
 
 
 # io_uring
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_mkdirat(k: Kernel) -> None:
-    """The kernel makes the directory on behalf of a ring."""
-    k.ring().mkdirat(AT_FDCWD, k.path(), 0o755).decisive()
+for _recipe in (
+    by_ring.io_uring_mkdirat,
+    by_ring.io_uring_openat,
+    by_ring.io_uring_symlinkat,
+):
+    FAMILY.variant(Technique.ASYNC_KERNEL)(_recipe)
 
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_openat(k: Kernel) -> None:
-    """The kernel creates the file on behalf of a ring."""
-    k.ring().openat(AT_FDCWD, k.path(), O_CREAT | O_RDWR, MODE).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_symlinkat(k: Kernel) -> None:
-    """A ring makes the symbolic link."""
-    k.ring().symlinkat(k.text(NOWHERE), AT_FDCWD, k.path()).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, objects=FILE)
-def io_uring_linkat(k: Kernel) -> None:
-    """A ring gives a file one more name."""
-    k.ring().linkat(AT_FDCWD, k.near("f0"), AT_FDCWD, k.path(), 0).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))
-def io_uring_setup_only_mkdirat(k: Kernel) -> None:
-    """A second ring that attaches to the first wakes its thread: io_uring_enter is never called."""
-    k.woken_ring().mkdirat(AT_FDCWD, k.path(), 0o755).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))
-def io_uring_sqpoll_mkdirat(k: Kernel) -> None:
-    """A kernel thread takes the entry from memory."""
-    k.ring(sqpoll=True).mkdirat(AT_FDCWD, k.path(), 0o755).decisive()
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
-def io_uring_inherited_mkdirat(k: Kernel) -> None:
-    """A ring from before the filter: only io_uring_enter is left for the filter to see."""
-    k.setup.ring().by(k).mkdirat(AT_FDCWD, k.path(), 0o755).decisive()
-
-
-@FAMILY.variant(
-    Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
+FAMILY.variant(Technique.ASYNC_KERNEL, objects=FILE)(by_ring.io_uring_linkat)
+FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL, Need.NO_MMAP))(
+    by_ring.io_uring_setup_only_mkdirat
 )
-def io_uring_inherited_sqpoll_mkdirat(k: Kernel) -> None:
-    """A polled ring from before the filter takes the operation from memory, without any call."""
-    ring = k.setup.ring(sqpoll=True)
-    ring.nop()
-    ring.by(k).stores_only().mkdirat(AT_FDCWD, k.path(), 0o755).decisive()
-
-
-@FAMILY.variant(Technique.COMPAT_ABI)
-def io_uring_i386_mkdirat(k: Kernel) -> None:
-    """The ring's calls have entries in the 32-bit table too."""
-    k.i386.ring().mkdirat(AT_FDCWD, k.path(), 0o755).decisive()
+FAMILY.variant(Technique.ASYNC_KERNEL, needs=(Need.SQPOLL,))(by_ring.io_uring_sqpoll_mkdirat)
+FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)(
+    by_ring.io_uring_inherited_mkdirat
+)
+FAMILY.variant(
+    Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING, needs=(Need.SQPOLL,)
+)(by_ring.io_uring_inherited_sqpoll_mkdirat)
+FAMILY.variant(Technique.COMPAT_ABI)(by_ring.io_uring_i386_mkdirat)
 
 
 # Other system call tables
@@ -553,9 +467,3 @@ def tmpfile_only(k: Kernel) -> None:
 def open_without_creat(k: Kernel) -> None:
     """Opening for writing creates nothing, so a rule has to look at O_CREAT."""
     k.open(k.path(), O_WRONLY).decisive().may_fail()
-
-
-def _address(k: Kernel) -> Buffer:
-    """The target as a ``sockaddr_un``."""
-    path = k.recording.effect.path.encode() + b"\0"
-    return k.data(struct.pack("<H", AF_UNIX) + path, name="address")

@@ -1,22 +1,19 @@
 """Kill another process of the same user: end it, by whatever signal, fault or limit."""
 
+from attacks import kill_by_owner as by_owner
 from attacks import neighbour, witness
 from attacks.consts import (
-    AF_UNIX,
     AT_FDCWD,
     CLONE_NEWNS,
     CLONE_NEWUSER,
     CLONE_PARENT,
     MAP_SHARED,
     NULL,
-    O_CREAT,
     O_DIRECTORY,
     O_NOCTTY,
-    O_NONBLOCK,
     O_PATH,
     O_RDONLY,
     O_RDWR,
-    O_WRONLY,
     PROT_READ,
     PTRACE_CONT,
     PTRACE_DETACH,
@@ -24,8 +21,6 @@ from attacks.consts import (
     PTRACE_SEIZE,
     SIGKILL,
     SIGSEGV,
-    SOCK_DGRAM,
-    SOCK_STREAM,
     WALL,
     Named,
 )
@@ -33,7 +28,7 @@ from attacks.deputy import STOLEN_FD
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import Assumption, Family, Need, Technique
 from attacks.kernel import Kernel
-from attacks.neighbour import F_SETOWN_EX
+from attacks.kill_by_owner import F_SETOWN, socketpair
 from attacks.program import Environment
 from attacks.recorder import Buffer, Result
 
@@ -44,21 +39,7 @@ SIGTERM = Named(15, "SIGTERM")
 SIGRTMIN = Named(34, "SIGRTMIN")
 SIG_IGN = 1
 SI_QUEUE = -1
-
-F_SETFL = Named(4, "F_SETFL")
-F_SETOWN = Named(8, "F_SETOWN")
-F_SETSIG = Named(10, "F_SETSIG")
-F_OWNER_TID = 0
-F_SETLEASE = Named(1024, "F_SETLEASE")
-F_NOTIFY = Named(1026, "F_NOTIFY")
-F_RDLCK = Named(0, "F_RDLCK")
-DN_CREATE = Named(4, "DN_CREATE")
-O_ASYNC = Named(0o20000, "O_ASYNC")
-FIOSETOWN = Named(0x8901, "FIOSETOWN")
-SIOCSPGRP = Named(0x8902, "SIOCSPGRP")
-FIOASYNC = Named(0x5452, "FIOASYNC")
 MSG_OOB = Named(1, "MSG_OOB")
-
 PIDFD_THREAD = Named(0x80, "PIDFD_THREAD")
 PIDFD_SIGNAL_THREAD = Named(1, "PIDFD_SIGNAL_THREAD")
 PIDFD_SIGNAL_PROCESS_GROUP = Named(4, "PIDFD_SIGNAL_PROCESS_GROUP")
@@ -71,7 +52,6 @@ TIOCGPTPEER = Named(0x5441, "TIOCGPTPEER")
 TIOCSPTLCK = Named(0x40045431, "TIOCSPTLCK")
 TIOCSCTTY = Named(0x540E, "TIOCSCTTY")
 TIOCSIG = Named(0x40045436, "TIOCSIG")
-
 SIGINFO_SIZE = 128
 FAULTING = b"\x0f\x0b" * 8
 BUSY_US = 1_000_000
@@ -242,127 +222,28 @@ def socket_peer_pidfd(k: Kernel) -> None:
 # where data is what happens: the end of a stream would be a signal too.
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def fcntl_owner(k: Kernel) -> None:
-    """The victim is made the owner of a socket, and SIGIO, when data arrives, ends it."""
-    ours, other = _socketpair(k, SOCK_DGRAM)
-    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
-    k.fcntl(ours, F_SETFL, O_ASYNC | O_NONBLOCK)
-    k.write(other, k.text("x"), 1).decisive()
+for _recipe in (
+    by_owner.fcntl_owner,
+    by_owner.fcntl_owner_sigkill,
+    by_owner.fcntl_owner_group,
+    by_owner.fcntl_owner_ex,
+    by_owner.fcntl_owner_pipe,
+):
+    FAMILY.variant(Technique.INDIRECT_OBJECT)(_recipe)
 
+FAMILY.variant(Technique.COMPAT_ABI)(by_owner.fcntl64_owner_i386)
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def fcntl_owner_sigkill(k: Kernel) -> None:
-    """F_SETSIG chooses the signal, so the kernel sends SIGKILL for the attacker."""
-    ours, other = _socketpair(k, SOCK_DGRAM)
-    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
-    k.fcntl(ours, F_SETSIG, SIGKILL)
-    k.fcntl(ours, F_SETFL, O_ASYNC)
-    k.write(other, k.text("x"), 1).decisive()
+for _recipe in (
+    by_owner.ioctl_owner,
+    by_owner.ioctl_socket_owner,
+):
+    FAMILY.variant(Technique.SIBLING_SYSCALL)(_recipe)
 
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def fcntl_owner_group(k: Kernel) -> None:
-    """A negative owner is a group: the victim's pid is no argument of the call."""
-    ours, other = _socketpair(k, SOCK_DGRAM)
-    k.fcntl(ours, F_SETOWN, neighbour.own_group(k))
-    k.fcntl(ours, F_SETFL, O_ASYNC)
-    k.write(other, k.text("x"), 1).decisive()
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def fcntl_owner_ex(k: Kernel) -> None:
-    """F_SETOWN_EX names the owner in memory, where no filter can look."""
-    ours, other = _socketpair(k, SOCK_DGRAM)
-    k.fcntl(ours, F_SETOWN_EX, k.struct("II", F_OWNER_TID, neighbour.pid(k), name="f_owner_ex"))
-    k.fcntl(ours, F_SETFL, O_ASYNC)
-    k.write(other, k.text("x"), 1).decisive()
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def fcntl_owner_pipe(k: Kernel) -> None:
-    """A pipe has an owner too; its writer's end is an event, and so nothing need be written."""
-    ends = k.buffer(8, name="pipe")
-    k.pipe2(ends, 0)
-    reader = k.load(ends, 0, 4)
-    k.fcntl(reader, F_SETOWN, neighbour.pid(k))
-    k.fcntl(reader, F_SETFL, O_ASYNC).decisive()
-
-
-@FAMILY.variant(Technique.COMPAT_ABI)
-def fcntl64_owner_i386(k: Kernel) -> None:
-    """The 32-bit table has two calls for fcntl, of which lists know one."""
-    ours, other = _socketpair(k, SOCK_DGRAM)
-    k.i386.raw("fcntl64", ours, F_SETOWN, neighbour.pid(k))
-    k.i386.raw("fcntl64", ours, F_SETFL, O_ASYNC)
-    k.i386.write(other, k.text("x"), 1).decisive()
-
-
-@FAMILY.variant(Technique.SIBLING_SYSCALL)
-def ioctl_owner(k: Kernel) -> None:
-    """FIOSETOWN and FIOASYNC do by ioctl, with the pid in memory, what fcntl does."""
-    ours, other = _socketpair(k, SOCK_DGRAM)
-    k.ioctl(ours, FIOSETOWN, k.struct("I", neighbour.pid(k), name="owner"))
-    k.ioctl(ours, FIOASYNC, k.struct("I", 1, name="on"))
-    k.write(other, k.text("x"), 1).decisive()
-
-
-@FAMILY.variant(Technique.SIBLING_SYSCALL)
-def ioctl_socket_owner(k: Kernel) -> None:
-    """SIOCSPGRP is a second number for the same request."""
-    ours, other = _socketpair(k, SOCK_DGRAM)
-    k.ioctl(ours, SIOCSPGRP, k.struct("I", neighbour.pid(k), name="owner"))
-    k.ioctl(ours, FIOASYNC, k.struct("I", 1, name="on"))
-    k.write(other, k.text("x"), 1).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_write_owner(k: Kernel) -> None:
-    """The write that makes the kernel send the signal comes from a ring."""
-    ours, other = _socketpair(k, SOCK_DGRAM)
-    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
-    k.fcntl(ours, F_SETFL, O_ASYNC)
-    k.ring().submit("WRITE", fd=other, addr=k.text("x"), length=1).decisive()
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
-def inherited_owned_socket(k: Kernel) -> None:
-    """Owner and signal were set before the filter: one byte written is the whole attack."""
-    ours, other = _socketpair(k.setup, SOCK_DGRAM)
-    with neighbour.before_the_filter(k) as before:
-        before.fcntl(ours, F_SETOWN, neighbour.pid(k))
-    k.setup.fcntl(ours, F_SETSIG, SIGKILL)
-    k.setup.fcntl(ours, F_SETFL, O_ASYNC)
-    k.write(other, k.text("x"), 1).decisive()
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def end_of_stream(k: Kernel) -> None:
-    """A stream that ends with its process is an event like data: no call sends anything."""
-    ours, _ = _socketpair(k)
-    k.fcntl(ours, F_SETOWN, neighbour.pid(k))
-    k.fcntl(ours, F_SETSIG, SIGKILL)
-    k.fcntl(ours, F_SETFL, O_ASYNC).decisive()
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(WATCHED,))
-def directory_notification(k: Kernel) -> None:
-    """Dnotify signals the owner when a file is made in a directory; O_ASYNC is never set."""
-    directory = k.open(k.text("watched"), O_RDONLY)
-    k.fcntl(directory, F_SETOWN, neighbour.pid(k))
-    k.fcntl(directory, F_SETSIG, SIGKILL)
-    k.fcntl(directory, F_NOTIFY, DN_CREATE)
-    k.open(k.text("watched/new"), O_CREAT | O_RDWR, 0o600).decisive()
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(LEASED,))
-def broken_lease(k: Kernel) -> None:
-    """Opening a file signals the owner of a lease on it; O_ASYNC is never set."""
-    file = k.open(k.text("leased"), O_RDONLY)
-    k.fcntl(file, F_SETLEASE, F_RDLCK)
-    k.fcntl(file, F_SETOWN, neighbour.pid(k))
-    k.fcntl(file, F_SETSIG, SIGKILL)
-    k.open(k.text("leased"), O_WRONLY | O_NONBLOCK).decisive().may_fail()
+FAMILY.variant(Technique.ASYNC_KERNEL)(by_owner.io_uring_write_owner)
+FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)(by_owner.inherited_owned_socket)
+FAMILY.variant(Technique.INDIRECT_OBJECT)(by_owner.end_of_stream)
+FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(WATCHED,))(by_owner.directory_notification)
+FAMILY.variant(Technique.INDIRECT_OBJECT, objects=(LEASED,))(by_owner.broken_lease)
 
 
 # Debugging it to death
@@ -494,7 +375,7 @@ def pidfd_send_signal_path_directory(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT, negative=True)
 def out_of_band_default_signal(k: Kernel) -> None:
     """Without F_SETSIG urgent data sends SIGURG, which nobody dies of."""
-    ours, other = _socketpair(k)
+    ours, other = socketpair(k)
     k.fcntl(ours, F_SETOWN, neighbour.pid(k))
     k.sendto(other, k.text("x"), 1, MSG_OOB, NULL, 0).decisive()
 
@@ -540,9 +421,3 @@ def _master_of_victim(k: Kernel) -> Result:
     with neighbour.before_the_filter(k) as before:
         pidfd = before.pidfd_open(neighbour.pid(k), 0)
         return before.pidfd_getfd(pidfd, STOLEN_FD, 0)
-
-
-def _socketpair(k: Kernel, kind: int = SOCK_STREAM) -> tuple[Result, Result]:
-    pair = k.buffer(8, name="sockets")
-    k.socketpair(AF_UNIX, kind, 0, pair)
-    return k.load(pair, 0, 4), k.load(pair, 4, 4)

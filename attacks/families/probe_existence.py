@@ -8,6 +8,7 @@ to find out which: see ``attacks/dice.py``.
 from collections.abc import Callable
 
 from attacks import deputy, dice, witness
+from attacks import probe_by_ring as by_ring
 from attacks.consts import (
     AF_UNIX,
     AT_FDCWD,
@@ -23,13 +24,14 @@ from attacks.consts import (
     SOCK_STREAM,
     Named,
 )
+from attacks.consts_namespaces import STATX_BASIC_STATS
 from attacks.consts_watches import IN_OPEN
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import NEAR, Assumption, Family, Need, Technique
 from attacks.kernel import Kernel
+from attacks.probe_by_ring import NAMES, path_of, seen_at
 from attacks.program import Environment
-from attacks.recorder import Buffer, Recorder, Result
-from attacks.ring import Ring
+from attacks.recorder import Buffer, Result
 
 FAMILY = Family(
     "probe-existence",
@@ -41,11 +43,10 @@ FAMILY = Family(
 )
 EEXIST = Named(17, "EEXIST")
 EADDRINUSE = Named(98, "EADDRINUSE")
-STATX_BASIC_STATS = Named(0x7FF, "STATX_BASIC_STATS")
 F_OK = Named(0, "F_OK")
-NAMES = dice.QUESTIONS
+
 SOURCE = (Object(ObjectKind.FILE, f"{NEAR}f0"),)
-_DIGITS, _RING_ENTRIES = 20, 4
+_DIGITS = 20
 
 
 @FAMILY.witness
@@ -69,35 +70,35 @@ def the_answers_are_right(w: Kernel) -> None:
 @FAMILY.variant(Technique.BASELINE)
 def stat(k: Kernel) -> None:
     """The call that the author of the policy has in mind."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.stat(path, seen))
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def lstat(k: Kernel) -> None:
     """The sibling that does not follow links is a call of its own."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.lstat(path, seen))
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def newfstatat(k: Kernel) -> None:
     """What a C library calls for stat today."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.newfstatat(AT_FDCWD, path, seen, 0))
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_DESCRIPTOR)
 def newfstatat_inherited_dirfd(k: Kernel) -> None:
     """The directory was opened before the filter, and only the last part of a path is given."""
-    seen, here = _seen(k), k.setup.open(k.parent(), O_PATH)
+    seen, here = seen_at(k), k.setup.open(k.parent(), O_PATH)
     _ask(k, lambda name: k.newfstatat(here, name, seen, 0), whole=False)
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def statx(k: Kernel) -> None:
     """The newest of the family has its own number and is often left open for the C library."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.statx(AT_FDCWD, path, 0, STATX_BASIC_STATS, seen))
 
 
@@ -122,35 +123,35 @@ def faccessat2(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def readlink(k: Kernel) -> None:
     """What is no link is EINVAL, what is not there is ENOENT."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.readlink(path, seen, 100))
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def readlinkat(k: Kernel) -> None:
     """The *at sibling of readlink."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.readlinkat(AT_FDCWD, path, seen, 100))
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def statfs(k: Kernel) -> None:
     """A call about the whole file system begins with a look at the path."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.statfs(path, seen))
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def getxattr(k: Kernel) -> None:
     """An attribute that is lacking has another error than a file that is."""
-    name, seen = k.text("user.a"), _seen(k)
+    name, seen = k.text("user.a"), seen_at(k)
     _ask(k, lambda path: k.getxattr(path, name, seen, 10))
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def listxattr(k: Kernel) -> None:
     """Every file has a list of attributes, were it an empty one."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.listxattr(path, seen, 10))
 
 
@@ -158,21 +159,21 @@ def listxattr(k: Kernel) -> None:
 def getxattrat(k: Kernel) -> None:
     """The newest of the attribute calls, from Linux 6.13."""
     name = k.text("user.a")
-    args = k.struct("QII", _seen(k), 10, 0, name="xattr_args")
+    args = k.struct("QII", seen_at(k), 10, 0, name="xattr_args")
     _ask(k, lambda path: k.getxattrat(AT_FDCWD, path, 0, name, args, 16))
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def listxattrat(k: Kernel) -> None:
     """The list of attributes has a new number too."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.listxattrat(AT_FDCWD, path, 0, seen, 10))
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def file_getattr(k: Kernel) -> None:
     """The inode flags have a call by path since Linux 6.17."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.file_getattr(AT_FDCWD, path, seen, 24, 0))
 
 
@@ -338,42 +339,16 @@ def bind_unix(k: Kernel) -> None:
 # io_uring
 
 
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_statx(k: Kernel) -> None:
-    """A ring looks: there is no stat call at all."""
-    seen = _seen(k)
-    _ask_rings(k, lambda ring, path: _submit_statx(ring, path, seen))
+for _recipe in (
+    by_ring.io_uring_statx,
+    by_ring.io_uring_openat_path_fd,
+    by_ring.io_uring_getxattr,
+):
+    FAMILY.variant(Technique.ASYNC_KERNEL)(_recipe)
 
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_openat_path_fd(k: Kernel) -> None:
-    """A ring opens with O_PATH, and its answer says whether there was something to open."""
-    _ask_rings(
-        k,
-        lambda ring, path: ring.submit(
-            "OPENAT", fd=AT_FDCWD, addr=path, op_flags=O_PATH, may_fail=True
-        ),
-    )
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL)
-def io_uring_getxattr(k: Kernel) -> None:
-    """A ring asks for an attribute that no file has."""
-    name, seen = k.text("user.a"), _seen(k)
-    _ask_rings(
-        k,
-        lambda ring, path: ring.submit(
-            "GETXATTR", addr=name, off=seen, length=10, addr3=path, may_fail=True
-        ),
-    )
-
-
-@FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)
-def io_uring_personality_statx(k: Kernel) -> None:
-    """Rings from before the filter look with the credentials of then."""
-    seen = _seen(k)
-    rings = [ring.registered_personality().by(k) for ring in _rings(k.setup)]
-    _ask_rings(k, lambda ring, path: _submit_statx(ring, path, seen), rings)
+FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=Assumption.INHERITED_RING)(
+    by_ring.io_uring_personality_statx
+)
 
 
 # Calls that only the 32-bit table has
@@ -382,49 +357,49 @@ def io_uring_personality_statx(k: Kernel) -> None:
 @FAMILY.variant(Technique.COMPAT_ABI)
 def oldstat_i386(k: Kernel) -> None:
     """The first stat of all has a number of its own in the 32-bit table."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.i386.raw("oldstat", path, seen))
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def oldlstat_i386(k: Kernel) -> None:
     """The first lstat has one too."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.i386.raw("oldlstat", path, seen))
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def stat_i386(k: Kernel) -> None:
     """The second generation of stat has the name of the 64-bit call, and another number."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.i386.raw("stat", path, seen))
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def stat64_i386(k: Kernel) -> None:
     """The third generation of stat is what 32-bit programs call."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.i386.raw("stat64", path, seen))
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def lstat64_i386(k: Kernel) -> None:
     """The third generation of lstat."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.i386.raw("lstat64", path, seen))
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def fstatat64_i386(k: Kernel) -> None:
     """The *at sibling has another name and number than in the 64-bit table."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.i386.raw("fstatat64", AT_FDCWD, path, seen, 0))
 
 
 @FAMILY.variant(Technique.COMPAT_ABI)
 def statfs64_i386(k: Kernel) -> None:
     """The file system call with 64-bit sizes exists only here, with a size as an argument."""
-    seen = _seen(k)
+    seen = seen_at(k)
     _ask(k, lambda path: k.i386.raw("statfs64", path, 84, seen))
 
 
@@ -434,7 +409,7 @@ def statfs64_i386(k: Kernel) -> None:
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_THREAD)
 def sibling_thread(k: Kernel) -> None:
     """A thread from before a filter that was loaded without TSYNC keeps all its rights."""
-    seen, names = _seen(k), [_path(k, number, 0) for number in range(NAMES)]
+    seen, names = seen_at(k), [path_of(k, number, 0) for number in range(NAMES)]
     with deputy.sibling_thread(k) as thread:
         found = [thread.stat(name, seen).may_fail() for name in names]
         dice.note(thread, found, -ENOENT)
@@ -459,24 +434,10 @@ def _ask(
 ) -> None:
     """Asks for all numbers.  The ``error`` means that 0 is missing, or else that 1 is there."""
     last = 0 if error == ENOENT else 1
-    paths = [_path(k, number, last, whole=whole, ending=ending) for number in range(NAMES)]
+    paths = [path_of(k, number, last, whole=whole, ending=ending) for number in range(NAMES)]
     found = [call(path).may_fail() for path in paths]
     found[-1].decisive()
     dice.note(k, found, -error)
-
-
-def _ask_rings(
-    k: Kernel, call: Callable[[Ring, Buffer], Result], rings: list[Ring] | None = None
-) -> None:
-    rings = rings or _rings(k)
-    found = [call(rings[number // _RING_ENTRIES], _path(k, number, 0)) for number in range(NAMES)]
-    found[-1].decisive()
-    dice.note(k, found, -ENOENT)
-
-
-def _path(k: Recorder, number: int, last: int, *, whole: bool = True, ending: str = "") -> Buffer:
-    parent = f"{k.recording.effect.parent}/" if whole else ""
-    return k.text(f"{parent}{number}.{last}{ending}")
 
 
 def _with_address(k: Kernel, path: Buffer, call: Callable[[Buffer, int], Result]) -> Result:
@@ -485,17 +446,3 @@ def _with_address(k: Kernel, path: Buffer, call: Callable[[Buffer, int], Result]
     address = k.struct("H" + "x" * path.size, AF_UNIX, name="address")
     k.copy(address.at(2), path, path.size)
     return call(address, size)
-
-
-def _submit_statx(ring: Ring, path: Buffer, seen: Buffer) -> Result:
-    return ring.submit(
-        "STATX", fd=AT_FDCWD, addr=path, off=seen, length=STATX_BASIC_STATS, may_fail=True
-    )
-
-
-def _rings(k: Kernel) -> list[Ring]:
-    return [k.ring() for _ in range(NAMES // _RING_ENTRIES)]
-
-
-def _seen(k: Kernel) -> Buffer:
-    return k.buffer(256, name="seen")

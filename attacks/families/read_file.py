@@ -6,10 +6,10 @@ there by a mapping, so that such a variant does not need the read call that it a
 
 from attacks import deputy, read_by_ring
 from attacks import file_contents as contents
+from attacks import read_by_other_name as by_other_name
 from attacks.consts import (
     AT_FDCWD,
     MAP_PRIVATE,
-    MS_BIND,
     NULL,
     O_ACCMODE,
     O_CREAT,
@@ -17,7 +17,6 @@ from attacks.consts import (
     O_PATH,
     O_RDONLY,
     O_RDWR,
-    OPEN_TREE_CLONE,
     PROT_EXEC,
     PROT_READ,
 )
@@ -221,97 +220,41 @@ def open_tree_path_fd(k: Kernel) -> None:
 # Other names for the file
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def link_alias(k: Kernel) -> None:
-    """A second hard link: rules on the name do not know this one."""
-    alias = k.near("alias")
-    k.link(k.path(), alias)
-    read_it(k, k.open(alias, O_RDONLY))
+for _recipe in (
+    by_other_name.link_alias,
+    by_other_name.rename_alias,
+    by_other_name.symlink_alias,
+):
+    FAMILY.variant(Technique.INDIRECT_OBJECT)(_recipe)
 
 
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def rename_alias(k: Kernel) -> None:
-    """The file gets another name before it is opened."""
-    alias = k.near("alias")
-    k.rename(k.path(), alias)
-    read_it(k, k.open(alias, O_RDONLY))
+for _recipe in (
+    by_other_name.proc_self_root,
+    by_other_name.proc_self_cwd,
+):
+    FAMILY.variant(Technique.PROC_INTERFACE)(_recipe)
 
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT)
-def symlink_alias(k: Kernel) -> None:
-    """Whoever compares the path that was opened sees the link's name."""
-    alias = k.near("alias")
-    k.symlink(k.path(), alias)
-    read_it(k, k.open(alias, O_RDONLY))
-
-
-@FAMILY.variant(Technique.PROC_INTERFACE)
-def proc_self_root(k: Kernel) -> None:
-    """Procfs has a link to the root, and so another path to every file."""
-    read_it(k, k.open(k.proc(f"self/root{k.absolute_text()}"), O_RDONLY))
-
-
-@FAMILY.variant(Technique.PROC_INTERFACE)
-def proc_self_cwd(k: Kernel) -> None:
-    """Procfs has a link to the working directory."""
-    read_it(k, k.open(k.proc(f"self/cwd/{k.from_cwd()}"), O_RDONLY))
-
-
-@FAMILY.variant(Technique.PROC_INTERFACE, assumption=Assumption.UNFILTERED_NEIGHBOUR)
-def proc_neighbour_cwd(k: Kernel) -> None:
-    """The working directory of another process of the same user is a way to the file."""
-    there = k.open(k.proc_pid(k.env(Environment.VICTIM_PID)), O_PATH)
-    read_it(k, k.openat(there, k.text(f"cwd/{k.from_cwd()}"), O_RDONLY))
-
-
-@FAMILY.variant(Technique.NAMESPACE, needs=(Need.CAP_SYS_CHROOT,))
-def chroot_alias(k: Kernel) -> None:
-    """In another root the file has another path."""
-    k.chroot(k.parent())
-    read_it(k, k.open(k.from_root(), O_RDONLY))
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=ELSEWHERE)
-def bind_directory_alias(k: Kernel) -> None:
-    """The directory is mounted a second time, where the rules allow reading."""
-    k.mount(k.parent(), k.relative("al"), NULL, MS_BIND, NULL)
-    read_it(k, k.open(k.relative(f"al/{k.recording.effect.name}"), O_RDONLY))
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OUT)
-def bind_file_alias(k: Kernel) -> None:
-    """The file is mounted over one that may be read."""
-    k.mount(k.path(), k.near("out"), NULL, MS_BIND, NULL)
-    read_it(k, k.open(k.near("out"), O_RDONLY))
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS)
-def open_tree_alias(k: Kernel) -> None:
-    """A detached copy of the directory: the file is reached through no path of the system."""
-    read_it(k, k.openat(k.open_tree(AT_FDCWD, k.parent(), OPEN_TREE_CLONE), k.name(), O_RDONLY))
-
-
-@FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY)
-def overlay_alias(k: Kernel) -> None:
-    """An overlay shows the file under another path and on another file system."""
-    overlay = k.text("overlay")
-    options = k.text(f"lowerdir={k.recording.effect.parent},upperdir=up,workdir=wk")
-    k.mount(overlay, k.relative("mnt"), overlay, 0, options)
-    read_it(k, k.open(k.relative(f"mnt/{k.recording.effect.name}"), O_RDONLY))
-
-
-@FAMILY.variant(
+FAMILY.variant(Technique.PROC_INTERFACE, assumption=Assumption.UNFILTERED_NEIGHBOUR)(
+    by_other_name.proc_neighbour_cwd
+)
+FAMILY.variant(Technique.NAMESPACE, needs=(Need.CAP_SYS_CHROOT,))(by_other_name.chroot_alias)
+FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=ELSEWHERE)(
+    by_other_name.bind_directory_alias
+)
+FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OUT)(
+    by_other_name.bind_file_alias
+)
+FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS)(by_other_name.open_tree_alias)
+FAMILY.variant(Technique.INDIRECT_OBJECT, needs=ADMIN, fresh=MOUNTS, objects=OVERLAY)(
+    by_other_name.overlay_alias
+)
+FAMILY.variant(
     Technique.INDIRECT_OBJECT,
     needs=ADMIN,
     fresh=MOUNTS,
     relocatable=False,
     references=("open_by_handle_at(2)",),
-)
-def handle_of_directory(k: Kernel) -> None:
-    """The directory is opened by its handle; from Linux 6.11 whoever may mount it may do so."""
-    read_it(
-        k, k.openat(contents.directory_by_handle(k, O_RDONLY | O_DIRECTORY), k.name(), O_RDONLY)
-    )
+)(by_other_name.handle_of_directory)
 
 
 # io_uring

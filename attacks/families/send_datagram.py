@@ -2,31 +2,27 @@
 
 import struct
 
-from attacks import deputy, loopback, packets, witness
+from attacks import datagram_by_packet as by_packet
+from attacks import deputy, loopback, witness
 from attacks.consts import (
     AT_FDCWD,
     NULL,
     O_RDONLY,
-    O_WRONLY,
     SOCK_DGRAM,
     Named,
 )
 from attacks.consts_network import (
     AF_INET,
     AF_INET6,
-    AF_PACKET,
     AF_UNSPEC,
     ICMP_FILTER,
     IOSQE_FIXED_FILE,
     IOSQE_IO_LINK,
     IPPROTO_ICMP,
-    IPPROTO_RAW,
-    IPPROTO_UDP,
     IPPROTO_UDPLITE,
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     SOCK_NONBLOCK,
-    SOCK_PACKET,
     SOCK_RAW,
     SOL_RAW,
     SYS_CONNECT,
@@ -35,6 +31,7 @@ from attacks.consts_network import (
     SYS_SENDMSG,
     SYS_SENDTO,
 )
+from attacks.datagram_by_packet import TEXT, send_to
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
@@ -57,13 +54,12 @@ FAMILY = Family(
 SYS_SENDTO_NUMBER = Named(44, "SYS_sendto")
 INHERITED = Assumption.INHERITED_DESCRIPTOR
 RAW = (Need.CAP_NET_RAW,)
-TEXT = b"leaked by datagram"
+
 FILE = Object(ObjectKind.FILE, "f0", 0o644, TEXT)
 SIZE = len(TEXT)
 SLOT = 128
 """Room for what one of the witness's sockets receives, headers included."""
 ONLY_ECHO = ~(1 << 8) & 0xFFFFFFFF
-LOOPBACK_INDEX = 1
 
 
 @FAMILY.witness
@@ -87,7 +83,7 @@ def the_text_arrives(w: Kernel) -> None:
 @FAMILY.variant(Technique.BASELINE)
 def sendto(k: Kernel) -> None:
     """The call that the author of the policy has in mind."""
-    _sendto(k, _udp(k), _text(k), loopback.inet(k)).decisive()
+    send_to(k, _udp(k), _text(k), loopback.inet(k)).decisive()
 
 
 @FAMILY.variant(Technique.WIDE_ARGUMENT)
@@ -100,28 +96,28 @@ def sendto_more_flags(k: Kernel) -> None:
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def sendto_unspecified_family(k: Kernel) -> None:
     """The destination says AF_UNSPEC, and the kernel takes it for AF_INET."""
-    _sendto(k, _udp(k), _text(k), loopback.inet(k, family=AF_UNSPEC)).decisive()
+    send_to(k, _udp(k), _text(k), loopback.inet(k, family=AF_UNSPEC)).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def sendto_ipv6(k: Kernel) -> None:
     """Filters on the socket's family often name AF_INET alone."""
     sock = k.socket(AF_INET6, SOCK_DGRAM, 0)
-    _sendto(k, sock, _text(k), loopback.inet6(k)).decisive()
+    send_to(k, sock, _text(k), loopback.inet6(k)).decisive()
 
 
 @FAMILY.variant(Technique.INDIRECT_OBJECT)
 def sendto_ipv6_mapped(k: Kernel) -> None:
     """An IPv6 socket sends an IPv4 packet: no AF_INET socket is ever asked for."""
     sock = k.socket(AF_INET6, SOCK_DGRAM, 0)
-    _sendto(k, sock, _text(k), loopback.inet6(k, host=loopback.mapped())).decisive()
+    send_to(k, sock, _text(k), loopback.inet6(k, host=loopback.mapped())).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
 def sendto_udplite(k: Kernel) -> None:
     """UDP-Lite is another protocol of the same family and type; firewalls rarely name it."""
     sock = k.socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE)
-    _sendto(k, sock, _text(k), loopback.inet(k)).decisive()
+    send_to(k, sock, _text(k), loopback.inet(k)).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
@@ -326,82 +322,30 @@ def writev_i386(k: Kernel) -> None:
 # Packets that the program makes itself
 
 
-@FAMILY.variant(Technique.SIBLING_SYSCALL, needs=RAW)
-def raw_udp(k: Kernel) -> None:
-    """A raw socket carries a UDP header of the program's own: its type is not SOCK_DGRAM."""
-    sock = k.socket(AF_INET, SOCK_RAW, IPPROTO_UDP)
-    packet = k.data(packets.udp(TEXT), name="packet")
-    _sendto(k, sock, packet, loopback.inet(k, port=0)).decisive()
+for _recipe in (
+    by_packet.raw_udp,
+    by_packet.raw_ip_header,
+    by_packet.raw_icmp,
+):
+    FAMILY.variant(Technique.SIBLING_SYSCALL, needs=RAW)(_recipe)
 
-
-@FAMILY.variant(Technique.SIBLING_SYSCALL, needs=RAW)
-def raw_ip_header(k: Kernel) -> None:
-    """The program writes the IP header too, so the destination that counts is in the data."""
-    sock = k.socket(AF_INET, SOCK_RAW, IPPROTO_RAW)
-    packet = k.data(packets.ip(TEXT), name="packet")
-    _sendto(k, sock, packet, loopback.inet(k, port=0)).decisive()
-
-
-@FAMILY.variant(Technique.SIBLING_SYSCALL, needs=RAW)
-def raw_icmp(k: Kernel) -> None:
-    """A ping carries data as well, and is not what network rules call traffic."""
-    sock = k.socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)
-    packet = k.data(packets.echo_request(TEXT), name="packet")
-    _sendto(k, sock, packet, loopback.inet(k, port=0)).decisive()
-
-
-@FAMILY.variant(
+FAMILY.variant(
     Technique.SIBLING_SYSCALL,
     assumption=Assumption.TRUSTED_SETUP,
     needs=(Need.CAP_NET_ADMIN,),
     fresh=(Fresh.NET,),
+)(by_packet.ping_socket)
+
+for _recipe in (
+    by_packet.packet_datagram,
+    by_packet.packet_raw,
+):
+    FAMILY.variant(Technique.SIBLING_SYSCALL, needs=RAW)(_recipe)
+
+FAMILY.variant(Technique.LEGACY_SYSCALL, needs=RAW, references=("man 7 packet",))(
+    by_packet.packet_of_the_inet_family
 )
-def ping_socket(k: Kernel) -> None:
-    """Where a group may use ping sockets, ICMP needs no privilege; type and family are UDP's."""
-    allowed = k.setup.open(k.proc("sys/net/ipv4/ping_group_range"), O_WRONLY)
-    k.setup.write(allowed, k.data(b"0 2000"), 6)
-    sock = k.socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)
-    packet = k.data(packets.echo_request(TEXT), name="packet")
-    _sendto(k, sock, packet, loopback.inet(k, port=0)).decisive()
-
-
-@FAMILY.variant(Technique.SIBLING_SYSCALL, needs=RAW)
-def packet_datagram(k: Kernel) -> None:
-    """A packet socket hands the interface a whole IP packet, below every address family."""
-    sock = k.socket(AF_PACKET, SOCK_DGRAM, 0)
-    packet = k.data(packets.ip6(TEXT), name="packet")
-    _sendto(k, sock, packet, _interface(k)).decisive()
-
-
-@FAMILY.variant(Technique.SIBLING_SYSCALL, needs=RAW)
-def packet_raw(k: Kernel) -> None:
-    """A whole frame, with the header of the link layer in front."""
-    sock = k.socket(AF_PACKET, SOCK_RAW, 0)
-    frame = k.data(packets.frame(TEXT), name="frame")
-    _sendto(k, sock, frame, _interface(k)).decisive()
-
-
-@FAMILY.variant(Technique.LEGACY_SYSCALL, needs=RAW, references=("man 7 packet",))
-def packet_of_the_inet_family(k: Kernel) -> None:
-    """AF_INET with the ancient type SOCK_PACKET is a packet socket: the family says otherwise."""
-    sock = k.socket(AF_INET, SOCK_PACKET, 0)
-    frame = k.data(packets.frame(TEXT), name="frame")
-    # struct sockaddr_pkt: the device by name, then the protocol.
-    name = (
-        struct.pack("<H", AF_PACKET)
-        + b"lo".ljust(14, b"\0")
-        + struct.pack(">H", packets.ETH_P_IPV6)
-    )
-    _sendto(k, sock, frame, k.data(name, name="address")).decisive()
-
-
-@FAMILY.variant(Technique.ASYNC_KERNEL, needs=RAW)
-def io_uring_packet_datagram(k: Kernel) -> None:
-    """A ring makes the packet socket: a filter that denies the family does not see it."""
-    ring = k.ring()
-    sock = ring.submit("SOCKET", fd=AF_PACKET, off=SOCK_DGRAM)
-    message = loopback.message(k, k.data(packets.ip6(TEXT), name="packet"), _interface(k))
-    ring.submit("SENDMSG", fd=sock, addr=message, length=1).decisive()
+FAMILY.variant(Technique.ASYNC_KERNEL, needs=RAW)(by_packet.io_uring_packet_datagram)
 
 
 # A socket that is there already
@@ -410,14 +354,14 @@ def io_uring_packet_datagram(k: Kernel) -> None:
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
 def sendto_inherited_socket(k: Kernel) -> None:
     """Where socket is denied, one from before the filter sends wherever it is told to."""
-    _sendto(k, _udp(k.setup), _text(k), loopback.inet(k)).decisive()
+    send_to(k, _udp(k.setup), _text(k), loopback.inet(k)).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
 def sendto_inherited_connected_socket(k: Kernel) -> None:
     """That a socket is connected to a harmless peer does not keep sendto from another."""
     sock = _connected(k.setup, loopback.INHERITED_PORT)
-    _sendto(k, sock, _text(k), loopback.inet(k)).decisive()
+    send_to(k, sock, _text(k), loopback.inet(k)).decisive()
 
 
 @FAMILY.variant(Technique.DESCRIPTOR_REUSE, assumption=INHERITED)
@@ -440,7 +384,7 @@ def sendto_received_socket(k: Kernel) -> None:
     sock = _udp(k.setup)
     pair = loopback.queued_descriptor(k.setup, sock)
     k.setup.close(sock)
-    _sendto(k, loopback.received_descriptor(k, pair), _text(k), loopback.inet(k)).decisive()
+    send_to(k, loopback.received_descriptor(k, pair), _text(k), loopback.inet(k)).decisive()
 
 
 # Somebody else
@@ -450,7 +394,7 @@ def sendto_received_socket(k: Kernel) -> None:
 def sendto_stolen_socket(k: Kernel) -> None:
     """A neighbour's socket is fetched by pidfd_getfd, so socket need not be allowed."""
     sock = loopback.stolen_socket(k, AF_INET, SOCK_DGRAM)
-    _sendto(k, sock, _text(k), loopback.inet(k)).decisive()
+    send_to(k, sock, _text(k), loopback.inet(k)).decisive()
 
 
 @FAMILY.variant(Technique.DEPUTY_PROCESS, assumption=Assumption.UNFILTERED_NEIGHBOUR)
@@ -467,7 +411,7 @@ def sibling_thread(k: Kernel) -> None:
     """A thread from before a filter that was loaded without TSYNC keeps all its rights."""
     text, to = _text(k), loopback.inet(k)
     with deputy.sibling_thread(k) as thread:
-        _sendto(thread, _udp(thread), text, to)
+        send_to(thread, _udp(thread), text, to)
 
 
 # Controls that must not send
@@ -505,10 +449,6 @@ def _connected(k: Kernel, port: int = loopback.PORT) -> Result:
     return sock
 
 
-def _sendto(k: Kernel, sock: Result, data: Buffer, to: Buffer) -> Result:
-    return k.sendto(sock, data, data.size, 0, to, to.size)
-
-
 def _ring_send(k: Kernel, name: str) -> None:
     """One entry of the ring; the length of the address shares a field with something else."""
     sock, to = _udp(k), loopback.inet(k)
@@ -520,9 +460,3 @@ def _ring_send(k: Kernel, name: str) -> None:
 def _ring_sendmsg(k: Kernel, name: str) -> None:
     sock, message = _udp(k), loopback.message(k, _text(k), loopback.inet(k))
     k.ring().submit(name, fd=sock, addr=message, length=1).decisive()
-
-
-def _interface(k: Kernel) -> Buffer:
-    """The address of the loopback device, for packet sockets."""
-    head = struct.pack("<H", AF_PACKET) + struct.pack(">H", packets.ETH_P_IPV6)
-    return k.data(head + struct.pack("<iHBB", LOOPBACK_INDEX, 0, 0, 6) + bytes(8), name="address")

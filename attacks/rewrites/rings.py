@@ -13,7 +13,7 @@ from attacks.rewrites.rule import call_by_call
 from attacks.rewrites.siblings import AT
 from attacks.ring import Ring
 
-_RING = {
+RING = {
     "mkdirat": ("MKDIRAT", "fd addr length"),
     "openat": ("OPENAT", "fd addr op_flags length"),
     "openat2": ("OPENAT2", "fd addr off length"),
@@ -48,6 +48,7 @@ _RING = {
     "epoll_ctl": ("EPOLL_CTL", "fd length off addr"),
     "splice": ("SPLICE", ""),
 }
+"""By call: the operation of a ring that does the same, and where its arguments go."""
 _POSITIONED = frozenset({"read", "write", "readv", "writev"})
 _ONE_MESSAGE = frozenset({"sendmsg", "recvmsg"})
 
@@ -61,9 +62,9 @@ def ring(k: Kernel, call: Made) -> Result | None:
 def submitted(make: Callable[[], Ring], call: Made) -> Result | None:
     """The call as an operation of a new ring; None where rings have no such operation."""
     name, args = call.name, call.args
-    if name in AT and AT[name] in _RING and name != "lchown":
+    if name in AT and AT[name] in RING and name != "lchown":
         return _in_ring(make(), *_as_at(name, args))
-    return _in_ring(make(), name, args) if name in _RING and name != "splice" else None
+    return _in_ring(make(), name, args) if name in RING and name != "splice" else None
 
 
 def _as_at(name: str, args: tuple[Arg, ...]) -> tuple[str, tuple[Arg, ...]]:
@@ -87,7 +88,7 @@ def _as_at(name: str, args: tuple[Arg, ...]) -> tuple[str, tuple[Arg, ...]]:
 
 
 def _in_ring(new: Ring, name: str, args: tuple[Arg, ...]) -> Result:
-    opcode, fields = _RING[name]
+    opcode, fields = RING[name]
     values: dict[str, Arg] = dict(zip(fields.split(), args, strict=False))
     if name in _POSITIONED:
         values["off"] = -1
