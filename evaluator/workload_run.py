@@ -91,7 +91,11 @@ def run_workloads(
 
     # What breaks one is asked again and again: the runners are shared out among several.
     with ThreadPoolExecutor(pool.size) as threads:
-        records.update((each.workload, each) for each in threads.map(judge, fair))
+        try:
+            records.update((each.workload, each) for each in threads.map(judge, fair))
+        except BaseException:
+            pool.close()  # or Ctrl-C would wait for what they have in hand
+            raise
     return tuple(records[one.name] for one in wanted)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -209,16 +212,18 @@ def test_no_process_stays_behind(tmp_path) -> None:
     marker = "86417"
     text = f"command = ['sh', '-c', 'sleep {marker} & setsid sleep {marker} & exit 0']"
     ran([own(tmp_path, text)])
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    assert f"sleep {marker}" not in listed.stdout.replace(text, "")
+    assert marker.encode() not in b"".join(_command_lines())
 
 
 # ------------------------------------------------------------------ the command
 
 
+COMMAND = [sys.executable, "-c", "from evaluator.cli import main; main()"]
+
+
 def sidestep(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from evaluator.cli import main; main()", *arguments],
+        [*COMMAND, *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -250,6 +255,29 @@ def test_an_evaluation_runs_the_workloads_that_are_asked_for(tmp_path) -> None:
         *("static-entry", "shell-basics", "socketcall")
     ]
     assert candidate["utility"] == pytest.approx(2 / 3)
+
+
+def test_ctrl_c_ends_at_once_and_leaves_nothing(tmp_path) -> None:
+    path = own(tmp_path, "command = ['sleep', '86418']\ndeadline = 600")
+    process = subprocess.Popen(
+        [*COMMAND, "workloads", "check", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    for _ in range(200):
+        if b"sleep\0" + b"86418" in b"".join(_command_lines()):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert (process.returncode, said.strip()) == (130, b"sidestep: interrupted")
+    assert b"86418" not in b"".join(_command_lines())
+
+
+def _command_lines() -> list[bytes]:
+    found: list[bytes] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes())
+    return found
 
 
 def test_an_unknown_workload_is_one_line() -> None:
