@@ -20,6 +20,7 @@ import click
 
 from evaluator.cli_attacks import attacks
 from evaluator.cli_explain import explain
+from evaluator.cli_harden import harden
 from evaluator.cli_search import search
 from evaluator.errors import HarnessError, InputError, SidestepError, border
 from evaluator.options import (
@@ -459,6 +460,7 @@ def _publish(request: Request, run: Run) -> int:
 cli.add_command(attacks)
 cli.add_command(explain)
 cli.add_command(search)
+cli.add_command(harden)
 
 
 @cli.group()

@@ -50,6 +50,8 @@ POSTURES = {
         Posture("container", 0, 0, CONTAINER, no_new_privs=False),
         Posture("restricted", 1000, 1000, frozenset(), no_new_privs=True),
         Posture("root", 0, 0, frozenset(CAPABILITY_NUMBERS), no_new_privs=False),
+        # No option names it: what a family comes to without capabilities is measured under it.
+        Posture("no-capabilities", 0, 0, frozenset(), no_new_privs=False),
     )
 }
 
