@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -71,6 +70,9 @@ class Row(Struct, frozen=True):
         return Comes.HOLDS in measured if measured else None
 
 
+_NEVER_RUN = Cell(
+    Comes.NOT_TESTED, "the call never runs: that it is reached says nothing of capabilities"
+)
 _NO_WAY = "no way to it works on this machine"
 UNMEASURED = {
     LayerKind.LANDLOCK: Cell(Comes.NOT_TESTED, "no candidate can be a Landlock ruleset yet"),
@@ -102,9 +104,9 @@ def rows(
             yield _row(family, "", dict.fromkeys(LayerKind, untested))
             continue
         shell = {one.workload: one.works for one in results[_WITHOUT].workloads}[_WORKLOAD]
-        capability = _capability(
-            working[stance][family.label], working[_WITHOUT][family.label], works=shell
-        )
+        ways = working[stance][family.label], working[_WITHOUT][family.label]
+        never = family.family.reachability
+        capability = _NEVER_RUN if never else _capability(*ways, works=shell)
         found = _hardened(draft, family, stance, jobs, rounds)
         cells = {
             LayerKind.SECCOMP: _seccomp(found),
@@ -176,5 +178,3 @@ def _seccomp(found: Hardened) -> Cell:
         return Cell(Comes.CANNOT, f"{way}: {first.said}" if way else first.said)
     (family,) = found.families
     return Cell(Comes.LEAKS, f"{family.after}: {found.ended or family.reason}")
-
-

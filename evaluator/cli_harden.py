@@ -1,4 +1,4 @@
-"""The command ``sidestep harden``: the cheapest change that holds an objective and breaks nothing."""
+"""The command ``sidestep harden``: the cheapest change that holds and breaks nothing."""
 
 from __future__ import annotations
 

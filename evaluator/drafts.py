@@ -31,6 +31,7 @@ from mitigations.stacked import denying
 if TYPE_CHECKING:
     from mitigations.load import Meaning
 
+
 class Draft(Struct, frozen=True):
     """A candidate and the text of its file."""
 
@@ -90,9 +91,7 @@ class Draft(Struct, frozen=True):
 
 def draft_of(path: str, meaning: Meaning, runtime_model: str, posture: str) -> Draft:
     """A user's candidate, to begin with; ``InputError`` if it cannot be changed."""
-    candidate = candidate_of(
-        path, meaning=meaning, runtime_model=runtime_model, stance=posture
-    )
+    candidate = candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=posture)
     if not candidate.seccomp:
         raise InputError(
             f"{path}: it has no filter to change: begin with a profile that allows everything"

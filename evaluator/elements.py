@@ -30,9 +30,9 @@ _ORDINARY_CALLS = """
 accept accept4 bind chmod chown clock_gettime clock_settime copy_file_range creat epoll_create
 epoll_create1 eventfd2 fadvise64 fallocate fchmod fchmodat fchown fchownat fdatasync flock
 fstatfs fsync ftruncate getegid geteuid getgid getgroups getpeername getpgrp getppid getpriority
-getrandom getresgid getresuid getrlimit getrusage getsockname getsockopt gettimeofday inotify_add_watch
-inotify_init1 link linkat listen memfd_create mkdir mkdirat mknod mknodat msync pidfd_open
-posix_fadvise preadv pwritev recvmmsg rename renameat renameat2 rmdir rseq rt_sigpending
+getrandom getresgid getresuid getrlimit getrusage getsockname getsockopt gettimeofday
+inotify_add_watch inotify_init1 link linkat listen memfd_create mkdir mkdirat mknod mknodat msync
+pidfd_open posix_fadvise preadv pwritev recvmmsg rename renameat renameat2 rmdir rseq rt_sigpending
 rt_sigsuspend rt_sigtimedwait sched_getaffinity sched_yield semctl semget semop sendfile sendmmsg
 set_tid_address setgid setgroups setitimer setpgid setpriority setresgid setresuid setrlimit setsid
 setsockopt setuid shmat shmctl shmget shutdown signalfd4 socketcall socketpair splice statfs
@@ -108,7 +108,9 @@ def _sayings(profile: Profile) -> frozenset[str]:
 
 
 def _said(rule: Rule) -> str:
-    conditions = [f"{one.index} {one.operator} {one.value} {one.value_two}" for one in rule.conditions]
+    conditions = [
+        f"{one.index} {one.operator} {one.value} {one.value_two}" for one in rule.conditions
+    ]
     return f"{action_value(rule.action, rule.errno_ret):#x} {conditions}"
 
 

@@ -1,10 +1,10 @@
 """The cheapest changes to a candidate that hold an objective and break no workload.
 
-A loop of choosing and running.  What got through is a clause: one of the changes that stop it has to
-be chosen.  What a choice broke is a clause as well: not these changes again.  A solver chooses the
-cheapest set, the file that comes of it is run, and what is learned there is added, until nothing
-gets through and everything works.  A family can be given up, at a price that is paid only if no
-choice holds it: that is the proof that these changes cannot.
+A loop of choosing and running.  What got through is a clause: one of the changes that stop it has
+to be chosen.  What a choice broke is a clause as well: not these changes again.  A solver chooses
+the cheapest set, the file that comes of it is run, and what is learned there is added, until
+nothing gets through and everything works.  A family can be given up, at a price that is paid only
+if no choice holds it: that is the proof that these changes cannot.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from evaluator.objectives import Objective
 from evaluator.plan import Plan, Progress, Rewrites
 from evaluator.records import CandidateResult, FamilyRecord, Starts
 from evaluator.repairs import Denied, Repair, denied_in, repairs
-from evaluator.verdict import HOLDING, Outcome
+from evaluator.verdict import HOLDING
 from evaluator.workloads import Workload
 from mitigations.bpf import Filter
 
@@ -105,9 +105,7 @@ class Hardening:
     def elements(self) -> list[Element]:
         """Those that were chosen."""
         known = self._elements.known
-        return sorted(
-            (known[one] for one in self.chosen if one in known), key=lambda one: one.line
-        )
+        return sorted((known[one] for one in self.chosen if one in known), key=lambda one: one.line)
 
     def element(self, key: str) -> Element:
         return self._elements.known[key]
@@ -217,7 +215,9 @@ class Hardening:
         broken = [
             (one.workload, one.reason or "")
             for one in result.workloads
-            if one.workload in must and one.works_in_control and not one.works
+            if one.workload in must
+            and one.works_in_control
+            and not one.works
             and one.workload not in self._hopeless
         ]
         assert self.before is not None
@@ -356,9 +356,7 @@ class Hardening:
     def _variants(self) -> dict[str, Variant]:
         """What is recorded and what rewrites make of it, by id."""
         every = (
-            one
-            for family in self.terms.families
-            for one in (*family.variants, *rewritten(family))
+            one for family in self.terms.families for one in (*family.variants, *rewritten(family))
         )
         return {one.id: one for one in every}
 
@@ -382,8 +380,6 @@ def lost(before: Starts, after: Starts) -> bool:
 
 def is_held(record: FamilyRecord) -> bool:
     return record.verdict in HOLDING
-
-
 
 
 def intended(draft: Draft, terms: Terms, *, named: bool, must: bool) -> Terms:

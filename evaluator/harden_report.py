@@ -6,6 +6,7 @@ import difflib
 import time
 from collections.abc import Iterator, Sequence
 
+from attacks.program import Abi
 from evaluator.cause import Causes, Through
 from evaluator.drafts import Draft
 from evaluator.elements import Element
@@ -47,7 +48,9 @@ def hardened(one: Hardening, objective: str | None) -> Hardened:
         changes=tuple(_changes(one)),
         families=families,
         workloads=workloads,
-        conflicts=tuple(conflict for name in sorted(one.given_up) for conflict in _conflicts(one, name)),
+        conflicts=tuple(
+            conflict for name in sorted(one.given_up) for conflict in _conflicts(one, name)
+        ),
         diff=_diff(one.original, one.draft),
         profile=one.draft.text,
     )
@@ -122,9 +125,9 @@ def _conflicts(one: Hardening, family: str) -> Iterator[Conflict]:
     """The ways that no choice closes; all cuts, if it is only together that they cannot."""
     layers = could_hold(family.partition("[")[0].partition("@")[0])
     found: dict[object, Conflict] = {}
-    for name, keys in sorted(one.routes.items(), key=lambda pair: (len(pair[1]), pair[0])):
-        if one.family_of(name) != family:
-            continue
+    mine = [(name, keys) for name, keys in one.routes.items() if one.family_of(name) == family]
+    # First what nothing stops, then what goes through the machine's own table.
+    for name, keys in sorted(mine, key=lambda pair: (bool(pair[1]), _foreign(one, pair[1]))):
         refused = [cut for key in sorted(keys) if (cut := _alone(one, key))]
         if len(refused) == len(keys):
             said = _said(one, name) if not keys else _needed(refused)
@@ -138,9 +141,13 @@ def _conflicts(one: Hardening, family: str) -> Iterator[Conflict]:
     yield Conflict(family, "", said, tuple(_refused(one, cut) for cut in cuts), layers)
 
 
+def _foreign(one: Hardening, keys: frozenset[str]) -> bool:
+    return any(one.element(key).step.abi is not Abi.X86_64 for key in keys)
+
+
 def _alone(one: Hardening, key: str) -> Cut | None:
     """The cut that forbids a change, whatever else is chosen."""
-    return next((cut for cut in one.cuts if cut.elements == {key}), None)
+    return next((cut for cut in one.cuts if cut.elements == frozenset([key])), None)
 
 
 def _needed(cuts: Sequence[Cut]) -> str:

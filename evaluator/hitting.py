@@ -38,14 +38,14 @@ def choose(costs: Mapping[str, int], clauses: Collection[Clause]) -> frozenset[s
 
 def _solved(costs: Mapping[str, int], clauses: Collection[Clause]) -> frozenset[str] | None:
     # A quarter of a second that nothing else needs.
-    import numpy
+    import numpy as np
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import lil_array
 
     names = sorted(set[str]().union(*(one.any_of | one.unless for one in clauses)))
     place = {name: n for n, name in enumerate(names)}
     rows = lil_array((len(clauses), len(names)))
-    least = numpy.ones(len(clauses))
+    least = np.ones(len(clauses))
     for row, clause in enumerate(clauses):
         if not clause.any_of.isdisjoint(clause.unless):
             least[row] = -len(names)  # met by any choice
@@ -56,8 +56,8 @@ def _solved(costs: Mapping[str, int], clauses: Collection[Clause]) -> frozenset[
             rows[row, place[name]] = -1
         least[row] -= len(clause.unless)
     found = milp(
-        numpy.array([float(costs[name]) for name in names]),
-        integrality=numpy.ones(len(names)),
+        np.array([float(costs[name]) for name in names]),
+        integrality=np.ones(len(names), dtype=np.uint8),
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(rows.tocsr(), lb=least),
     )

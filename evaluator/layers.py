@@ -35,7 +35,7 @@ _PTRACE = "nobody in a domain may ptrace what is outside of it"
 _LANDLOCK = {
     "create-directory": "LANDLOCK_ACCESS_FS_MAKE_DIR",
     "create-file": "LANDLOCK_ACCESS_FS_MAKE_REG",
-    "create-filesystem-object": "LANDLOCK_ACCESS_FS_MAKE_REG, _DIR, _SYM, _FIFO, _SOCK, _CHAR, _BLOCK",
+    "create-filesystem-object": "LANDLOCK_ACCESS_FS_MAKE_REG, _DIR, _SYM and the others",
     "create-hard-link": "LANDLOCK_ACCESS_FS_MAKE_REG, and _REFER between directories",
     "create-node": "LANDLOCK_ACCESS_FS_MAKE_FIFO, _SOCK, _CHAR, _BLOCK",
     "create-symlink": "LANDLOCK_ACCESS_FS_MAKE_SYM",

@@ -75,7 +75,9 @@ def _show_change(console: Console, change: Chosen) -> None:
 def _show_measured(console: Console, found: Hardened) -> None:
     console.print("\nMeasured, before and after")
     for one in found.families:
-        before = f"{one.before} ({one.bypassed_before} through)" if one.bypassed_before else one.before
+        before = (
+            f"{one.before} ({one.bypassed_before} through)" if one.bypassed_before else one.before
+        )
         after = f"{one.after} ({one.bypassed} through)" if one.bypassed else one.after or "not run"
         _say(console, f"{one.family}: {before} -> {after}")
     for work in found.workloads:

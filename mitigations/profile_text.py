@@ -1,17 +1,16 @@
-"""A profile's file after changes to the profile: what did not change stays as its author wrote it."""
+"""A profile's file after changes: what did not change stays as its author wrote it."""
 
 from __future__ import annotations
 
 import json
 import re
-from json.decoder import scanstring
 
 from msgspec import Struct, field
 
 from mitigations.rules import Profile, Rule, condition_as_dict, rule_as_dict
 
 _SPACE = re.compile(r"[ \t\r\n]*")
-_SCALAR = re.compile(r"[^\s,\]}]+")
+_JSON = json.JSONDecoder()
 _INDENT = re.compile(r"\n([ \t]*)\S")
 
 
@@ -149,13 +148,9 @@ def _between(node: _Node) -> str:
 def _scan(text: str, begin: int) -> tuple[_Node, int]:
     """The value that begins here, and where it ends."""
     opening = text[begin]
-    if opening == '"':
-        _, end = scanstring(text, begin + 1)
-        return _Node(text[begin:end]), end
     if opening not in "[{":
-        match = _SCALAR.match(text, begin)
-        assert match is not None
-        return _Node(match[0]), match.end()
+        _, end = _JSON.raw_decode(text, begin)
+        return _Node(text[begin:end]), end
     parts: list[_Part] = []
     at = begin + 1
     while text[_space(text, at)] not in "]}":
@@ -164,7 +159,7 @@ def _scan(text: str, begin: int) -> tuple[_Node, int]:
             start = _space(text, start + 1)
         key = f"[{len(parts)}]"
         if opening == "{":
-            key, start = scanstring(text, start + 1)
+            key, start = _JSON.raw_decode(text, start)
             start = _space(text, _space(text, start) + 1)  # the colon
         value, end = _scan(text, start)
         parts.append(_Part(key, text[at:start], value))
