@@ -39,12 +39,12 @@ _MOST_RULES = 256
 """On one call, conditions counted: what libseccomp compiles in no time."""
 
 
-More = Callable[[Profile, str, Args], Iterable[Closing]]
+More = Callable[[Profile, Syscall, Args], Iterable[Closing]]
 """Changes against a call with these arguments, as far as they are known."""
 
 
-def _no_more(profile: Profile, name: str, args: Args) -> Iterable[Closing]:
-    del profile, name, args
+def _no_more(profile: Profile, step: Syscall, args: Args) -> Iterable[Closing]:
+    del profile, step, args
     return ()
 
 
@@ -193,7 +193,7 @@ class Causes:
             return
         args = _constants(variant, step)
         yield from changes_against(self._profile, step.name, args, siblings)
-        yield from more(self._profile, step.name, args)
+        yield from more(self._profile, step, args)
 
     def _made(self, step: Syscall, closing: Closing) -> Iterator[tuple[Syscall, _Line]]:
         change = closing.change
@@ -208,7 +208,7 @@ class Causes:
         """The filters after a change; None where the runtime would refuse it."""
         if change.profile is None or self._model is None:
             return (*self._filters, _denying(step))
-        whole = change.profile.default_action != _default(self._profile)
+        whole = _is_whole(self._profile, change.profile)
         if _rules_on(change.profile, step.name) > _MOST_RULES:
             return None
         try:
@@ -391,8 +391,13 @@ def _rules_on(profile: Profile, name: str) -> int:
     return sum(max(1, len(one.conditions)) for one in naming)
 
 
-def _default(profile: Profile | None) -> str:
-    return profile.default_action if profile else ""
+def _is_whole(old: Profile | None, new: Profile) -> bool:
+    """Whether more changes than what is answered to single calls."""
+    return (
+        old is None
+        or new.default_action != old.default_action
+        or new.architectures != old.architectures
+    )
 
 
 def _denied(step: Syscall) -> Change:

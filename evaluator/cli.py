@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from evaluator.cli_attacks import attacks
+from evaluator.cli_attainable import attainable
 from evaluator.cli_explain import explain
 from evaluator.cli_harden import harden
 from evaluator.cli_search import search
@@ -461,6 +462,7 @@ cli.add_command(attacks)
 cli.add_command(explain)
 cli.add_command(search)
 cli.add_command(harden)
+attacks.add_command(attainable)
 
 
 @cli.group()

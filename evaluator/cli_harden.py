@@ -189,18 +189,21 @@ def _publish(request: _Request, one: Hardening, stopped: int | None) -> int:
     from evaluator.harden_report import hardened
 
     found = hardened(one, request.objective)
-    if request.output is not None:
+    written = request.output if found.confirmed else None
+    if written is not None:
         try:
-            Path(request.output).write_text(found.profile)
+            Path(written).write_text(found.profile)
         except OSError as error:
-            raise InputError(f"{request.output}: cannot write: {error.strerror}") from None
-    _show(request, found)
+            raise InputError(f"{written}: cannot write: {error.strerror}") from None
+    elif request.output is not None:
+        complain(f"{request.output}: not written, as the last choice was not run")
+    _show(request, found, written)
     if stopped is not None:
         return stopped
     return 0 if found.holds else _COULD_NOT
 
 
-def _show(request: _Request, found: Hardened) -> None:
+def _show(request: _Request, found: Hardened, written: str | None) -> None:
     from evaluator.harden_records import SCHEMA
     from evaluator.records import plain
 
@@ -210,4 +213,4 @@ def _show(request: _Request, found: Hardened) -> None:
     from evaluator.table_harden import show_hardened
 
     with page() as console:
-        show_hardened(console, found, output=request.output)
+        show_hardened(console, found, output=written)

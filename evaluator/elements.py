@@ -14,7 +14,7 @@ from attacks.family import Variant
 from attacks.program import Syscall
 from evaluator.cause import Causes, Through
 from evaluator.closing import EVERYDAY, Closing
-from evaluator.repairs import FALLBACKS, softer
+from evaluator.repairs import FALLBACKS, beside
 from mitigations.changes import Change
 from mitigations.rules import Profile, Rule
 from mitigations.runtimes import action_value
@@ -24,6 +24,8 @@ _RANKS = 10
 _RARE, _ORDINARY, _EVERYDAY = 10, 30, 300
 _IN_PART = {_RARE: 8, _ORDINARY: 12, _EVERYDAY: 20}
 """The same where only some arguments are denied."""
+_TABLE = 100
+"""For a whole table: no program that is run here may use it, and others may."""
 _SOFT = 6
 """ENOSYS for what programs do without."""
 _ORDINARY_CALLS = """
@@ -69,7 +71,7 @@ class Elements:
 
     def against(self, variant: Variant, family: Sequence[Variant]) -> Iterator[Element]:
         """All single changes that stop a variant."""
-        found = self._causes.all_closings(Through(variant), family, softer)
+        found = self._causes.all_closings(Through(variant), family, beside)
         seen: set[str] = set()
         for rank, (step, closing) in enumerate(found):
             key = self._key(closing)
@@ -115,11 +117,17 @@ def _said(rule: Rule) -> str:
 
 
 def _cost(profile: Profile | None, name: str, change: Change) -> int:
+    if change.profile and _architectures(profile) != change.profile.architectures:
+        return _TABLE
     level = _EVERYDAY if name in EVERYDAY else _ORDINARY if name in _OFTEN else _RARE
     new = _new_rules(profile, change.profile, name)
     if name in FALLBACKS and any(one.errno_ret == errno.ENOSYS for one in new):
         return _SOFT
     return _IN_PART[level] if any(one.conditions for one in new) else level
+
+
+def _architectures(profile: Profile | None) -> tuple[str, ...]:
+    return profile.architectures if profile else ()
 
 
 def _new_rules(old: Profile | None, new: Profile | None, name: str) -> list[Rule]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 from msgspec import Struct
@@ -28,12 +29,15 @@ from evaluator.objectives import Objective
 from evaluator.plan import Plan, Progress, Rewrites
 from evaluator.records import CandidateResult, FamilyRecord, Starts
 from evaluator.repairs import Denied, Repair, denied_in, repairs
-from evaluator.verdict import HOLDING
+from evaluator.verdict import HOLDING, Verdict
 from evaluator.workloads import Workload
 from mitigations.bpf import Filter
 
 _GIVEN_UP = 10_000_000
 """More than any choice costs."""
+_MANY = 12
+"""Changes of a choice."""
+_WRONGLY = "compiled-wrongly"
 _START = "start"
 """What a container runtime and an entry point need: a workload that is always there."""
 
@@ -55,11 +59,14 @@ class Terms(Struct, frozen=True):
 
 
 class Cut(Struct, frozen=True):
-    """Changes that broke a workload when they were made together."""
+    """Changes that are not to be made together again."""
 
     elements: frozenset[str]
-    workload: str
-    needs: tuple[Denied, ...]
+    workload: str = ""
+    """The one that they broke."""
+    needs: tuple[Denied, ...] = ()
+    said: str = ""
+    """What came of them, if they broke none."""
 
 
 class Repaired(Struct, frozen=True):
@@ -90,9 +97,11 @@ class Hardening:
         """By variant: the elements that stop it.  None of them is enough: a way seccomp keeps."""
         self.cuts: list[Cut] = []
         self.chosen: frozenset[str] = frozenset()
-        self._probed: dict[tuple[str, str], Cut | None] = {}
-        self._hopeless: frozenset[str] = frozenset()
-        """Workloads that no known repair helps: what is changed later does not break them."""
+        self._probed: dict[tuple[str, str], Cut] = {}
+        """What single changes broke, by element and workload."""
+        self._asked_alone: set[str] = set()
+        self.unhelped: tuple[tuple[str, str], ...] = ()
+        """Workloads that no known repair helps, with the reason why they do not work."""
 
     # ------------------------------------------------------------------------------- what came
 
@@ -123,7 +132,7 @@ class Hardening:
         self.before = self.after = self._measured(self.original)
         if self._broken(self.before):
             self._repair()
-            self._hopeless = frozenset(name for name, _ in self._broken(self.after))
+            self.unhelped = tuple(self._broken(self.after))
         while self.rounds < self.terms.rounds:
             assert self.after is not None
             if not self._learn(self.after):
@@ -152,9 +161,21 @@ class Hardening:
             try:
                 self.draft = self.base.with_elements(self.elements)
             except InputError as error:
-                self.cuts.append(Cut(self._own(found), str(error), ()))
+                self.cuts.append(Cut(self._own(found), said=str(error)))
                 continue
-            return True
+            wrong = list(self._compiled_wrongly())
+            if not wrong:
+                return True
+            self.cuts += wrong
+
+    def _compiled_wrongly(self) -> Iterator[Cut]:
+        """Rules that are right alone, and of which libseccomp makes something else together."""
+        known = {one.where for one in self.base.candidate.warnings if one.code == _WRONGLY}
+        for one in self.draft.candidate.warnings:
+            call = one.witness.partition("(")[0].rpartition(":")[2]
+            guilty = frozenset(two.key for two in self.elements if two.step.name == call)
+            if one.code == _WRONGLY and one.where not in known and guilty:
+                yield Cut(guilty, said=one.message)
 
     def _costs(self) -> dict[str, int]:
         costs = {key: one.cost for key, one in self._elements.known.items()}
@@ -186,14 +207,22 @@ class Hardening:
         learned = False
         for family in self._asked(result):
             for name in family.bypasses:
+                learned = True
                 if name in self.routes:
-                    # It was proved that one of these stops it; with the others it does not.
-                    left = self.routes[name] - self._own(self.chosen)
+                    self._learn_wrong(name)
                 else:
-                    left = frozenset(one.key for one in self._against(name))
-                learned = learned or left != self.routes.get(name)
-                self.routes[name] = left
+                    self.routes[name] = frozenset(one.key for one in self._against(name))
         return learned
+
+    def _learn_wrong(self, name: str) -> None:
+        """It was proved that one of these stops it alone; together with others it does not."""
+        proved = self.routes[name] & self.chosen
+        calls = {self.element(key).step.name for key in proved}
+        guilty = frozenset(one.key for one in self.elements if one.step.name in calls)
+        if guilty == proved:
+            self.routes[name] -= proved
+        else:
+            self.cuts.append(Cut(guilty, said=f"together they do not stop {name}"))
 
     def _against(self, name: str) -> Iterator[Element]:
         family = self._families[self.family_of(name)]
@@ -206,19 +235,18 @@ class Hardening:
     def _learn_cuts(self, result: CandidateResult) -> bool:
         broken = self._broken(result)
         for name, reason in broken:
-            self.cuts += self._blamed(name, denied_in(reason))
+            blamed = self._blamed(name, denied_in(reason))
+            self.cuts += [one for one in blamed if one not in self.cuts]
         return bool(broken)
 
     def _broken(self, result: CandidateResult) -> list[tuple[str, str]]:
         """What must work and does not, with the reason."""
-        must = {one.name for one in self.terms.chosen}
+        # What is changed later does not break what is broken for good.
+        must = {one.name for one in self.terms.chosen} - {name for name, _ in self.unhelped}
         broken = [
             (one.workload, one.reason or "")
             for one in result.workloads
-            if one.workload in must
-            and one.works_in_control
-            and not one.works
-            and one.workload not in self._hopeless
+            if one.workload in must and one.works_in_control and not one.works
         ]
         assert self.before is not None
         if lost(self.before.starts, result.starts):
@@ -233,28 +261,28 @@ class Hardening:
         if len(suspects) == 1 and len(mine) == 1:
             return [Cut(mine, workload, tuple(denied))]
         calls = {one.step.name for one in suspects}
-        alike = [one for one in self._elements.known.values() if one.step.name in calls]
-        alone = [cut for cut in self._probe(alike, workload) if cut]
+        self._probe([one for one in self._elements.known.values() if one.step.name in calls])
+        if len(mine) > _MANY:  # as many rounds would cost more
+            self._probe(self.elements)
+        alone = [cut for (_, name), cut in self._probed.items() if name == workload]
         if any(cut.elements <= mine for cut in alone):
             return alone
         together = frozenset(one.key for one in suspects) or mine
         return [*alone, Cut(together, workload, tuple(denied))]
 
-    def _probe(self, elements: Sequence[Element], workload: str) -> list[Cut | None]:
-        """What each change alone does to a workload."""
-        open_ = [one for one in elements if (one.key, workload) not in self._probed]
+    def _probe(self, elements: Sequence[Element]) -> None:
+        """Finds out what each change alone does to the workloads."""
         drafts: list[tuple[Element, Draft]] = []
-        for one in open_:
-            try:
-                drafts.append((one, self.base.with_elements([one])))
-            except InputError:
-                self._probed[one.key, workload] = None
+        for one in elements:
+            if one.key not in self._asked_alone:
+                self._asked_alone.add(one.key)
+                with suppress(InputError):  # what no runtime takes is found out when it is chosen
+                    drafts.append((one, self.base.with_elements([one])))
         results = self._tried([draft for _, draft in drafts])
         for (one, _), result in zip(drafts, results, strict=True):
-            reasons = dict(self._broken(result))
-            cut = Cut(frozenset([one.key]), workload, denied_in(reasons.get(workload)))
-            self._probed[one.key, workload] = cut if workload in reasons else None
-        return [self._probed[one.key, workload] for one in open_]
+            for workload, reason in self._broken(result):
+                cut = Cut(frozenset([one.key]), workload, denied_in(reason))
+                self._probed[one.key, workload] = cut
 
     # ------------------------------------------------------------------------------- repairing
 
@@ -319,8 +347,10 @@ class Hardening:
     # ------------------------------------------------------------------------------- running
 
     def _measured(self, draft: Draft) -> CandidateResult:
-        """A fresh run of the whole objective."""
+        """A fresh run of the whole objective; what proves nothing is tried once more."""
         (result,) = self._campaign([draft], self.terms.families, self.terms.rewrites)
+        if any(one.verdict is Verdict.UNDECIDED for one in result.families):
+            (result,) = self._campaign([draft], self.terms.families, self.terms.rewrites)
         return result
 
     def _tried(self, drafts: Sequence[Draft]) -> list[CandidateResult]:

@@ -28,8 +28,11 @@ class Refused(Struct, frozen=True):
     lines: tuple[str, ...]
     """Together, if there are several."""
     workload: str
+    """The one that they break; empty if they do not what they should."""
     needs: tuple[str, ...]
     """The calls that the workload was denied then, with the answers."""
+    said: str = ""
+    """What comes of them, if they break none."""
 
 
 class Conflict(Struct, frozen=True):
@@ -89,5 +92,6 @@ class Hardened(Struct, frozen=True):
     families: tuple[Held, ...]
     workloads: tuple[Works, ...]
     conflicts: tuple[Conflict, ...]
+    notes: tuple[str, ...]
     diff: str
     profile: str

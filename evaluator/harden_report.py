@@ -14,7 +14,9 @@ from evaluator.harden import Cut, Hardening, is_held, lost
 from evaluator.harden_records import Chosen, Conflict, Hardened, Held, Refused, Works
 from evaluator.layers import could_hold
 from evaluator.records import CandidateResult, FamilyRecord, WorkloadRecord
+from evaluator.repairs import denied_in
 from mitigations.bpf import Filter
+from mitigations.candidate import Attachment
 
 _MOST_CONFLICTS = 3
 """Ways shown for one family: the shortest ones."""
@@ -51,9 +53,23 @@ def hardened(one: Hardening, objective: str | None) -> Hardened:
         conflicts=tuple(
             conflict for name in sorted(one.given_up) for conflict in _conflicts(one, name)
         ),
+        notes=tuple(_notes(one)),
         diff=_diff(one.original, one.draft),
         profile=one.draft.text,
     )
+
+
+def _notes(one: Hardening) -> Iterator[str]:
+    if one.original.candidate.attachment is Attachment.SELF:
+        yield "a program puts it on itself: no workload is started under it, and none was run"
+    elif not one.terms.chosen:
+        yield "no workload had to work: nobody knows what the changes break"
+    if one.original.has_source:
+        return
+    yield "it is a filter in bytes: nothing is taken out of it, and another one is put beside it"
+    for name, reason in one.unhelped:
+        calls = ", ".join(str(call) for call in denied_in(reason))
+        yield f"{name} would need a filter that allows {calls or 'more'}"
 
 
 def _changes(one: Hardening) -> Iterator[Chosen]:
@@ -136,9 +152,11 @@ def _conflicts(one: Hardening, family: str) -> Iterator[Conflict]:
     if found:
         yield from list(found.values())[:_MOST_CONFLICTS]
         return
-    cuts = [cut for cut in one.cuts if len(cut.elements) > 1]
-    said = "its ways cannot all be closed without denying a workload what it needs"
-    yield Conflict(family, "", said, tuple(_refused(one, cut) for cut in cuts), layers)
+    wanted = frozenset[str]().union(*(keys for _, keys in mine))
+    cuts = [cut for cut in one.cuts if cut.elements <= wanted]
+    said = "; ".join(dict.fromkeys(_needed([cut]) for cut in cuts if len(cut.elements) > 1))
+    shown = tuple(_refused(one, cut) for cut in cuts)
+    yield Conflict(family, "", f"not all of its ways together: {said}", shown, layers)
 
 
 def _foreign(one: Hardening, keys: frozenset[str]) -> bool:
@@ -151,15 +169,17 @@ def _alone(one: Hardening, key: str) -> Cut | None:
 
 
 def _needed(cuts: Sequence[Cut]) -> str:
-    workloads = dict.fromkeys(cut.workload for cut in cuts)
-    calls = dict.fromkeys(str(call) for cut in cuts for call in cut.needs)
-    return f"{' and '.join(workloads)} needs {', '.join(calls)}"
+    calls: dict[str, dict[str, None]] = {}
+    for cut in cuts:
+        calls.setdefault(cut.workload, {}).update(dict.fromkeys(map(str, cut.needs)))
+    needs = [f"{one} needs {' or '.join(some) or 'it'}" for one, some in calls.items() if one]
+    return "; ".join(dict.fromkeys([*needs, *(cut.said for cut in cuts if cut.said)]))
 
 
 def _refused(one: Hardening, cut: Cut) -> Refused:
     lines = sorted(one.element(key).line for key in cut.elements)
     needs = [f"{call} ({call.answer})" for call in cut.needs]
-    return Refused(tuple(lines), cut.workload, tuple(needs))
+    return Refused(tuple(lines), cut.workload, tuple(needs), cut.said)
 
 
 def _said(one: Hardening, name: str) -> str:

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from attacks.program import Abi, Syscall
 from evaluator.closing import Args, Closing
 from mitigations import changes
 from mitigations.changes import Change
-from mitigations.rules import LETS_THROUGH, OF_ABI, Profile, Rule
+from mitigations.rules import LETS_THROUGH, OF_ABI, Condition, Profile, Rule
 
 _DENY = "SCMP_ACT_ERRNO"
 _ALLOW = "SCMP_ACT_ALLOW"
@@ -30,6 +31,9 @@ pkey_alloc preadv2 process_madvise pwritev2 renameat2 rseq set_mempolicy_home_no
 """
 FALLBACKS = frozenset(_FALLBACKS.split())
 """What libraries ask for first and do without where the kernel is too old, which says ENOSYS."""
+
+
+_FLAGS, _MAP_LOCKED = 3, 0x2000
 
 
 class Denied(Struct, frozen=True):
@@ -70,11 +74,23 @@ def repairs(profile: Profile, denied: Denied) -> Iterator[Repair]:
     yield Repair(str(denied), _allowed(profile, name))
 
 
-def softer(profile: Profile, name: str, args: Args) -> Iterator[Closing]:
-    """ENOSYS for a call that programs do without, beside what denies it otherwise."""
-    del args
-    if name in FALLBACKS:
-        yield Closing(_answered(profile, name, LETS_THROUGH))
+def beside(profile: Profile, step: Syscall, args: Args) -> Iterator[Closing]:
+    """Changes against a call that are no fix on one line: what they cost has to be run.
+
+    ENOSYS for what programs do without; a condition on what a mapping is locked by; to have a
+    whole table killed, which costs nothing where all programs are of this machine.
+    """
+    if step.name in FALLBACKS:
+        yield Closing(_answered(profile, step.name, LETS_THROUGH))
+    locked = args[_FLAGS] if step.name in ("mmap", "mmap2") else None
+    if locked and locked & _MAP_LOCKED and profile.default_action in LETS_THROUGH:
+        condition = Condition(_FLAGS, "SCMP_CMP_MASKED_EQ", _MAP_LOCKED, _MAP_LOCKED)
+        yield Closing(changes.add_rule(profile, step.name, _DENY, condition))
+    architecture = OF_ABI[step.abi.value]
+    foreign = step.abi is not Abi.X86_64 and architecture in profile.architectures
+    if foreign and not profile.archmap_at:
+        kills = f"every program that calls through {step.abi.value} is killed"
+        yield Closing(changes.remove_architecture(profile, architecture), kills)
 
 
 def _answered(profile: Profile, name: str, actions: Sequence[str]) -> Change:

@@ -8,10 +8,16 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from evaluator.harden_records import Chosen, Conflict, Hardened, Works
+from evaluator.attainable import Row
+from evaluator.harden_records import Chosen, Conflict, Hardened, Refused, Works
 from evaluator.terminal import printable
 
 _SHOWN = 3
+_ATTAINABLE = {
+    True: ("attainable", "bold green"),
+    False: ("not attainable by what was measured", "bold red"),
+    None: ("not tested", "dim"),
+}
 _DIFF_STYLES = {"+": "green", "-": "red", "@": "dim"}
 
 
@@ -28,6 +34,7 @@ def show_hardened(console: Console, found: Hardened, *, output: str | None) -> N
         style = _DIFF_STYLES.get(line[:1], "")
         console.print(Text(printable(line) if line else "", style), soft_wrap=True)
     _show_measured(console, found)
+    _show_notes(console, found)
     for conflict in found.conflicts:
         _show_conflict(console, conflict)
     if output is not None:
@@ -46,6 +53,13 @@ def _show_head(console: Console, found: Hardened) -> None:
     _say(console, f"{where}posture {found.posture}, {found.rounds} {runs}, {found.seconds:.1f} s")
     if found.ended:
         _say(console, f"it ended early: {printable(found.ended)}")
+
+
+def _show_notes(console: Console, found: Hardened) -> None:
+    if found.notes:
+        console.print()
+    for note in found.notes:
+        _say(console, printable(note))
 
 
 def _verdict(found: Hardened) -> str:
@@ -101,8 +115,7 @@ def _show_conflict(console: Console, conflict: Conflict) -> None:
     _say(console, f"seccomp cannot hold it here. {printable(what + conflict.said)}")
     for refused in conflict.refused[:_SHOWN]:
         _say(console, f"not {printable(' and '.join(refused.lines))}")
-        needs = ", ".join(refused.needs) or "no call that is known"
-        _say(console, f"  breaks {refused.workload}, which is denied {needs}")
+        _say(console, f"  {printable(_why_not(refused))}")
     if len(conflict.refused) > _SHOWN:
         _say(console, f"and {len(conflict.refused) - _SHOWN} more")
     if conflict.layers:
@@ -111,10 +124,30 @@ def _show_conflict(console: Console, conflict: Conflict) -> None:
         _say(console, f"  {hint.kind}: {hint.how}")
 
 
+def _why_not(refused: Refused) -> str:
+    if not refused.workload:
+        return refused.said
+    needs = ", ".join(refused.needs) or "no call that is known"
+    return f"breaks {refused.workload}, which is denied {needs}"
+
+
 def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
+    """A line below a heading; those that it is broken into begin where it does."""
+    deeper = len(text) - len(text.lstrip())
+    console.print(Padding(Text(text.lstrip()), (0, 0, 0, 2 + deeper), expand=False))
+
+
+def show_attainable(console: Console, rows: Sequence[Row]) -> None:
+    """A family after the other: what holds it, and what nobody could test."""
+    for row in rows:
+        console.print(Text(f"{row.family}: ", "bold").append(*_ATTAINABLE[row.attainable]))
+        for kind, cell in row.cells.items():
+            _say(console, f"{kind.value:<10} {cell.comes}: {printable(cell.why)}")
+        for line in row.changes:
+            _say(console, f"  {printable(line)}")
+        console.print()

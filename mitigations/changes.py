@@ -83,6 +83,14 @@ def set_default(profile: Profile, action: str) -> Change:
     return Change(f"set {where} to {json.dumps(action)}", where, changed)
 
 
+def remove_architecture(profile: Profile, architecture: str) -> Change:
+    """The kernel kills what calls through a table that no architecture stands for."""
+    where = profile.architectures_at(architecture)
+    kept = tuple(one for one in profile.architectures if one != architecture)
+    line = f"remove {json.dumps(architecture)} from {profile.architectures_at()}"
+    return Change(line, where, replace(profile, architectures=kept))
+
+
 def _at(profile: Profile, key: str) -> str:
     return f"{profile.where}.{key}" if profile.where else key
 

@@ -80,12 +80,14 @@ def merged(profile: Profile, changes: Iterable[Change]) -> Profile:
     """The profile after all of these; new rules that say the same of several calls become one."""
     rules = {rule.where: _Rewritten(rule) for rule in profile.rules}
     new: list[Rule] = []
+    gone: set[str] = set()
     default, architectures = profile.default_action, list(profile.architectures)
     for change in changes:
         assert change.profile is not None
         if change.profile.default_action != profile.default_action:
             default = change.profile.default_action
         more = change.profile.architectures
+        gone |= set(profile.architectures).difference(more)
         architectures += [one for one in more if one not in architectures]
         changed = {rule.where: rule for rule in change.profile.rules}
         new += [rule for where, rule in changed.items() if where not in rules]
@@ -97,7 +99,7 @@ def merged(profile: Profile, changes: Iterable[Change]) -> Profile:
     return replace(
         profile,
         default_action=default,
-        architectures=tuple(architectures),
+        architectures=tuple(one for one in architectures if one not in gone),
         rules=(*kept, *alone),
     )
 

@@ -67,6 +67,9 @@ def _edits(root: _Node, old: Profile, new: Profile) -> _Edits:
     elif more:
         every = json.dumps(list(new.architectures))
         edits.behind[old.where] = [f'"architectures": {every}']
+    for one in old.architectures:
+        if one not in new.architectures:
+            edits.instead[old.architectures_at(one)] = None
     kept = {rule.where: rule for rule in new.rules}
     for rule in old.rules:
         if rule.where not in kept:
