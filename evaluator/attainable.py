@@ -22,6 +22,7 @@ from evaluator.harden_records import Hardened
 from evaluator.harden_report import hardened
 from evaluator.layers import LayerKind
 from evaluator.plan import Plan, Progress
+from evaluator.posture import WITHOUT_CAPABILITIES
 from evaluator.records import CandidateResult
 from evaluator.workloads import workload
 from mitigations.load import LIBRARY
@@ -30,7 +31,7 @@ _ALLOW_ALL = LIBRARY / "unconfined.json"
 _WORKLOAD = "shell-basics"
 _POSTURES = ("container", "root")
 """The first one in which something works that counts."""
-_WITHOUT = "no-capabilities"
+_WITHOUT = WITHOUT_CAPABILITIES.name
 
 
 class Comes(StrEnum):

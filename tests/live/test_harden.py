@@ -211,6 +211,14 @@ def test_a_leaky_profile_is_made_to_hold_what_it_states(name: str, tmp_path: Pat
         assert {hint.kind.value for hint in conflict.layers} == {"AppArmor", "namespace"}
 
 
+def test_the_same_is_chosen_again() -> None:
+    one = draft_of(str(LIBRARY / "wide-argument-hole.json"), "auto", "runc-1.1", "container")
+    wanted = ["clear-set-id-bits", "set-file-capability", "use-io-uring"]
+    first, second = (made(one, wanted, [STATIC]) for _ in range(2))
+    assert first.profile == second.profile
+    assert first.changes == second.changes
+
+
 def test_every_change_is_needed(tmp_path: Path) -> None:
     """Without any one of them something gets through."""
     one = draft_of(
