@@ -189,14 +189,14 @@ def _publish(request: _Request, one: Hardening, stopped: int | None) -> int:
     from evaluator.harden_report import hardened
 
     found = hardened(one, request.objective)
-    written = request.output if found.confirmed else None
+    written = None if found.ended else request.output
     if written is not None:
         try:
             Path(written).write_text(found.profile)
         except OSError as error:
             raise InputError(f"{written}: cannot write: {error.strerror}") from None
     elif request.output is not None:
-        complain(f"{request.output}: not written, as the last choice was not run")
+        complain(f"{request.output}: not written, as it ended early")
     _show(request, found, written)
     if stopped is not None:
         return stopped

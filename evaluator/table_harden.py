@@ -65,6 +65,8 @@ def _show_notes(console: Console, found: Hardened) -> None:
 def _verdict(found: Hardened) -> str:
     if not found.confirmed:
         return "not confirmed: the last choice was not run"
+    if found.ended:
+        return "not finished"
     if found.holds and not found.changes:
         return "holds as it is"
     if found.holds:

@@ -71,6 +71,19 @@ OWN_FILTER = script(
     "c.syscall(317, 1, 0, None)\n"
     "print('ok' if ctypes.get_errno() == 14 else 'refused')\n",
 )
+# A 32-bit program's way to a socket: push rbx; mov eax, 102 (socketcall); mov ebx, 1 (socket);
+# mov ecx, the arguments' address; int 0x80; pop rbx; ret.
+COMPAT_SOCKET = script(
+    "compat-socket",
+    "import ctypes, struct\n"
+    "c = ctypes.CDLL(None)\n"
+    "c.mmap.restype = ctypes.c_void_p\n"
+    "at = c.mmap(None, 4096, 7, 0x62, -1, 0)\n"  # MAP_PRIVATE|MAP_ANONYMOUS|MAP_32BIT
+    "code = bytes.fromhex('53b866000000bb01000000b9') + struct.pack('<I', at + 64)\n"
+    "ctypes.memmove(at, code + bytes.fromhex('cd805bc3'), len(code) + 4)\n"
+    "ctypes.memmove(at + 64, struct.pack('<III', 1, 1, 0), 12)\n"  # AF_UNIX, SOCK_STREAM
+    "print('ok' if ctypes.CFUNCTYPE(ctypes.c_int)(at)() >= 0 else 'refused')\n",
+)
 
 
 def draft(folder: Path, *rules: dict[str, Any], default: str = ALLOW, **more: Any) -> Draft:
@@ -159,6 +172,20 @@ def test_an_allowlist_without_seccomp_is_mended_by_one_name(tmp_path: Path) -> N
     assert [(one.call, one.repairs) for one in found.changes] == [("seccomp", ("own-filter",))]
     again = evaluated(found.profile, tmp_path, ["create-directory"], OWN_FILTER)
     assert [one.works for one in again.workloads] == [True]
+
+
+@needs_python
+def test_an_allowlist_without_socketcall_is_mended_by_one_name() -> None:
+    strict = draft_of(str(LIBRARY / "strict-allowlist.json"), "auto", "runc-1.1", "container")
+    found = made(strict, ["create-directory"], [COMPAT_SOCKET])
+    (shown,) = found.workloads
+    if not shown.in_control:
+        pytest.skip(f"no 32-bit calls here: {shown.reason_before}")
+    assert "i386:socketcall (EPERM)" in shown.reason_before
+    assert found.holds
+    assert [(one.call, one.repairs) for one in found.changes] == [
+        ("i386:socketcall", ("compat-socket",))
+    ]
 
 
 def test_what_is_mended_is_closed_again_where_the_objective_asks_for_it(tmp_path: Path) -> None:
