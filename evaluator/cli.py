@@ -23,6 +23,7 @@ from evaluator.cli_attainable import attainable
 from evaluator.cli_explain import explain
 from evaluator.cli_harden import harden
 from evaluator.cli_search import search
+from evaluator.cli_workloads import workloads
 from evaluator.errors import HarnessError, InputError, SidestepError, border
 from evaluator.options import (
     Invocation,
@@ -30,6 +31,7 @@ from evaluator.options import (
     format_option,
     jobs_option,
     posture_option,
+    reading_options,
     split,
 )
 from evaluator.terminal import (
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from evaluator.plan import Plan, Progress
     from evaluator.records import CandidateResult, CandidateRun, Environment, Run
     from evaluator.request import Request
+    from mitigations.load import Meaning
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -212,6 +215,15 @@ def cli() -> None:
 )
 @click.option(
     "--objective", metavar="NAME", help="Families that must hold, workloads that must run."
+)
+@click.option(
+    "--workload",
+    "workloads",
+    metavar="WORKLOAD",
+    multiple=True,
+    callback=split,
+    help="Run this honest program as well: a name of `sidestep workloads list`, a TOML file, or "
+    "`all`; repeatable.",
 )
 @click.option(
     "--assume",
@@ -462,28 +474,8 @@ cli.add_command(attacks)
 cli.add_command(explain)
 cli.add_command(search)
 cli.add_command(harden)
+cli.add_command(workloads)
 attacks.add_command(attainable)
-
-
-@cli.group()
-def workloads() -> None:
-    """List the honest programs that must keep working."""
-
-
-@workloads.command("list")
-@format_option
-@debug_option
-def workloads_list(form: str, as_json: bool) -> None:
-    """All workloads."""
-    from evaluator.records import plain
-    from evaluator.table import show_workloads
-    from evaluator.workloads import WORKLOADS
-
-    if as_json or form == "json":
-        say(json.dumps({"workloads": plain(WORKLOADS)}))
-        return
-    with page() as console:
-        show_workloads(console, WORKLOADS)
 
 
 @cli.command()
@@ -515,17 +507,67 @@ def report(results: str, output: str | None, form: str, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option(
+    "--self-filter",
+    metavar="CANDIDATE",
+    help="Can a program that filters itself, as Elasticsearch does, start under this profile? "
+    "Exit with 1 if not.",
+)
+@reading_options
+@posture_option
 @format_option
 @debug_option
-def doctor(form: str, as_json: bool) -> None:
-    """What this machine can enforce and test, and why not."""
+@click.pass_context
+def doctor(
+    context: click.Context,
+    self_filter: str | None,
+    meaning: Meaning,
+    runtime_model: str,
+    posture: str,
+    form: str,
+    as_json: bool,
+) -> None:
+    """What this machine can enforce and test, and why not.
+
+    With --self-filter: the start-up check of a program that puts a filter on itself, step by step,
+    under a candidate and without it; what stops it, what is not the cause, and what repairs it.
+    """
+    prints_json = as_json or form == "json"
+    if self_filter is not None:
+        context.exit(_self_filter(self_filter, meaning, runtime_model, posture, prints_json))
+    for name in ("meaning", "runtime_model", "posture"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            option = {"meaning": "--from"}.get(name, f"--{name.replace('_', '-')}")
+            raise InputError(f"{option} says something about a candidate: add --self-filter")
     from evaluator.doctor import probe
     from evaluator.records import plain
     from evaluator.table import show_probes
 
     probes = probe()
-    if as_json or form == "json":
+    if prints_json:
         say(json.dumps({"probes": plain(probes)}))
         return
     with page() as console:
         show_probes(console, probes)
+
+
+def _self_filter(
+    path: str, meaning: Meaning, runtime_model: str, stance: str, prints_json: bool
+) -> int:
+    from evaluator.pool import Pool
+    from evaluator.posture import posture
+    from evaluator.records import plain
+    from evaluator.request import candidate_of
+    from evaluator.self_filter_doctor import examine
+    from evaluator.table_self_filter import show
+
+    with border():
+        candidate = candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=stance)
+    with Pool(1) as pool:
+        found = examine(pool, candidate, posture(candidate.posture or stance))
+    if prints_json:
+        say(json.dumps({"self_filter": plain(found)}))
+    else:
+        with page() as console:
+            show(console, found)
+    return 0 if found.works else 1

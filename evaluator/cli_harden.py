@@ -74,8 +74,9 @@ class _Request(Struct, frozen=True, kw_only=True):
     "workloads",
     metavar="NAME",
     multiple=True,
-    help="This must work in the end, whether it works now or not; repeatable. Without any: those "
-    "of the objective, or all that work under the candidate as it is.",
+    help="This must work in the end, whether it works now or not: a name of `sidestep workloads "
+    "list`, a TOML file, or all; repeatable. Without any: those of the objective, or of the usual "
+    "ones those that work under the candidate as it is.",
 )
 @click.option(
     "--exhaustive",
@@ -149,14 +150,14 @@ def _terms(
     from evaluator.harden import Terms, intended
     from evaluator.plan import Rewrites
     from evaluator.request import families
-    from evaluator.workloads import WORKLOADS, workload
+    from evaluator.workloads import DEFAULTS, chosen
 
     named = [*(goal.families if goal else ()), *request.families]
     must = [*(goal.workloads if goal else ()), *request.workloads]
     terms = Terms(
         families=families(named, library.SUITE),
-        chosen=tuple({name: workload(name) for name in must}.values()),
-        shown=WORKLOADS,
+        chosen=chosen(must),
+        shown=chosen(DEFAULTS),
         posture=request.posture,
         rewrites=Rewrites.ALL if request.exhaustive else Rewrites.SAMPLED,
         jobs=request.jobs or len(os.sched_getaffinity(0)),

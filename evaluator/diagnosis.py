@@ -61,7 +61,7 @@ def stopped_at(
     """
     killed = (one for one in denied if one.answer == KILLED)
     first = next(killed, denied[0] if denied else None)
-    return _named(first, decisive) if first else None
+    return named(first, decisive) if first else None
 
 
 def in_words(denied: Sequence[Denied]) -> str:
@@ -75,7 +75,8 @@ def call_name(one: Denied) -> str:
     return name if abi == "x86_64" else f"{abi}:{name}"
 
 
-def _named(one: Denied, decisive: Collection[tuple[str, str]]) -> StoppedAt:
+def named(one: Denied, decisive: Collection[tuple[str, str]] = ()) -> StoppedAt:
+    """The call in the terms of a result."""
     abi = x86_64.abi_of(one.arch, one.nr) or "unknown"
     name = x86_64.name(abi, one.nr) or f"call {one.nr}"
     return StoppedAt(name, abi, _answer(one), decisive=(abi, name) in decisive)

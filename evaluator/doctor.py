@@ -15,6 +15,7 @@ from evaluator.pool import Arm, Pool
 from evaluator.posture import POSTURES
 from evaluator.records import Environment, Probe
 from evaluator.wire import ProgramSpec, Record, RecordState, Result
+from evaluator.workloads import builtin
 from mitigations import libseccomp
 
 _ACTIONS = {
@@ -98,6 +99,14 @@ def _lsms() -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
+def _workloads() -> Probe:
+    missing = {one.name: one.missing() for one in builtin() if one.missing()}
+    there = len(builtin()) - len(missing)
+    lacking = ", ".join(sorted({name for names in missing.values() for name in names}))
+    meaning = f"not installed: {lacking}" if lacking else "the programs that a profile may break"
+    return Probe("honest programs", f"{there} of {len(builtin())} installed", meaning, ok=True)
+
+
 def without_sandbox() -> list[Probe]:
     """The questions that no sandbox is needed for."""
     arch = platform.machine()
@@ -116,6 +125,7 @@ def without_sandbox() -> list[Probe]:
             "compiles the profiles; a newer one knows more calls",
             ok=version != "missing",
         ),
+        _workloads(),
         Probe(
             "ambient seccomp",
             f"mode {own.get('Seccomp', '?')}, {own.get('Seccomp_filters', '?')} filters",

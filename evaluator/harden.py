@@ -27,14 +27,15 @@ from evaluator.errors import InputError
 from evaluator.hitting import Clause, choose
 from evaluator.objectives import Objective
 from evaluator.plan import Plan, Progress, Rewrites
-from evaluator.records import CandidateResult, FamilyRecord, Starts
-from evaluator.repairs import Denied, Repair, denied_in, repairs
+from evaluator.records import CandidateResult, FamilyRecord, Starts, WorkloadOutcome
+from evaluator.repairs import Denied, Repair, denied_in, denied_to, repairs
 from evaluator.verdict import HOLDING, Verdict
 from evaluator.workloads import Workload
 from mitigations.bpf import Filter
 
 _GIVEN_UP = 10_000_000
 """More than any choice costs."""
+_UNSTABLE = WorkloadOutcome.UNSTABLE
 _MANY = 12
 """Changes of a choice."""
 _WRONGLY = "compiled-wrongly"
@@ -56,6 +57,13 @@ class Terms(Struct, frozen=True):
     suite: frozenset[str] | None = None
     on_progress: Callable[[Progress], None] = lambda _: None
     on_round: Callable[[str], None] = lambda _: None
+
+
+class Broken(Struct, frozen=True):
+    """What must work and does not, and the calls that it was denied."""
+
+    workload: str
+    denied: tuple[Denied, ...]
 
 
 class Cut(Struct, frozen=True):
@@ -100,8 +108,8 @@ class Hardening:
         self._probed: dict[tuple[str, str], Cut] = {}
         """What single changes broke, by element and workload."""
         self._asked_alone: set[str] = set()
-        self.unhelped: tuple[tuple[str, str], ...] = ()
-        """Workloads that no known repair helps, with the reason why they do not work."""
+        self.unhelped: tuple[Broken, ...] = ()
+        """Workloads that no known repair helps."""
 
     # ------------------------------------------------------------------------------- what came
 
@@ -191,7 +199,7 @@ class Hardening:
 
     def _told(self, result: CandidateResult) -> str:
         through = sum(len(one.bypasses) for one in self._asked(result))
-        broken = [one for one, _ in self._broken(result)]
+        broken = [one.workload for one in self._broken(result)]
         said = f"round {self.rounds}: {len(self.elements)} changes, {through} ways through"
         said += f", broken: {', '.join(broken)}" if broken else ""
         given_up = ", ".join(sorted(self.given_up))
@@ -234,32 +242,33 @@ class Hardening:
 
     def _learn_cuts(self, result: CandidateResult) -> bool:
         broken = self._broken(result)
-        for name, reason in broken:
-            blamed = self._blamed(name, denied_in(reason))
+        for each in broken:
+            blamed = self._blamed(each)
             self.cuts += [one for one in blamed if one not in self.cuts]
         return bool(broken)
 
-    def _broken(self, result: CandidateResult) -> list[tuple[str, str]]:
-        """What must work and does not, with the reason."""
+    def _broken(self, result: CandidateResult) -> list[Broken]:
+        """What must work and does not."""
         # What is changed later does not break what is broken for good.
-        must = {one.name for one in self.terms.chosen} - {name for name, _ in self.unhelped}
+        must = {one.name for one in self.terms.chosen} - {one.workload for one in self.unhelped}
         broken = [
-            (one.workload, one.reason or "")
+            Broken(one.workload, denied_to(one))
             for one in result.workloads
             if one.workload in must and one.works_in_control and not one.works
         ]
         assert self.before is not None
         if lost(self.before.starts, result.starts):
-            broken.append((_START, result.starts.reason))
+            broken.append(Broken(_START, denied_in(result.starts.reason)))
         return broken
 
-    def _blamed(self, workload: str, denied: Sequence[Denied]) -> list[Cut]:
+    def _blamed(self, broken: Broken) -> list[Cut]:
         """Which of the chosen changes broke a workload: alone if one does, else together."""
         mine = self._own(self.chosen)
+        workload, denied = broken.workload, broken.denied
         names = {one.call for one in denied}
         suspects = [one for one in self.elements if one.step.name in names]
         if len(suspects) == 1 and len(mine) == 1:
-            return [Cut(mine, workload, tuple(denied))]
+            return [Cut(mine, workload, denied)]
         calls = {one.step.name for one in suspects}
         self._probe([one for one in self._elements.known.values() if one.step.name in calls])
         if len(mine) > _MANY:  # as many rounds would cost more
@@ -268,7 +277,7 @@ class Hardening:
         if any(cut.elements <= mine for cut in alone):
             return alone
         together = frozenset(one.key for one in suspects) or mine
-        return [*alone, Cut(together, workload, tuple(denied))]
+        return [*alone, Cut(together, workload, denied)]
 
     def _probe(self, elements: Sequence[Element]) -> None:
         """Finds out what each change alone does to the workloads."""
@@ -280,9 +289,9 @@ class Hardening:
                     drafts.append((one, self.base.with_elements([one])))
         results = self._tried([draft for _, draft in drafts])
         for (one, _), result in zip(drafts, results, strict=True):
-            for workload, reason in self._broken(result):
-                cut = Cut(frozenset([one.key]), workload, denied_in(reason))
-                self._probed[one.key, workload] = cut
+            for broken in self._broken(result):
+                cut = Cut(frozenset([one.key]), broken.workload, broken.denied)
+                self._probed[one.key, broken.workload] = cut
 
     # ------------------------------------------------------------------------------- repairing
 
@@ -302,7 +311,7 @@ class Hardening:
         tried: set[str] = set()
         result = before
         while broken := self._broken(result):
-            denied = [one for _, reason in broken for one in denied_in(reason)]
+            denied = [call for one in broken for call in one.denied]
             fresh = list(self._next_repairs(denied, tried))
             if not fresh:
                 break
@@ -337,19 +346,16 @@ class Hardening:
         """The workloads that were denied its call; all, if it was denied to none at first."""
         assert self.before is not None
         broken = self._broken(self.before)
-        denied = [
-            name
-            for name, reason in broken
-            if repair.call in (str(one) for one in denied_in(reason))
-        ]
-        return denied or [name for name, _ in broken]
+        denied = [one.workload for one in broken if repair.call in map(str, one.denied)]
+        return denied or [one.workload for one in broken]
 
     # ------------------------------------------------------------------------------- running
 
     def _measured(self, draft: Draft) -> CandidateResult:
         """A fresh run of the whole objective; what proves nothing is tried once more."""
         (result,) = self._campaign([draft], self.terms.families, self.terms.rewrites)
-        if any(one.verdict is Verdict.UNDECIDED for one in result.families):
+        undecided = any(one.verdict is Verdict.UNDECIDED for one in result.families)
+        if undecided or any(one.outcome is _UNSTABLE for one in result.workloads):
             (result,) = self._campaign([draft], self.terms.families, self.terms.rewrites)
         return result
 

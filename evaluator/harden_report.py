@@ -14,7 +14,6 @@ from evaluator.harden import Cut, Hardening, is_held, lost
 from evaluator.harden_records import Chosen, Conflict, Hardened, Held, Refused, Works
 from evaluator.layers import could_hold
 from evaluator.records import CandidateResult, FamilyRecord, WorkloadRecord
-from evaluator.repairs import denied_in
 from mitigations.bpf import Filter
 from mitigations.candidate import Attachment
 
@@ -33,7 +32,7 @@ def hardened(one: Hardening, objective: str | None) -> Hardened:
         after is not None
         and not one.ended
         and all(is_held(record) for record in after.families)
-        and all(work.after or not work.in_control for work in workloads if work.chosen)
+        and all(work.after for work in workloads if work.chosen)
         and not lost(before.starts, after.starts)
     )
     return Hardened(
@@ -67,9 +66,9 @@ def _notes(one: Hardening) -> Iterator[str]:
     if one.original.has_source:
         return
     yield "it is a filter in bytes: nothing is taken out of it, and another one is put beside it"
-    for name, reason in one.unhelped:
-        calls = ", ".join(str(call) for call in denied_in(reason))
-        yield f"{name} would need a filter that allows {calls or 'more'}"
+    for broken in one.unhelped:
+        calls = ", ".join(map(str, broken.denied))
+        yield f"{broken.workload} would need a filter that allows {calls or 'more'}"
 
 
 def _changes(one: Hardening) -> Iterator[Chosen]:

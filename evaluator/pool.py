@@ -126,6 +126,11 @@ class Pool:
             worker.thread.shutdown(wait=False, cancel_futures=True)
 
     @property
+    def size(self) -> int:
+        """How many runners there are."""
+        return len(self._workers)
+
+    @property
     def first(self) -> Sandbox:
         return self._workers[0].sandbox
 

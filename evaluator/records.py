@@ -166,13 +166,34 @@ class Starts(Struct, frozen=True):
         return self.loads
 
 
+class WorkloadOutcome(StrEnum):
+    """What both arms of an honest program say together."""
+
+    WORKS = "works"
+    BROKEN = "broken"
+    """It works without the candidate, and not with it: tried twice."""
+    UNAVAILABLE = "unavailable"
+    """It does not run here at all; the reason names what is not installed."""
+    UNSTABLE = "unstable"
+    """Equal runs ended differently, so nothing is known."""
+
+
 class WorkloadRecord(Struct, frozen=True):
+    """An honest program under a candidate."""
+
     workload: str
     title: str
     works: bool
+    """Under the candidate."""
     works_in_control: bool
+    """Without the candidate; False as well where equal runs ended differently."""
     reason: str | None = None
     output: str = ""
+    outcome: WorkloadOutcome = WorkloadOutcome.UNAVAILABLE
+    denied: tuple[StoppedAt, ...] = ()
+    """Where it is broken: what it was denied, each call once, in order."""
+    needs: tuple[StoppedAt, ...] = ()
+    """Proved: with these calls allowed it works, and without any of them it does not."""
 
 
 class SearchRecord(Struct, frozen=True):
@@ -708,7 +729,8 @@ def gates(
 
 def broken_workloads(result: CandidateResult) -> list[str]:
     """What the candidate breaks: workloads, and the start itself."""
-    broken = [one.workload for one in result.workloads if one.works_in_control and not one.works]
+    bad = (WorkloadOutcome.BROKEN, WorkloadOutcome.UNSTABLE)  # what is not known fails, too
+    broken = [one.workload for one in result.workloads if one.outcome in bad]
     if result.attachment == Attachment.RUNTIME and result.starts.ok is False:
         return ["start", *broken]
     return broken

@@ -14,13 +14,14 @@ from msgspec.structs import replace
 
 from attacks.program import Abi, Syscall
 from evaluator.closing import Args, Closing
+from evaluator.records import WorkloadRecord
 from mitigations import changes
 from mitigations.changes import Change
 from mitigations.rules import LETS_THROUGH, OF_ABI, Condition, Profile, Rule
 
 _DENY = "SCMP_ACT_ERRNO"
 _ALLOW = "SCMP_ACT_ALLOW"
-_DENIALS = "; denied: "
+_DENIALS = "denied: "
 _DENIAL = re.compile(r"(?:^|, )(?:(?P<abi>\w+):)?(?P<call>\w+) \((?P<answer>[^,]*)\)(?=, |$)")
 _RUNTIMES = re.compile(r"cannot finish: (?P<abi>)(?P<call>\w+) answers (?P<answer>.*)")
 _FALLBACKS = """
@@ -48,12 +49,18 @@ class Denied(Struct, frozen=True):
 
 
 def denied_in(reason: str | None) -> tuple[Denied, ...]:
-    """The calls that a workload or a runtime was refused, from the reason why it does not work."""
+    """The calls that an entry point or its runtime was refused, from why it does not start."""
     before, _, said = (reason or "").partition(_DENIALS)
     return tuple(
         Denied(match["abi"] or "x86_64", match["call"], match["answer"])
         for match in (*_RUNTIMES.finditer(before), *_DENIAL.finditer(said))
     )
+
+
+def denied_to(record: WorkloadRecord) -> tuple[Denied, ...]:
+    """The calls that keep a workload from working: those of which that is proved, or all."""
+    named = record.needs or record.denied
+    return tuple(Denied(one.abi, one.call, one.answer) for one in named)
 
 
 class Repair(Struct, frozen=True):

@@ -21,7 +21,7 @@ from evaluator.posture import posture
 from evaluator.records import PROFILE_TEXT_LIMIT
 from evaluator.sandbox import check_target
 from evaluator.verdict import FailOn
-from evaluator.workloads import WORKLOADS
+from evaluator.workloads import DEFAULTS, chosen
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Request(Struct, frozen=True, kw_only=True):
     posture: str
     families: list[str]
     objective: str | None
+    workloads: list[str]
     assume: list[str]
     suite: str | None
     fail_on: list[str]
@@ -73,7 +74,7 @@ def plan(request: Request) -> Plan:
     return Plan(
         candidates=candidates,
         families=families(named, request.suite or library.SUITE),
-        workloads=WORKLOADS,
+        workloads=chosen([*DEFAULTS, *request.workloads, *(goal.workloads if goal else ())]),
         objective=goal,
         posture=request.posture,
         assume=frozenset(Assumption(one) for one in request.assume),

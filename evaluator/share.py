@@ -43,6 +43,7 @@ from evaluator.sentinel import sentinel
 from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
 from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
+from evaluator.workload_run import Ran
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate
 from mitigations.rules import Profile
@@ -132,6 +133,7 @@ class Share:
         self._timeout_us = int(plan.timeout_s * 1e6)
         self._specs: dict[str, ProgramSpec] = {}
         self._controls: dict[str, dict[str, Result | str]] = {}
+        self._honest_controls: dict[str, dict[str, tuple[Ran, ...]]] = {}
         self._uses: Counter[str] = Counter()
         self._needs: dict[str, Needs] = {}
         self._sampler = Sampler(plan.suite)
@@ -187,6 +189,7 @@ class Share:
         applied = enforcement.apply(self._pool, candidate, stance)
         if not self._plan.fast_path:
             self._controls.pop(stance.name, None)
+            self._honest_controls.pop(stance.name, None)
         insn = self._pool.first.hello.syscall_insn
         terms = applied.terms(insn, with_steps=self._plan.with_steps)
         asking = (self._group(group, candidate, applied, terms) for group in self._groups)
@@ -196,7 +199,12 @@ class Share:
         started, works = Starts(), tuple[WorkloadRecord, ...]()
         if self._honest:
             started, works = starts.honest_programs(
-                self._pool, candidate, applied, self._plan.workloads, self._plan.timeout_s
+                self._pool,
+                candidate,
+                applied,
+                self._plan.workloads,
+                lambda done, more: self._on_step(candidate.name, done, more),
+                self._honest_controls.setdefault(stance.name, {}),
             )
         return CandidateRun(
             candidate=candidate,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from attacks.family import FamilyInstance, Variant
     from evaluator.coverage import Coverage
     from evaluator.records import FamilyCheck
-    from evaluator.workloads import Workload
 
 _NAME_WIDTH = 30
 _FEW = 12
@@ -234,7 +233,7 @@ def _score(name: str, value: float | None, part: int, whole: int) -> str:
 
 
 def _families_table(console: Console, candidate: Mapping[str, Any]) -> Table:
-    table = _table(console)
+    table = plain_table(console)
     table.add_column("family", overflow="fold", max_width=_NAME_WIDTH)
     predicted = candidate.get("simulated")
     table.add_column("predicted" if predicted else "verdict", no_wrap=True)
@@ -317,7 +316,7 @@ def _evidence(family: Mapping[str, Any]) -> str:
 
 
 def _show_comparison(console: Console, candidates: Iterable[Mapping[str, Any]]) -> None:
-    table = _table(console)
+    table = plain_table(console)
     table.add_column("candidate", overflow="fold")
     for heading in ("held", "routes", "utility"):
         table.add_column(heading, no_wrap=True, justify="right")
@@ -358,7 +357,7 @@ def show_attacks(console: Console, families: Iterable[FamilyInstance]) -> None:
             console.print()
         title = Text(instance.label, "bold").append(f": {instance.family.title}", "not bold")
         console.print(title)
-        table = _table(console)
+        table = plain_table(console)
         table.add_column("variant", overflow="fold", min_width=20)
         table.add_column("technique", no_wrap=True)
         table.add_column("remarks", overflow="fold")
@@ -398,7 +397,7 @@ def show_variant(console: Console, variant: Variant) -> None:
 def show_check(console: Console, families: Iterable[FamilyCheck]) -> None:
     """What works here, family by family, and the reason for what does not."""
     found = list(families)
-    table = _table(console)
+    table = plain_table(console)
     table.add_column("family", overflow="fold", max_width=_NAME_WIDTH)
     for heading in ("works", "rewritten", "negative", "mechanisms"):
         table.add_column(heading, justify="right")
@@ -444,7 +443,7 @@ def show_trial(console: Console, trial: TrialRecord) -> None:
         console.print(_indented(Text(f"stopped at {stopped.call}: {stopped.answer}")))
     if trial.reason:
         console.print(_indented(Text(printable(trial.reason))))
-    table = _table(console)
+    table = plain_table(console)
     for heading in ("operation", "without", "with", "filter"):
         table.add_column(heading, overflow="fold")
     for step in trial.steps:
@@ -466,17 +465,8 @@ def show_coverage(
         console.print(_indented(Text(f"{family}: {', '.join(names)}")))
 
 
-def show_workloads(console: Console, workloads: Iterable[Workload]) -> None:
-    table = _table(console)
-    table.add_column("workload", no_wrap=True)
-    table.add_column("what it does", overflow="fold")
-    for workload in workloads:
-        table.add_row(workload.name, workload.title)
-    console.print(table)
-
-
 def show_probes(console: Console, probes: Iterable[Probe]) -> None:
-    table = _table(console)
+    table = plain_table(console)
     table.add_column("probe", overflow="fold", max_width=_NAME_WIDTH)
     table.add_column("value", overflow="fold", max_width=_NAME_WIDTH)
     table.add_column("what it means", overflow="fold")
@@ -488,7 +478,8 @@ def show_probes(console: Console, probes: Iterable[Probe]) -> None:
     console.print(table)
 
 
-def _table(console: Console) -> Table:
+def plain_table(console: Console) -> Table:
+    """One for any list, without a frame."""
     style = box.ASCII2 if _ascii_only(console) else box.SIMPLE_HEAD
     return Table(box=style, pad_edge=True, show_edge=False, header_style="bold")
 

@@ -48,7 +48,7 @@ from attacks.program import (
 )
 from evaluator.errors import HarnessError
 
-VERSION = 2
+VERSION = 3
 MAX_FRAME = 4 * 1024 * 1024
 
 
@@ -125,6 +125,8 @@ class ProgramFlag(IntFlag):
     WATCH_CODE = 2048
     SECRET = 4096
     """There is a secret, and the arena is searched for it afterwards."""
+    CUSTOMER = 8192
+    """The witness is a customer: it runs once beside the subject, whose service ends with it."""
 
 
 class RunFlag(IntFlag):
@@ -159,7 +161,7 @@ _OP = struct.Struct("<BBBBIII8s6Q")
 _RECORD = struct.Struct("<I4x7Q")
 _OBJECT = struct.Struct("<IIII64s")
 _NUMBERS = struct.Struct("<2I")
-_PROGRAM = struct.Struct("<10I16s64s64s64s")
+_PROGRAM = struct.Struct("<10I16s64s64s64s64s")
 _PROGRAMS_KEPT = 4096
 _CONFIG = struct.Struct("<IIIIQQII")
 _LAYER = struct.Struct("<IIII")
@@ -169,7 +171,7 @@ _FACTS = struct.Struct("<" + "iIQQIII4xQQ" * 4 + "QI4x")
 _NAME = struct.Struct("<QB31s")
 _DENIED = struct.Struct("<IIiI6Q")
 _TRUTH = struct.Struct("<4I3Q")
-_REPLY = struct.Struct("<IIIi14I")
+_REPLY = struct.Struct("<IIIi18I")
 _HELLO = struct.Struct("<IIiI6IQQ")
 _STATUS = struct.Struct("<IiII")
 _NAMES = 8
@@ -259,6 +261,10 @@ class ProgramSpec(Struct, frozen=True, eq=False):
     collect: str = ""
     witness: ProgramSpec | None = None
     """What looks for the effect: ``setup`` is done once, ``attack`` before and after."""
+    receipt: str = ""
+    """A file that the customer writes."""
+    stop: int = 0
+    """The signal that the subject gets when its customer has ended."""
 
 
 def encode_program(
@@ -298,11 +304,12 @@ def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
         victim_end,
         attack_end,
         attack_end,
-        0,
+        spec.stop,
         spec.magic,
         _text(spec.parent, 64),
         _text(spec.name, 64),
         _text(spec.collect, 64),
+        _text(spec.receipt, 64),
     )
     return fixed + bytes(objects) + _padded(contents) + _padded(arena) + ops
 
@@ -578,6 +585,14 @@ class Result(Struct, frozen=True):
     collected: bytes
     denied: tuple[Denied, ...] = ()
     """In a diagnosis: what the filters denied, in all processes, in order."""
+    served: bool = False
+    """The customer came to its end before the subject did."""
+    customer_status: int = 0
+    """Its wait status, if so."""
+    receipt: bytes = b""
+    """What the customer wrote."""
+    filled: bool = False
+    """The scratch had no room left at the end."""
 
     @property
     def signal(self) -> int:
@@ -603,7 +618,9 @@ def decode_result(payload: bytes) -> Result:
     ]
     n_denied = fixed[13]
     end = _REPLY_SIZE + n_records * _RECORD.size
-    if end + collected + n_denied * _DENIED.size != len(payload):
+    receipt_at = end + collected
+    denied_at = receipt_at + fixed[20]
+    if denied_at + n_denied * _DENIED.size != len(payload):
         raise HarnessError("the runner sent a result whose length does not fit")
     facts_at = _REPLY.size + _TRUTH.size
     truth = _TRUTH.unpack_from(payload, _REPLY.size)
@@ -627,10 +644,14 @@ def decode_result(payload: bytes) -> Result:
         before=cast(Facts, _LazyFacts(payload, facts_at)),
         after=cast(Facts, _LazyFacts(payload, facts_at + _FACTS_SIZE)),
         records=_LazyRecords(payload, n_records),
-        collected=payload[end : end + collected],
+        collected=payload[end:receipt_at],
         denied=tuple(
-            _decode_denied(payload, end + collected + i * _DENIED.size) for i in range(n_denied)
+            _decode_denied(payload, denied_at + i * _DENIED.size) for i in range(n_denied)
         ),
+        served=bool(fixed[18]),
+        customer_status=fixed[19],
+        receipt=payload[receipt_at:denied_at],
+        filled=bool(fixed[21]),
     )
 
 

@@ -77,6 +77,13 @@ def set_action(profile: Profile, rule: Rule, action: str) -> Change:
     return Change(f"set {where} to {json.dumps(action)}", where, _with(profile, rule, changed))
 
 
+def set_errno(profile: Profile, rule: Rule, number: int) -> Change:
+    """What a rule that answers an errno answers from then on."""
+    where = f"{rule.where}.errnoRet"
+    changed = replace(rule, errno_ret=number)
+    return Change(f"set {where} to {number}", where, _with(profile, rule, changed))
+
+
 def set_default(profile: Profile, action: str) -> Change:
     where = _at(profile, "defaultAction")
     changed = replace(profile, default_action=action)

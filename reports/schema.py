@@ -209,9 +209,12 @@ class Workload(Struct, frozen=True):
     workload: Annotated[str, "name of the honest program"]
     works: Annotated[bool, "whether it runs under the candidate"]
     title: Annotated[str, "what it does"] = ""
-    works_in_control: Annotated[bool, "whether it runs without the candidate"] = True
+    works_in_control: Annotated[bool, "whether it runs, time and again, without it"] = True
     reason: Annotated[str | None, "why not"] = None
     output: Annotated[str, "the end of what it printed"] = ""
+    outcome: Annotated[str, "works, broken, unavailable (not installed here) or unstable"] = ""
+    denied: Annotated[tuple[StoppedAt, ...], "what broke it was denied these, in order"] = ()
+    needs: Annotated[tuple[StoppedAt, ...], "with these allowed it works, without any not"] = ()
 
 
 class Candidate(Struct, frozen=True):

@@ -1,4 +1,7 @@
-"""Compiles the runner. Run by the wheel build, and by hand (`make native`) after editing the C."""
+"""Compiles the runner, and the 32-bit program that is a workload.
+
+Run by the wheel build, and by hand (`make native`) after editing the C.
+"""
 
 import hashlib
 import os
@@ -11,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "runner.c"
 OUTPUT = HERE.parent / "_bin" / "runner"
+SOCKETCALL = OUTPUT.with_name("socketcall-i386")
 # Freestanding: no libc start-up code may enter the kernel before the filter is in place.
 CFLAGS = [
     *("-std=c11", "-Os", "-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes"),
@@ -46,26 +50,35 @@ def compiler() -> list[str]:
     return command
 
 
-def compile_runner() -> None:
+def compile_all() -> None:
+    OUTPUT.parent.mkdir(exist_ok=True)
+    if not compiled(SOURCE, OUTPUT, [*CFLAGS, *LDFLAGS]):
+        sys.exit(f"error: {SOURCE.name} does not compile; the compiler's message is above")
+    if not compiled(HERE / "socketcall.c", SOCKETCALL, [*CFLAGS, *LDFLAGS, "-m32", "-march=i686"]):
+        sys.stderr.write("warning: without 32-bit code, one workload is not available\n")
+    OUTPUT.with_suffix(".id").write_text(source_id() + "\n")
+
+
+def compiled(source: Path, output: Path, flags: list[str]) -> bool:
     # A newer compiler warns about more: that must fail our CI, and never somebody's install.
     strict = ["-Werror"] if os.environ.get("CI") else []
-    OUTPUT.parent.mkdir(exist_ok=True)
-    scratch = OUTPUT.with_suffix(f".new{os.getpid()}")
-    command = [*compiler(), *CFLAGS, *strict, str(SOURCE), *LDFLAGS, "-o", str(scratch)]
+    scratch = output.with_suffix(f".new{os.getpid()}")
+    command = [*compiler(), *strict, str(source), *flags, "-o", str(scratch)]
     try:
         if subprocess.run(command, check=False).returncode:
-            sys.exit(f"error: {SOURCE.name} does not compile: {shlex.join(command)}")
-        scratch.rename(OUTPUT)  # atomic: a run in progress keeps the old file
+            sys.stderr.write(f"failed: {shlex.join(command)}\n")
+            return False
+        scratch.rename(output)  # atomic: a run in progress keeps the old file
     finally:
         scratch.unlink(missing_ok=True)
-    OUTPUT.with_suffix(".id").write_text(source_id() + "\n")
+    return True
 
 
 def main() -> None:
     if not SOURCE.exists():
         sys.exit(f"error: {SOURCE} is missing: this is not a complete checkout")
     if "--force" in sys.argv[1:] or not is_current():
-        compile_runner()
+        compile_all()
 
 
 if __name__ == "__main__":

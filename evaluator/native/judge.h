@@ -3,7 +3,7 @@
 
 enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO, O_ANCESTOR };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
-       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512, P_STAY = 1024, P_WATCH_CODE = 2048, P_SECRET = 4096 };
+       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512, P_STAY = 1024, P_WATCH_CODE = 2048, P_SECRET = 4096, P_CUSTOMER = 8192 };
 #define WATCHED (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED | P_WATCH_CODE)
 enum { R_SLOW = 1, R_DIAGNOSE = 2, R_GLANCE = 4 };
 
@@ -13,10 +13,11 @@ struct object {
 };
 
 struct program {	// as it arrives on the wire, followed by objects, contents, arena, operations
-	u32 id, witness;	// 0, or one more than the number of the program that looks for the effect
-	u32 flags, fresh, n_objects, contents_length, arena_length, setup_end, victim_end, attack_end, n_ops, spare;
+	u32 id, witness;	// 0, or one more than the number of the program that looks for the effect, or is the customer
+	u32 flags, fresh, n_objects, contents_length, arena_length, setup_end, victim_end, attack_end, n_ops;
+	u32 stop;		// the signal that asks a service to end
 	u8 magic[16];
-	char parent[64], name[64], collect[64];
+	char parent[64], name[64], collect[64], receipt[64];
 };
 
 struct config {		// followed by layers
@@ -67,6 +68,7 @@ struct reply {
 	i32 error;
 	u32 mode, wait_status, timed_out, latency_us, n_records, collected, saw_process, saw_exec, saw_mapped, n_denied;
 	u32 saw_code, learned, witness_before, witness_after;
+	u32 served, customer_status, receipt, filled;
 	struct truth truth;
 	struct facts before, after;
 };

@@ -36,8 +36,9 @@ struct trial {
 	struct gate_state own;	// a gate for this trial alone
 	struct gate_state *gate, *victim_gate;
 	struct witness_state own_witness;
-	const struct program *looker;	// what the witness runs
-	int subject, victim, victim_inner, ns, park;
+	const struct program *looker;	// what the witness runs, or the customer
+	u64 deadline;
+	int customer, subject, victim, victim_inner, ns, park;
 	u64 probe_ino;
 };
 
@@ -479,6 +480,7 @@ static void end_trial(struct trial *t)
 	int sweeping = t->p->flags & P_SWEEP || t->subject || t->victim;
 
 	end_witness(&t->own_witness);
+	kill_and_reap(t->customer);
 	if (t->own.pid)
 		drop_gate(&t->own);
 	if (reap) {
@@ -534,7 +536,8 @@ static int answer_trapped(struct trial *t, int pid)
 {
 	struct siginfo_sys info;
 	struct registers r;
-	struct denied *d = &denied[t->reply->n_denied % 64];
+	static struct denied rest;	// the first ones are those that matter
+	struct denied *d = t->reply->n_denied < 64 ? &denied[t->reply->n_denied] : &rest;
 
 	if (SYS4(ptrace, PTRACE_GETSIGINFO, pid, 0, &info) < 0 || info.code != 1 /* SYS_SECCOMP */ ||
 	    SYS4(ptrace, PTRACE_GETREGS, pid, 0, &r) < 0)
@@ -605,11 +608,27 @@ static int has_stayed(struct trial *t, int pid)
 	return 0;
 }
 
+#define STOP_US 5000000	// in which a service has to end when it is asked to
+
+// The customer has come to its end: the service is not needed any more.
+static void be_served(struct trial *t, int status)
+{
+	t->customer = 0;
+	t->reply->served = 1;
+	t->reply->customer_status = (u32)status;
+	t->deadline = now_us() + STOP_US;
+	SYS2(kill, t->subject, t->p->stop);
+}
+
 // What a process of the trial did, if it is traced; it goes on.  1: nobody need be followed further.
 static int take_event(struct trial *t, int pid, int status)
 {
 	int diagnosing = t->q->flags & R_DIAGNOSE, signal = status >> 8 & 0xff;
 
+	if (t->customer && pid == t->customer) {
+		be_served(t, status);
+		return 0;
+	}
 	// A shared gate may come back to its int3 just now: it is not ours to let go.
 	if (gate_event(pid, status) || (t->gate && pid == t->gate->pid))
 		return 0;
@@ -635,7 +654,6 @@ static int take_event(struct trial *t, int pid, int status)
 // (CLONE_UNTRACED, mapped code) is looked for at every tick and at the subject's end.
 static void follow(struct trial *t)
 {
-	u64 deadline = now_us() + t->q->timeout_us;
 	int status;
 
 	SYS4(ptrace, PTRACE_SETOPTIONS, t->subject, 0, PTRACE_O_EXITKILL | PTRACE_O_CHILDREN | PTRACE_O_TRACEEXEC);
@@ -650,7 +668,7 @@ static void follow(struct trial *t)
 			watch(t);
 			if (satisfied(t) || leader_gone(t->subject, &t->reply->wait_status))
 				return;
-			t->reply->timed_out = now_us() > deadline;
+			t->reply->timed_out = now_us() > t->deadline;
 			if (t->reply->timed_out)
 				return;
 			continue;
@@ -668,6 +686,24 @@ static void follow_children(struct trial *t)
 
 	while (is_followed(t) && (pid = SYS4(wait4, -1, &status, WALL | WNOHANG, 0)) > 0)
 		take_event(t, (int)pid, status);
+}
+
+// Until a service has ended: its customer comes, is served, and the service is asked to stop.
+static void await_service(struct trial *t)
+{
+	int status;
+
+	while (!t->reply->timed_out) {
+		if (SYS4(wait4, t->subject, &status, WALL | WNOHANG, 0) == t->subject) {
+			t->reply->wait_status = (u32)status;
+			t->subject = 0;
+			return;
+		}
+		if (t->customer && SYS4(wait4, t->customer, &status, WALL | WNOHANG, 0) == t->customer)
+			be_served(t, status);
+		t->reply->timed_out = now_us() > t->deadline;
+		nap_us(500);
+	}
 }
 
 // Lets a parked subject run, untraced.
@@ -804,7 +840,12 @@ static int try_trial(struct trial *t)
 		r->before.watermark = watermark(t->p, t->view.parent, 0);
 		begin = now_us();
 	}
-	if (t->looker && begin_witness(t))
+	int serves = t->p->flags & P_CUSTOMER;
+
+	t->deadline = now_us() + t->q->timeout_us;
+	if (serves && (t->customer = start_customer(t->looker, t->subject)) < 0)
+		return -1;
+	if (t->looker && !serves && begin_witness(t))
 		return -1;
 	if (is_followed(t)) {
 		tick_every(500);	// to look for what no event tells
@@ -812,9 +853,12 @@ static int try_trial(struct trial *t)
 		tick_every(TICK_US);
 	} else {
 		release_subject(t);
-		await_subject(t);
+		if (serves)
+			await_service(t);
+		else
+			await_subject(t);
 	}
-	if (t->looker && end_looking(t))
+	if (t->looker && !serves && end_looking(t))
 		return -1;
 	if (!t->looker && !t->victim && !is_followed(t) && t->p->flags & P_SWEEP && !r->timed_out)
 		await_child(t);
@@ -825,19 +869,32 @@ static int try_trial(struct trial *t)
 	return 0;
 }
 
+// Whether the subjects' scratch has no room left: then they could not even say so.
+static int is_full(void)
+{
+	struct { i64 type, bsize; u64 blocks, bfree, rest[11]; } fs;
+
+	return !SYS2(fstatfs, scratch_dir, &fs) && fs.blocks && fs.bfree * 64 < fs.blocks;
+}
+
 static void collect(struct trial *t)
 {
-	static char text[65536];
+	static char text[65536], receipt[65536];
+	struct reply *r = t->reply;
 	char path[256];
 	i64 n = t->p->flags & P_COLLECT ? read_file(inside(path, t->p->collect), text, sizeof text) : 0;
+	i64 m = t->p->flags & P_CUSTOMER ? read_file(inside(path, t->p->receipt), receipt, sizeof receipt) : 0;
 
-	t->reply->collected = n > 0 ? (u32)n : 0;
-	put_frame(T_RESULT, sizeof *t->reply + t->reply->n_records * sizeof(struct record) + t->reply->collected +
-			  t->reply->n_denied * sizeof(struct denied));
-	put(t->reply, sizeof *t->reply);
-	put((void *)trace->record, t->reply->n_records * sizeof(struct record));
-	put(text, t->reply->collected);
-	put(denied, t->reply->n_denied * sizeof(struct denied));
+	r->filled = (u32)is_full();
+	r->collected = n > 0 ? (u32)n : 0;
+	r->receipt = m > 0 ? (u32)m : 0;
+	put_frame(T_RESULT, sizeof *r + r->n_records * sizeof(struct record) + r->collected + r->receipt +
+			  r->n_denied * sizeof(struct denied));
+	put(r, sizeof *r);
+	put((void *)trace->record, r->n_records * sizeof(struct record));
+	put(text, r->collected);
+	put(receipt, r->receipt);
+	put(denied, r->n_denied * sizeof(struct denied));
 }
 
 static void run_trial(const struct request *q)

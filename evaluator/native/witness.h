@@ -15,14 +15,15 @@ static u8 *box;
 #define IN_BOX(pointer) ((void *)(box + (A(pointer) - ARENA)))
 #define WITNESS_BOUND_US 1000000
 
-static void enter_namespaces_of(int pid)
+// The first one is the user namespace, and may be left out.
+static void enter_namespaces_of(int pid, int first)
 {
 	char path[64], name[16];
 	i64 fd[6];
 
-	for (int i = 1; i < 6; i++)
+	for (int i = first; i < 6; i++)
 		fd[i] = pid ? open_at(AT_FDCWD, proc_path(path, pid, (append(append(name, "ns/"), ns_name[i]), name)), 0, 0) : ns_fd[i];
-	for (int i = 1; i < 6; i++)
+	for (int i = first; i < 6; i++)
 		if (SYS2(setns, fd[i], ns_flag[i]) < 0)
 			SYS1(exit_group, 1);
 	SYS1(chdir, "/work");
@@ -47,7 +48,7 @@ static void __attribute__((noreturn)) witness(int pid, int from, int to)
 	SYS5(mremap, box, SHARED_END - ARENA, SHARED_END - ARENA, MREMAP_MAYMOVE | MREMAP_FIXED, ARENA);
 	SYS2(dup2, from, 198);
 	SYS2(dup2, to, 199);
-	enter_namespaces_of(pid);
+	enter_namespaces_of(pid, 1);
 	SYS3(close_range, 3, 197, 0);
 	SYS3(close_range, 200, ~0U, 0);
 	first_own = lowest_free_fd();
@@ -77,18 +78,23 @@ static void end_witness(struct witness_state *w)
 	w->pid = 0;
 }
 
+static int make_box(void)
+{
+	i64 at = box ? (i64)A(box) : (i64)SYS6(mmap, 0, SHARED_END - ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (at < 0)
+		return fail(X_WITNESS, at);
+	box = (u8 *)at;
+	return 0;
+}
+
 // In the namespaces of `pid`, or with 0 in those that subjects share.
 static int start_witness(struct witness_state *w, int pid)
 {
 	int down[2], up[2];
 
-	if (!box) {
-		i64 at = SYS6(mmap, 0, SHARED_END - ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-		if (at < 0)
-			return fail(X_WITNESS, at);
-		box = (u8 *)at;
-	}
+	if (make_box())
+		return -1;
 	SYS3(madvise, box, SHARED_END - ARENA, MADV_DOFORK);
 	SYS2(pipe2, down, O_CLOEXEC);
 	SYS2(pipe2, up, O_CLOEXEC);
@@ -154,4 +160,45 @@ static void fill_box(const struct program *p, int subject, int victim)
 	its->stay = 0;
 	its->env[ENV_SUBJECT_PID] = (u64)subject;
 	its->env[ENV_VICTIM_PID] = (u64)victim;
+}
+
+// ---------------------------------------------------------------- the customer
+// Uses the service that the subject is, once, from outside the mitigation; root of the same sandbox,
+// and in the subjects' pid namespace, so that all it starts is swept with them.
+
+static void __attribute__((noreturn)) customer(int pid)
+{
+	SYS5(mremap, box, SHARED_END - ARENA, SHARED_END - ARENA, MREMAP_MAYMOVE | MREMAP_FIXED, ARENA);
+	default_signals();
+	SYS3(sched_setaffinity, 0, sizeof cores, cores);
+	enter_namespaces_of(pid, 0);
+	if (many_ids)
+		SYS2(setgroups, 0, 0);
+	SYS3(setresgid, 0, 0, 0);
+	SYS3(setresuid, 0, 0, 0);
+	standard_files();
+	SYS1(umask, 022);
+	run(0, page->setup_end);
+	run(page->victim_end, page->attack_end);
+	SYS1(exit_group, 127);
+	__builtin_unreachable();
+}
+
+// Its pid; -1 with the reason.
+static int start_customer(const struct program *p, int subject)
+{
+	i64 e, pid;
+
+	if (make_box())
+		return -1;
+	fill_box(p, 0, 0);
+	if ((e = SYS2(setns, init_pid_ns, CLONE_NEWPID)) < 0)
+		return fail(X_JOIN, e);
+	SYS3(madvise, box, SHARED_END - ARENA, MADV_DOFORK);
+	pid = fork_with(0);
+	if (!pid)
+		customer(subject);
+	SYS3(madvise, box, SHARED_END - ARENA, MADV_DONTFORK);
+	SYS2(setns, own_pid_ns, CLONE_NEWPID);
+	return pid < 0 ? fail(X_WITNESS, pid) : (int)pid;
 }

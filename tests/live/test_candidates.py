@@ -14,7 +14,7 @@ from evaluator.plan import Plan
 from evaluator.records import CandidateResult, run_exit_code
 from evaluator.request import families
 from evaluator.verdict import ExitCode, Outcome, Verdict
-from evaluator.workloads import WORKLOADS
+from evaluator.workloads import DEFAULTS, chosen
 from mitigations.load import load
 
 from engine import ALLOW, EPERM, FAKED, KILL
@@ -61,7 +61,9 @@ def test_equal_bytes_put_on_by_somebody_else_are_another_candidate(
 
 
 def test_a_faked_execve_starts_nothing(tmp_path: Path) -> None:
-    (found,) = evaluate(tmp_path, raw(answers([EXECVE, EXECVEAT], FAKED)), workloads=WORKLOADS)
+    (found,) = evaluate(
+        tmp_path, raw(answers([EXECVE, EXECVEAT], FAKED)), workloads=chosen(DEFAULTS)
+    )
     assert (found.starts.static, found.starts.dynamic) == (False, False)
     assert {one.workload: one.works for one in found.workloads} == {
         "static-entry": False,
@@ -72,7 +74,9 @@ def test_a_faked_execve_starts_nothing(tmp_path: Path) -> None:
 
 def test_a_faked_load_is_no_fault_of_ours(tmp_path: Path) -> None:
     (found,) = evaluate(
-        tmp_path, raw(answers([SECCOMP], FAKED), answers([MKDIR], EPERM)), workloads=WORKLOADS
+        tmp_path,
+        raw(answers([SECCOMP], FAKED), answers([MKDIR], EPERM)),
+        workloads=chosen(DEFAULTS),
     )
     assert found.families[0].verdict is Verdict.NOT_ENFORCED
     assert found.starts.loads is False

@@ -19,7 +19,8 @@ from evaluator.plan import Plan
 from evaluator.records import CandidateResult
 from evaluator.request import families
 from evaluator.verdict import HOLDING, Outcome
-from evaluator.workloads import WORKLOADS, Program, Workload, workload
+from evaluator.workloads import DEFAULTS, Workload, workload
+from evaluator.workloads import chosen as workloads
 from mitigations.candidate import Candidate
 from mitigations.load import LIBRARY, load
 
@@ -29,61 +30,29 @@ ENOSYS = 38
 SUITE = frozenset(library.suite().variants)
 JOBS = min(2, len(os.sched_getaffinity(0)))
 STATIC, SHELL = workload("static-entry"), workload("shell-basics")
-PYTHON = "/usr/bin/python3"
-needs_python = pytest.mark.skipif(
-    not Path(PYTHON).exists(), reason=f"the program under test is a script for {PYTHON}"
-)
-
-
-def script(name: str, text: str) -> Workload:
-    """A program of this machine that prints ``ok``."""
-    return Workload(
-        name=name,
-        title=name,
-        program=Program.SYSTEM,
-        argv=(PYTHON, "-S", "-c", text),
-        env={"PATH": "/usr/bin"},
-        stdout="ok\n",
-        needs=(PYTHON,),
-    )
-
-
-THREADS = script(
-    "threads",
-    "import threading\n"
-    "one = threading.Thread(target=lambda: print('ok', flush=True))\n"
-    "one.start()\n"
-    "one.join()\n",
-)
+USUAL = workloads(DEFAULTS)
+THREADS, OWN_FILTER = workload("threads"), workload("self-filter")
+SOCKETCALL = workload("socketcall")
+_ASKS_FOR_A_RING = """
+import ctypes
+c = ctypes.CDLL(None, use_errno=True)
+ring = c.syscall(425, 4, ctypes.create_string_buffer(120))
+print("ok" if ring >= 0 or ctypes.get_errno() == 38 else "refused")
+"""
 # What a library does that prefers io_uring and goes on without it where the kernel has none.
-RING = script(
-    "ring",
-    "import ctypes\n"
-    "c = ctypes.CDLL(None, use_errno=True)\n"
-    "ring = c.syscall(425, 4, ctypes.create_string_buffer(120))\n"
-    "print('ok' if ring >= 0 or ctypes.get_errno() == 38 else 'refused')\n",
+RING = Workload(
+    name="ring",
+    title="Asks for an io_uring, and does without",
+    command=("python3", "-S", "-c", _ASKS_FOR_A_RING),
+    stdout="ok\n",
 )
-# A start-up check: SECCOMP_SET_MODE_FILTER without a filter is EFAULT where seccomp(2) is there.
-OWN_FILTER = script(
-    "own-filter",
-    "import ctypes\n"
-    "c = ctypes.CDLL(None, use_errno=True)\n"
-    "c.syscall(317, 1, 0, None)\n"
-    "print('ok' if ctypes.get_errno() == 14 else 'refused')\n",
-)
-# A 32-bit program's way to a socket: push rbx; mov eax, 102 (socketcall); mov ebx, 1 (socket);
-# mov ecx, the arguments' address; int 0x80; pop rbx; ret.
-COMPAT_SOCKET = script(
-    "compat-socket",
-    "import ctypes, struct\n"
-    "c = ctypes.CDLL(None)\n"
-    "c.mmap.restype = ctypes.c_void_p\n"
-    "at = c.mmap(None, 4096, 7, 0x62, -1, 0)\n"  # MAP_PRIVATE|MAP_ANONYMOUS|MAP_32BIT
-    "code = bytes.fromhex('53b866000000bb01000000b9') + struct.pack('<I', at + 64)\n"
-    "ctypes.memmove(at, code + bytes.fromhex('cd805bc3'), len(code) + 4)\n"
-    "ctypes.memmove(at + 64, struct.pack('<III', 1, 1, 0), 12)\n"  # AF_UNIX, SOCK_STREAM
-    "print('ok' if ctypes.CFUNCTYPE(ctypes.c_int)(at)() >= 0 else 'refused')\n",
-)
+
+
+def here(one: Workload) -> Workload:
+    """Skips where a program under test is not installed."""
+    if one.missing():
+        pytest.skip(f"not installed: {', '.join(one.missing())}")
+    return one
 
 
 def draft(folder: Path, *rules: dict[str, Any], default: str = ALLOW, **more: Any) -> Draft:
@@ -138,12 +107,13 @@ BROKEN = [
 ]
 
 
-@needs_python
 @pytest.mark.parametrize(("rules", "work", "call"), BROKEN)
 def test_a_broken_program_is_shown_and_mended(
     rules: list[dict[str, Any]], work: Workload, call: str, tmp_path: Path
 ) -> None:
-    found = made(draft(tmp_path, *rules, rule("mkdir", "mkdirat")), ["create-directory"], [work])
+    found = made(
+        draft(tmp_path, *rules, rule("mkdir", "mkdirat")), ["create-directory"], [here(work)]
+    )
     (shown,) = found.workloads
     assert not shown.before
     assert call in shown.reason_before
@@ -161,7 +131,6 @@ def test_a_broken_program_is_shown_and_mended(
     assert [one.works for one in result.workloads] == [True]
 
 
-@needs_python
 def test_an_allowlist_without_seccomp_is_mended_by_one_name(tmp_path: Path) -> None:
     strict = draft_of(str(LIBRARY / "strict-allowlist.json"), "auto", "runc-1.1", "container")
     found = made(strict, ["create-directory"], [OWN_FILTER])
@@ -169,22 +138,23 @@ def test_an_allowlist_without_seccomp_is_mended_by_one_name(tmp_path: Path) -> N
     assert "seccomp (EPERM)" in shown.reason_before
     assert found.holds
     # What the program was denied besides, and does not miss, stays denied.
-    assert [(one.call, one.repairs) for one in found.changes] == [("seccomp", ("own-filter",))]
+    assert [(one.call, one.repairs) for one in found.changes] == [("seccomp", ("self-filter",))]
     again = evaluated(found.profile, tmp_path, ["create-directory"], OWN_FILTER)
     assert [one.works for one in again.workloads] == [True]
 
 
-@needs_python
-def test_an_allowlist_without_socketcall_is_mended_by_one_name() -> None:
-    strict = draft_of(str(LIBRARY / "strict-allowlist.json"), "auto", "runc-1.1", "container")
-    found = made(strict, ["create-directory"], [COMPAT_SOCKET])
+def test_an_allowlist_without_socketcall_is_mended_by_one_name(tmp_path: Path) -> None:
+    document = json.loads((LIBRARY / "strict-allowlist.json").read_text())
+    rules = [*document["syscalls"], rule("fork", "waitpid", action=ALLOW)]
+    strict = draft(tmp_path, *rules, default=ERRNO, defaultErrnoRet=1)
+    found = made(strict, ["create-directory"], [SOCKETCALL])
     (shown,) = found.workloads
     if not shown.in_control:
         pytest.skip(f"no 32-bit calls here: {shown.reason_before}")
     assert "i386:socketcall (EPERM)" in shown.reason_before
     assert found.holds
     assert [(one.call, one.repairs) for one in found.changes] == [
-        ("i386:socketcall", ("compat-socket",))
+        ("i386:socketcall", ("socketcall",))
     ]
 
 
@@ -224,11 +194,11 @@ def test_every_leaky_profile_has_a_stated_family() -> None:
 @pytest.mark.parametrize("name", STATED)
 def test_a_leaky_profile_is_made_to_hold_what_it_states(name: str, tmp_path: Path) -> None:
     one = draft_of(str(LIBRARY / name), "auto", "runc-1.1", "container")
-    found = made(one, [STATED[name]], WORKLOADS)
+    found = made(one, [STATED[name]], USUAL)
     assert found.confirmed
     assert found.holds == (name not in CANNOT)
     if found.holds:
-        result = evaluated(found.profile, tmp_path, [STATED[name]], *WORKLOADS)
+        result = evaluated(found.profile, tmp_path, [STATED[name]], *USUAL)
         assert holds(result)
         assert all(work.works for work in result.workloads)
         assert not {Outcome.HARNESS_ERROR, Outcome.DISAGREEMENT}.intersection(result.counts)
@@ -292,7 +262,7 @@ def test_a_program_that_no_change_helps_is_said(tmp_path: Path) -> None:
         )
     )
     one = draft_of(str(tmp_path / "deny.json"), "auto", "runc-1.1", "container")
-    found = made(one, ["create-directory"], [THREADS])
+    found = made(one, ["create-directory"], [here(THREADS)])
     (work,) = found.workloads
     if not work.in_control:
         pytest.skip(work.reason_before)
@@ -336,7 +306,7 @@ def test_who_interrupts_keeps_the_last_choice(tmp_path: Path) -> None:
 def test_without_an_objective_it_is_what_the_profile_gives_away(tmp_path: Path) -> None:
     one = draft(tmp_path, rule("mkdir", "mkdirat"))
     every = families(["create-directory", "change-mode"], library.SUITE)
-    terms = Terms(every, (), shown=WORKLOADS, jobs=JOBS, suite=SUITE)
+    terms = Terms(every, (), shown=USUAL, jobs=JOBS, suite=SUITE)
     meant = intended(one, terms, named=False, must=False)
     assert [family.label for family in meant.families] == ["create-directory"]
-    assert meant.chosen == WORKLOADS
+    assert meant.chosen == USUAL

@@ -31,7 +31,7 @@ from evaluator.request import families
 from evaluator.trial import grade, program_spec
 from evaluator.verdict import Outcome, Scope, Verdict
 from evaluator.wire import Result
-from evaluator.workloads import WORKLOADS
+from evaluator.workloads import DEFAULTS, chosen
 from mitigations.candidate import Attachment, Candidate, SeccompLayer
 from mitigations.load import load
 
@@ -84,7 +84,9 @@ def evaluate(*names: str, **changes: Any) -> list[CandidateResult]:
 def evaluated(name: str) -> CandidateResult:
     """A profile as a user gets it, under its objective where it names one."""
     goal = PROFILES[name]["objective"]
-    (result,) = evaluate(name, workloads=WORKLOADS, objective=objective(goal) if goal else None)
+    (result,) = evaluate(
+        name, workloads=chosen(DEFAULTS), objective=objective(goal) if goal else None
+    )
     return result
 
 

@@ -25,6 +25,7 @@ from evaluator.records import (
     Probe,
     Starts,
     TrialRecord,
+    WorkloadOutcome,
     WorkloadRecord,
     assemble,
     failed,
@@ -74,7 +75,7 @@ class Kernel:
                 self._trial(variant) for family in plan.families for variant in family.variants
             ),
             workloads=tuple(
-                WorkloadRecord(one.name, one.title, works=True, works_in_control=True)
+                WorkloadRecord(one.name, one.title, True, True, outcome=WorkloadOutcome.WORKS)
                 for one in plan.workloads
             ),
             duration_s=0.1,

@@ -21,6 +21,7 @@ from evaluator.records import (
     StoppedAt,
     Tool,
     TrialRecord,
+    WorkloadOutcome,
     WorkloadRecord,
     assemble,
     broken_workloads,
@@ -30,7 +31,7 @@ from evaluator.records import (
     run_exit_code,
 )
 from evaluator.verdict import ExitCode, FailOn, Outcome, Scope, Verdict
-from evaluator.workloads import WORKLOADS
+from evaluator.workloads import DEFAULTS, chosen
 from mitigations.candidate import (
     Attachment,
     Candidate,
@@ -56,7 +57,7 @@ FAMILY = family("create-directory").default
 
 
 def plan(**changes: object) -> Plan:
-    base = Plan(candidates=(CANDIDATE,), families=(FAMILY,), workloads=WORKLOADS)
+    base = Plan(candidates=(CANDIDATE,), families=(FAMILY,), workloads=chosen(DEFAULTS))
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
@@ -90,8 +91,10 @@ def run(*trials: TrialRecord, **changes: object) -> CandidateRun:
         starts=STARTS,
         trials=trials or (trial("mkdir", Outcome.BLOCKED), trial("mkdirat", Outcome.BYPASSED)),
         workloads=(
-            WorkloadRecord("static-entry", "", works=True, works_in_control=True),
-            WorkloadRecord("shell-basics", "", works=False, works_in_control=True, reason="EPERM"),
+            WorkloadRecord("static-entry", "", True, True, outcome=WorkloadOutcome.WORKS),
+            WorkloadRecord(
+                "shell-basics", "", False, True, "EPERM", outcome=WorkloadOutcome.BROKEN
+            ),
         ),
         duration_s=0.25,
     )
