@@ -10,7 +10,7 @@ if no choice holds it: that is the proof that these changes cannot.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 
@@ -64,6 +64,8 @@ class Broken(Struct, frozen=True):
 
     workload: str
     denied: tuple[Denied, ...]
+    proved: bool = False
+    """It needs each of these, and no other."""
 
 
 class Cut(Struct, frozen=True):
@@ -140,7 +142,7 @@ class Hardening:
         self.before = self.after = self._measured(self.original)
         if self._broken(self.before):
             self._repair()
-            self.unhelped = tuple(self._broken(self.after))
+            self.unhelped = (*self.unhelped, *self._broken(self.after))
         while self.rounds < self.terms.rounds:
             assert self.after is not None
             if not self._learn(self.after):
@@ -252,7 +254,7 @@ class Hardening:
         # What is changed later does not break what is broken for good.
         must = {one.name for one in self.terms.chosen} - {one.workload for one in self.unhelped}
         broken = [
-            Broken(one.workload, denied_to(one))
+            Broken(one.workload, denied_to(one), bool(one.needs))
             for one in result.workloads
             if one.workload in must and one.works_in_control and not one.works
         ]
@@ -309,17 +311,22 @@ class Hardening:
         """Repairs of what is denied, until the workloads work or nothing more is known."""
         made: list[Repair] = []
         tried: set[str] = set()
+        doubtful: set[str] = set()
+        """Calls that somebody was denied who may not mind."""
         result = before
         while broken := self._broken(result):
             denied = [call for one in broken for call in one.denied]
+            doubtful.update(str(call) for one in broken if not one.proved for call in one.denied)
             fresh = list(self._next_repairs(denied, tried))
             if not fresh:
-                break
+                # Nothing is opened for who cannot be helped.
+                self.unhelped = (*self.unhelped, *broken)
+                return self._all_repairs(before)
             tried.update(one.change.line for one in fresh)
             again = {one.call for one in fresh}
             made = [*(one for one in made if one.call not in again), *fresh]
             (result,) = self._tried([self._repaired_by(made)])
-        return self._needed(made, result)
+        return self._needed(made, doubtful)
 
     def _next_repairs(self, denied: Iterable[Denied], tried: set[str]) -> Iterator[Repair]:
         profile = self.original.candidate.profile
@@ -331,15 +338,15 @@ class Hardening:
     def _repaired_by(self, made: Iterable[Repair]) -> Draft:
         return self.original.with_changes(one.change for one in made)
 
-    def _needed(self, made: Sequence[Repair], result: CandidateResult) -> list[Repair]:
-        """Without those that nobody misses: a program that is denied a call may not mind."""
-        least = len(self._broken(result))
+    def _needed(self, made: Sequence[Repair], doubtful: Collection[str]) -> list[Repair]:
+        """All of those with which everything works, without those that nobody misses."""
         kept = list(made)
-        for one in made if len(made) > 1 else ():
-            fewer = [other for other in kept if other is not one]
-            (without,) = self._tried([self._repaired_by(fewer)])
-            if len(self._broken(without)) <= least:
-                kept = fewer
+        for one in made:
+            if one.call in doubtful and len(kept) > 1:
+                fewer = [other for other in kept if other is not one]
+                (without,) = self._tried([self._repaired_by(fewer)])
+                if not self._broken(without):
+                    kept = fewer
         return kept
 
     def _whom(self, repair: Repair) -> list[str]:
