@@ -36,6 +36,7 @@ from mitigations.bpf import Filter
 _GIVEN_UP = 10_000_000
 """More than any choice costs."""
 _UNSTABLE = WorkloadOutcome.UNSTABLE
+_NOT_WORKING = (WorkloadOutcome.BROKEN, _UNSTABLE)
 _MANY = 12
 """Changes of a choice."""
 _WRONGLY = "compiled-wrongly"
@@ -256,7 +257,7 @@ class Hardening:
         broken = [
             Broken(one.workload, denied_to(one), bool(one.needs))
             for one in result.workloads
-            if one.workload in must and one.works_in_control and not one.works
+            if one.workload in must and one.outcome in _NOT_WORKING
         ]
         assert self.before is not None
         if lost(self.before.starts, result.starts):
