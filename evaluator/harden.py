@@ -320,8 +320,9 @@ class Hardening:
             doubtful.update(str(call) for one in broken if not one.proved for call in one.denied)
             fresh = list(self._next_repairs(denied, tried))
             if not fresh:
-                # Nothing is opened for who cannot be helped.
-                self.unhelped = (*self.unhelped, *broken)
+                # Nothing is opened for who cannot be helped; the others may still be, without it.
+                hopeless = [one for one in broken if not one.denied] or broken[:1]
+                self.unhelped = (*self.unhelped, *hopeless)
                 return self._all_repairs(before)
             tried.update(one.change.line for one in fresh)
             again = {one.call for one in fresh}
