@@ -48,6 +48,7 @@ layers: dev
 docs: dev
 	$(BIN)/python docs/attack_library.py --write
 	$(BIN)/python docs/data.py --write
+	$(BIN)/python docs/attainable.py --write
 	$(BIN)/python docs/claims.py --write
 	$(BIN)/python docs/readme.py
 

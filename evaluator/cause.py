@@ -7,7 +7,7 @@ the source: there the change is one more call that it denies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from attacks.arguments import KINDS, NARROW
 from attacks.family import Variant
 from attacks.program import Abi, Const, Syscall
 from evaluator import predict
-from evaluator.closing import Closing, changes_against
+from evaluator.closing import Args, Closing, changes_against
 from evaluator.outline import attack_ops, known_args, outline
 from evaluator.records import Cause, CauseKind
 from evaluator.wire import Result, call_number
@@ -39,6 +39,15 @@ _MOST_RULES = 256
 """On one call, conditions counted: what libseccomp compiles in no time."""
 
 
+More = Callable[[Profile, Syscall, Args], Iterable[Closing]]
+"""Changes against a call with these arguments, as far as they are known."""
+
+
+def _no_more(profile: Profile, step: Syscall, args: Args) -> Iterable[Closing]:
+    del profile, step, args
+    return ()
+
+
 class Through(Struct, frozen=True):
     """A variant that got through, with its control arm where there was one."""
 
@@ -55,11 +64,9 @@ class _Told(Struct, frozen=True):
 
 
 class _Line(Struct, frozen=True):
-    """A change in words, and the filters after it."""
+    """A change, and the filters after it."""
 
-    text: str
-    where: str
-    breaks: str
+    closing: Closing
     filters: tuple[Filter, ...]
 
 
@@ -85,6 +92,19 @@ class Causes:
         for one in through:
             found.setdefault(self._one(one, siblings), []).append(one.variant.id)
         return tuple(replace(cause, variants=tuple(variants)) for cause, variants in found.items())
+
+    def all_closings(
+        self, through: Through, family: Sequence[Variant], more: More
+    ) -> Iterator[tuple[Syscall, Closing]]:
+        """Every change that stops a variant, each proved, with the call that it is against.
+
+        ``more`` are changes to try beside those that fit on a line.
+        """
+        siblings = self._siblings(family)
+        steps = _steps(through.variant) if self._filters else []
+        for step, line in self._lines(through.variant, steps, siblings, more):
+            if self._closed(through, step, line):
+                yield step, line.closing
 
     def _siblings(self, family: Sequence[Variant]) -> list[Rule]:
         """The rules that deny what causes the same effect, that of the baseline first."""
@@ -117,8 +137,17 @@ class Causes:
         for step, line in self._lines(through.variant, steps, siblings):
             if self._closed(through, step, line):
                 told = self._told(through.variant, step)
-                where = told.where or line.where
-                cause = Cause((), told.kind, _call(step), where, told.said, line.text, line.breaks)
+                change = line.closing.change
+                where = told.where or change.where
+                cause = Cause(
+                    (),
+                    told.kind,
+                    _call(step),
+                    where,
+                    told.said,
+                    change.line,
+                    line.closing.breaks,
+                )
                 self._known[alike] = cause, line, step
                 return cause
         told = self._told(through.variant, steps[0])
@@ -136,7 +165,11 @@ class Causes:
     # -------------------------------------------------------------------------------- changes
 
     def _lines(
-        self, variant: Variant, steps: Sequence[Syscall], siblings: Sequence[Rule]
+        self,
+        variant: Variant,
+        steps: Sequence[Syscall],
+        siblings: Sequence[Rule],
+        more: More = _no_more,
     ) -> Iterator[tuple[Syscall, _Line]]:
         """Changes to try, those first that keep no ordinary program from working.
 
@@ -144,7 +177,7 @@ class Causes:
         """
         late: list[tuple[Syscall, Closing]] = []
         for number, step in enumerate(steps):
-            for closing in self._closings(variant, step, siblings):
+            for closing in self._closings(variant, step, siblings, more):
                 if not closing.breaks:
                     yield from self._made(step, closing)
                 elif not number or not _is_call(variant):
@@ -153,11 +186,14 @@ class Causes:
             yield from self._made(step, closing)
 
     def _closings(
-        self, variant: Variant, step: Syscall, siblings: Sequence[Rule]
-    ) -> Iterable[Closing]:
+        self, variant: Variant, step: Syscall, siblings: Sequence[Rule], more: More
+    ) -> Iterator[Closing]:
         if self._profile is None:
-            return [Closing(_denied(step))]
-        return changes_against(self._profile, step.name, _constants(variant, step), siblings)
+            yield Closing(_denied(step))
+            return
+        args = _constants(variant, step)
+        yield from changes_against(self._profile, step.name, args, siblings)
+        yield from more(self._profile, step, args)
 
     def _made(self, step: Syscall, closing: Closing) -> Iterator[tuple[Syscall, _Line]]:
         change = closing.change
@@ -166,13 +202,13 @@ class Causes:
             self._compiled[key] = self._compile(change, step)
         filters = self._compiled[key]
         if filters is not None:
-            yield step, _Line(change.line, change.where, closing.breaks, filters)
+            yield step, _Line(closing, filters)
 
     def _compile(self, change: Change, step: Syscall) -> tuple[Filter, ...] | None:
         """The filters after a change; None where the runtime would refuse it."""
         if change.profile is None or self._model is None:
             return (*self._filters, _denying(step))
-        whole = change.profile.default_action != _default(self._profile)
+        whole = _is_whole(self._profile, change.profile)
         if _rules_on(change.profile, step.name) > _MOST_RULES:
             return None
         try:
@@ -361,8 +397,13 @@ def _rules_on(profile: Profile, name: str) -> int:
     return sum(max(1, len(one.conditions)) for one in naming)
 
 
-def _default(profile: Profile | None) -> str:
-    return profile.default_action if profile else ""
+def _is_whole(old: Profile | None, new: Profile) -> bool:
+    """Whether more changes than what is answered to single calls."""
+    return (
+        old is None
+        or new.default_action != old.default_action
+        or new.architectures != old.architectures
+    )
 
 
 def _denied(step: Syscall) -> Change:

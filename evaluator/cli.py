@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from evaluator.cli_attacks import attacks
+from evaluator.cli_attainable import attainable
 from evaluator.cli_explain import explain
+from evaluator.cli_harden import harden
 from evaluator.cli_record import record
 from evaluator.cli_search import search
 from evaluator.cli_workloads import workloads
@@ -477,8 +479,10 @@ def _publish(request: Request, run: Run) -> int:
 cli.add_command(attacks)
 cli.add_command(explain)
 cli.add_command(search)
+cli.add_command(harden)
 cli.add_command(workloads)
 cli.add_command(record)
+attacks.add_command(attainable)
 
 
 @cli.command()

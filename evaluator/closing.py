@@ -87,7 +87,7 @@ rt_sigprocmask rt_sigreturn sigaltstack getpid gettid getuid prlimit64 socket co
 recvfrom sendmsg recvmsg epoll_ctl epoll_wait set_robust_list nanosleep clock_nanosleep kill
 tgkill
 """
-_EVERYDAY = frozenset(_EVERYDAY_CALLS.split())
+EVERYDAY = frozenset(_EVERYDAY_CALLS.split())
 _FALLS_BACK = frozenset({"clone3"})
 """What the C library calls first, and does without if it answers ENOSYS."""
 
@@ -151,7 +151,7 @@ def _less_allowed(
 
 
 def _whole(name: str) -> str:
-    return f"every {name} is denied, and most programs call it" if name in _EVERYDAY else ""
+    return f"every {name} is denied, and most programs call it" if name in EVERYDAY else ""
 
 
 def _fits(rule: Rule, name: str) -> bool:

@@ -52,10 +52,14 @@ POSTURES = {
         Posture("root", 0, 0, frozenset(CAPABILITY_NUMBERS), no_new_privs=False),
     )
 }
+WITHOUT_CAPABILITIES = Posture("no-capabilities", 0, 0, frozenset(), no_new_privs=False)
+"""Nobody asks for it by an option: what a family comes to without any is measured under it."""
 
 
 def posture(name: str) -> Posture:
     """The posture of that name, or an ``InputError``."""
+    if name == WITHOUT_CAPABILITIES.name:
+        return WITHOUT_CAPABILITIES
     try:
         return POSTURES[name]
     except KeyError:

@@ -17,11 +17,16 @@ class Change(Struct, frozen=True):
     """After the change; None where there is no source to change."""
 
 
+def has_list(rule: Rule) -> bool:
+    """Whether a rule has a list of names: Docker's old ``name`` holds a single one."""
+    return all(one.startswith(f"{rule.where}.names") for one in rule.named_at)
+
+
 def add_name(profile: Profile, rule: Rule, name: str) -> Change | None:
-    """None where the rule has no list of names: Docker's old ``name`` holds a single one."""
-    where = f"{rule.where}.names"
-    if not all(one.startswith(where) for one in rule.named_at):
+    """None where the rule has no list of names."""
+    if not has_list(rule):
         return None
+    where = f"{rule.where}.names"
     at = (*rule.named_at, f"{where}[{len(rule.names)}]")
     changed = replace(rule, names=(*rule.names, name), named_at=at)
     return Change(f"add {json.dumps(name)} to {where}", where, _with(profile, rule, changed))
@@ -83,6 +88,14 @@ def set_default(profile: Profile, action: str) -> Change:
     where = _at(profile, "defaultAction")
     changed = replace(profile, default_action=action)
     return Change(f"set {where} to {json.dumps(action)}", where, changed)
+
+
+def remove_architecture(profile: Profile, architecture: str) -> Change:
+    """The kernel kills what calls through a table that no architecture stands for."""
+    where = profile.architectures_at(architecture)
+    kept = tuple(one for one in profile.architectures if one != architecture)
+    line = f"remove {json.dumps(architecture)} from {profile.architectures_at()}"
+    return Change(line, where, replace(profile, architectures=kept))
 
 
 def _at(profile: Profile, key: str) -> str:
