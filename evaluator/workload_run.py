@@ -54,8 +54,10 @@ _BUNDLED = f"{_HOME}/.program"
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
 _READY = b"ready\n"
 _ROUNDS = 64
-_BLAME_S = 6.0
-"""For the search for what breaks one workload."""
+_BLAME_S, _ALL_BLAME_S = 20.0, 40.0
+"""For the search for what breaks one workload, and all of them."""
+_TRACED = 2
+"""A program that is traced takes so many times as long."""
 _LEAST_LATENCY_S, _LATENCIES, _PATIENCE = 0.2, 10, 3
 _OUTPUT_KEPT = 2000
 _FILE_LIMIT = "it wrote more than 32 MiB to one file"
@@ -128,6 +130,7 @@ class _Here:
         self._pool = pool
         self._applied = applied
         self._specs: dict[str, ProgramSpec] = {}
+        self._until = time.monotonic() + _ALL_BLAME_S
 
     def lacking(self, one: Workload) -> str:
         """Why a workload cannot run here; empty if it can."""
@@ -228,7 +231,8 @@ class _Here:
             return _unstable(
                 base, f"it worked once without the candidate, and then no more: {again}"
             )
-        blame = _Blame(self, one, self._applied.config, 3 * bound_s, time.monotonic() + _BLAME_S)
+        until = min(self._until, time.monotonic() + _BLAME_S)
+        blame = _Blame(self, one, self._applied.config, bound_s, until)
         denied, needed = blame.found()
         if not denied and self._would_tell():
             return _unstable(base, f"it failed twice, and nothing was denied: {said}")
@@ -290,12 +294,12 @@ class _Blame(Struct):
             config = lifted(self.config, met)
             new = [
                 each
-                for each in self.here.denied(self.one, config, self.bound_s)
+                for each in self.here.denied(self.one, config, _TRACED * self.bound_s)
                 if (each.arch, each.nr) not in met
             ]
-            if not new or time.monotonic() > self.until:
-                return tuple(met.values()), ()
             met.update({(each.arch, each.nr): each for each in new})
+            if not new or time.monotonic() > self.until:
+                break
             if not self._fails(met):
                 return tuple(met.values()), self._fewest(met)
         return tuple(met.values()), ()

@@ -531,17 +531,33 @@ struct registers {
 	u64 r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss, fs_base, gs_base, ds, es, fs, gs;
 };
 
+// Where a denial is noted: each call once, as some are tried for ever; null if it was noted before.
+static struct denied *new_denied(struct trial *t, u32 arch, u32 nr)
+{
+	u32 n = t->reply->n_denied;
+
+	for (u32 i = 0; i < n; i++)
+		if (denied[i].nr == nr && denied[i].arch == arch)
+			return 0;
+	if (n == sizeof denied / sizeof *denied)
+		return 0;
+	t->reply->n_denied++;
+	return &denied[n];
+}
+
 // Answers a trapped call.  0: it was one; -1: another SIGSYS.
 static int answer_trapped(struct trial *t, int pid)
 {
 	struct siginfo_sys info;
 	struct registers r;
-	static struct denied rest;	// the first ones are those that matter
-	struct denied *d = t->reply->n_denied < 64 ? &denied[t->reply->n_denied] : &rest;
+	static struct denied known;
+	struct denied *d;
 
 	if (SYS4(ptrace, PTRACE_GETSIGINFO, pid, 0, &info) < 0 || info.code != 1 /* SYS_SECCOMP */ ||
 	    SYS4(ptrace, PTRACE_GETREGS, pid, 0, &r) < 0)
 		return -1;
+	if (!(d = new_denied(t, info.arch, (u32)info.nr)))
+		d = &known;
 	d->nr = (u32)info.nr;
 	d->arch = info.arch;
 	d->answer = info.error;
@@ -555,8 +571,6 @@ static int answer_trapped(struct trial *t, int pid)
 
 		memcpy(d->args, args, sizeof args);
 	}
-	if (t->reply->n_denied < 64)
-		t->reply->n_denied++;
 	if (info.error == ANSWER_KILL) {
 		SYS2(kill, pid, SIGKILL);
 		return 0;
