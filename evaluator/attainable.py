@@ -1,8 +1,10 @@
 """What each kind of layer makes of a family, and whether anything holds it while a shell works.
 
 Only what is measured here has a word of its own.  seccomp: a profile that allows everything is
-hardened with the family as the objective.  Capabilities: the ways that work in a posture are run
-again without any.  For the other kinds nothing can be put on a subject yet, and that is said.
+hardened with the family as the objective.  Capabilities and Landlock: the ways that work in a
+posture are run again without any capability, and under a ruleset that denies all that Landlock can
+but programs, libraries and the shell's own directory.  For the other kinds nothing can be put on a
+subject yet, and that is said.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ from msgspec.structs import replace
 
 from attacks import library
 from attacks.family import FamilyInstance
-from evaluator import campaign
+from evaluator import campaign, enforcement
+from evaluator.doctor import landlock_abi
 from evaluator.drafts import Draft, draft_of
 from evaluator.harden import Hardening, Terms
 from evaluator.harden_records import Hardened
 from evaluator.harden_report import hardened
 from evaluator.layers import LayerKind
 from evaluator.plan import Plan, Progress
-from evaluator.posture import WITHOUT_CAPABILITIES
+from evaluator.pool import Pool
+from evaluator.posture import LANDLOCK_ABI, NO_NEW_PRIVS, WITHOUT_CAPABILITIES, landlocked
 from evaluator.records import CandidateResult
 from evaluator.workloads import workload
 from mitigations.load import LIBRARY
@@ -72,11 +76,10 @@ class Row(Struct, frozen=True):
 
 
 _NEVER_RUN = Cell(
-    Comes.NOT_TESTED, "the call never runs: that it is reached says nothing of capabilities"
+    Comes.NOT_TESTED, "the call never runs: that it is reached says nothing of other layers"
 )
 _NO_WAY = "no way to it works on this machine"
 UNMEASURED = {
-    LayerKind.LANDLOCK: Cell(Comes.NOT_TESTED, "no candidate can be a Landlock ruleset yet"),
     LayerKind.APPARMOR: Cell(Comes.NOT_TESTED, "no candidate can be an AppArmor profile yet"),
     LayerKind.NAMESPACE: Cell(
         Comes.NOT_TESTED, "both arms run in namespaces of their own: there is none to compare with"
@@ -92,7 +95,9 @@ def rows(
 ) -> Iterator[Row]:
     """A row for each family, in their order."""
     draft = draft_of(str(_ALLOW_ALL), "auto", "runc-1.1", _POSTURES[0])
-    results = {one: _allowed(draft, families, one, jobs) for one in (*_POSTURES, _WITHOUT)}
+    landlock = _landlock()
+    stances = (*_POSTURES, _WITHOUT, *((NO_NEW_PRIVS.name, landlock) if landlock else ()))
+    results = {one: _allowed(draft, families, one, jobs) for one in stances}
     working = {
         stance: {one.family: one.working for one in result.families}
         for stance, result in results.items()
@@ -104,14 +109,18 @@ def rows(
             untested = Cell(Comes.NOT_TESTED, _NO_WAY)
             yield _row(family, "", dict.fromkeys(LayerKind, untested))
             continue
-        shell = {one.workload: one.works for one in results[_WITHOUT].workloads}[_WORKLOAD]
         ways = working[stance][family.label], working[_WITHOUT][family.label]
         never = family.family.reachability
-        capability = _NEVER_RUN if never else _capability(*ways, works=shell)
+        capability = (
+            _NEVER_RUN
+            if never
+            else _without(*ways, "work without any capability", works=_shell(results[_WITHOUT]))
+        )
         found = _hardened(draft, family, stance, jobs, rounds)
         cells = {
             LayerKind.SECCOMP: _seccomp(found),
             LayerKind.CAPABILITY: capability,
+            LayerKind.LANDLOCK: _NEVER_RUN if never else _locked(family, results, landlock),
             **UNMEASURED,
         }
         lines = tuple(one.line for one in found.changes) if found.holds else ()
@@ -144,8 +153,31 @@ def _allowed(
     return result
 
 
-def _capability(before: int, left: int, *, works: bool) -> Cell:
-    why = f"{left} of {before} ways work without any capability"
+def _landlock() -> str:
+    """The posture with the kernel's Landlock; empty if it has none."""
+    with Pool(1) as pool:
+        abi = landlock_abi(pool, enforcement.control_of(pool, NO_NEW_PRIVS))
+    return landlocked(min(abi, LANDLOCK_ABI)).name if abi else ""
+
+
+def _shell(result: CandidateResult) -> bool:
+    return {one.workload: one.works for one in result.workloads}[_WORKLOAD]
+
+
+def _locked(family: FamilyInstance, results: Mapping[str, CandidateResult], landlock: str) -> Cell:
+    if not landlock:
+        return Cell(Comes.NOT_TESTED, "this kernel has no Landlock")
+    before, left = (
+        {one.family: one.working for one in results[stance].families}[family.label]
+        for stance in (NO_NEW_PRIVS.name, landlock)
+    )
+    if not before:
+        return Cell(Comes.NOT_TESTED, "no way to it works with no_new_privs")
+    return _without(before, left, "work under Landlock", works=_shell(results[landlock]))
+
+
+def _without(before: int, left: int, how: str, *, works: bool) -> Cell:
+    why = f"{left} of {before} ways {how}"
     if not works:
         return Cell(Comes.CANNOT, f"{why}, and {_WORKLOAD} does not")
     if not left:

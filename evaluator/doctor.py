@@ -14,7 +14,7 @@ from evaluator.needs import Needs, core_pattern
 from evaluator.pool import Arm, Pool
 from evaluator.posture import POSTURES
 from evaluator.records import Environment, Probe
-from evaluator.wire import ProgramSpec, Record, RecordState, Result
+from evaluator.wire import ConfigSpec, ProgramSpec, Record, RecordState, Result
 from evaluator.workloads import builtin
 from mitigations import libseccomp
 
@@ -206,9 +206,18 @@ def _landlock() -> Program:
     )
 
 
-def _landlock_probe(result: Result | str) -> Probe:
+def landlock_abi(pool: Pool, control: ConfigSpec) -> int:
+    """The ABI of the kernel's Landlock as a subject sees it; 0 if there is none."""
+    return _abi(pool.run([Arm(ProgramSpec(_landlock()), control, control, 1_000_000)])[0])
+
+
+def _abi(result: Result | str) -> int:
     record = _first(result)
-    abi = 0 if record is None or record.error else record.result
+    return 0 if record is None or record.error else record.result
+
+
+def _landlock_probe(result: Result | str) -> Probe:
+    abi = _abi(result)
     return Probe(
         "Landlock",
         f"ABI {abi}" if abi else "no",

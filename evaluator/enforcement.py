@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from evaluator.errors import HarnessError
 from evaluator.outcome import Terms
@@ -66,6 +67,7 @@ def control_of(pool: Pool, stance: Posture) -> ConfigSpec:
         gid=0 if single else stance.gid,
         capabilities=stance.mask,
         no_new_privs=stance.no_new_privs,
+        rulesets=stance.rulesets,
     )
 
 
@@ -129,9 +131,8 @@ def _configured(control: ConfigSpec, candidate: Candidate) -> ConfigSpec:
         for layer in candidate.seccomp
     )
     own = any(isinstance(layer, NoNewPrivsLayer) for layer in candidate.layers)
-    return ConfigSpec(
-        control.uid, control.gid, control.capabilities, control.no_new_privs or own, programs
-    )
+    nnp = control.no_new_privs or own
+    return replace(control, no_new_privs=nnp, filters=programs)
 
 
 @contextmanager

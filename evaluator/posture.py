@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from evaluator.errors import InputError
 
@@ -29,6 +30,19 @@ _CONTAINER = (
 CONTAINER = frozenset(f"CAP_{name}" for name in _CONTAINER)
 
 
+class Ruleset(Struct, frozen=True):
+    """What Landlock denies: landlock_create_ruleset(2), landlock_add_rule(2)."""
+
+    fs: int
+    """``LANDLOCK_ACCESS_FS_...`` that need a rule."""
+    net: int = 0
+    """``LANDLOCK_ACCESS_NET_...``, denied for every port."""
+    scoped: int = 0
+    """``LANDLOCK_SCOPE_...``"""
+    paths: tuple[tuple[str, int], ...] = ()
+    """What is allowed below each path; one that is not there has no rule."""
+
+
 class Posture(Struct, frozen=True):
     """Ids, capabilities (effective, permitted and bounding are one set) and no_new_privs."""
 
@@ -37,6 +51,7 @@ class Posture(Struct, frozen=True):
     gid: int
     capabilities: frozenset[str]
     no_new_privs: bool
+    rulesets: tuple[Ruleset, ...] = ()
 
     @property
     def mask(self) -> int:
@@ -53,13 +68,44 @@ POSTURES = {
     )
 }
 WITHOUT_CAPABILITIES = Posture("no-capabilities", 0, 0, frozenset(), no_new_privs=False)
-"""Nobody asks for it by an option: what a family comes to without any is measured under it."""
+NO_NEW_PRIVS = Posture("no-new-privs", 0, 0, CONTAINER, no_new_privs=True)
+LANDLOCK_ABI = 7
+"""The newest that is known here: LANDLOCK_CREATE_RULESET_VERSION of landlock_create_ruleset(2)."""
+_READ = 1 << 0 | 1 << 2 | 1 << 3  # EXECUTE, READ_FILE, READ_DIR
+_WRITE_FILE, _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 1, 1 << 13, 1 << 14, 1 << 15
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/proc")
+
+
+def landlocked(abi: int) -> Posture:
+    """``NO_NEW_PRIVS`` under all that Landlock can deny with that ABI (landlock(7)).
+
+    Programs and libraries can be read, devices used, and a workload has its own directory.
+    """
+    fs = (1 << 13) - 1
+    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV)):
+        fs |= right if abi >= since else 0
+    devices = (_READ | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV) & fs
+    paths = (*((path, _READ) for path in _SYSTEM), ("/dev", devices), ("/work/w", fs))
+    net, scoped = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
+    ruleset = Ruleset(fs, net, scoped, paths)
+    return replace(NO_NEW_PRIVS, name=f"landlock-abi-{abi}", rulesets=(ruleset,))
+
+
+# Nobody asks for these by an option: what a family comes to under a layer is measured in them.
+_UNASKED = {
+    one.name: one
+    for one in (
+        WITHOUT_CAPABILITIES,
+        NO_NEW_PRIVS,
+        *(landlocked(abi) for abi in range(1, LANDLOCK_ABI + 1)),
+    )
+}
 
 
 def posture(name: str) -> Posture:
     """The posture of that name, or an ``InputError``."""
-    if name == WITHOUT_CAPABILITIES.name:
-        return WITHOUT_CAPABILITIES
+    if name in _UNASKED:
+        return _UNASKED[name]
     try:
         return POSTURES[name]
     except KeyError:

@@ -73,7 +73,8 @@ def arm_of(
     """One arm of a variant; what must not run for real is under a sentinel in both arms."""
     if variant.guarded:
         config = replace(config, filters=(sentinel(), *config.filters))
-    return Arm(spec, config, victim, timeout_us, flags)
+    # Who is beside the subject is under no layer at all.
+    return Arm(spec, config, replace(victim, rulesets=()), timeout_us, flags)
 
 
 class Groups:

@@ -47,6 +47,7 @@ from attacks.program import (
     spawns,
 )
 from evaluator.errors import HarnessError
+from evaluator.posture import Ruleset
 
 VERSION = 3
 MAX_FRAME = 4 * 1024 * 1024
@@ -165,6 +166,8 @@ _PROGRAM = struct.Struct("<10I16s64s64s64s64s")
 _PROGRAMS_KEPT = 4096
 _CONFIG = struct.Struct("<IIIIQQII")
 _LAYER = struct.Struct("<IIII")
+_RULESET = struct.Struct("<4Q")
+_RULE = struct.Struct("<Q56s")
 _REQUEST = struct.Struct("<6I")
 _SEEN = struct.Struct("<iIQQIII4xQQ")
 _LOOKS = {"path": 0, "by_fd": 1, "followed": 2, "held": 3}
@@ -418,11 +421,15 @@ class ConfigSpec(Struct, frozen=True):
     capabilities: int
     no_new_privs: bool
     filters: tuple[Filter, ...] = ()
+    rulesets: tuple[Ruleset, ...] = ()
+    """Put on before the filters; they need no_new_privs."""
 
 
 def encode_config(number: int, spec: ConfigSpec) -> bytes:
     """A CONFIG frame."""
-    layers = b"".join(
+    rulesets = [_encoded_ruleset(one) for one in spec.rulesets]
+    layers = b"".join(_LAYER.pack(2, 0, len(data), 0) + data for data in rulesets)
+    layers += b"".join(
         _LAYER.pack(1, one.flags, len(one.program), 0) + one.program for one in spec.filters
     )
     fixed = _CONFIG.pack(
@@ -432,10 +439,16 @@ def encode_config(number: int, spec: ConfigSpec) -> bytes:
         spec.no_new_privs,
         spec.capabilities,
         spec.capabilities,
-        len(spec.filters),
+        len(spec.filters) + len(spec.rulesets),
         0,
     )
     return frame(Frame.CONFIG, fixed + layers)
+
+
+def _encoded_ruleset(one: Ruleset) -> bytes:
+    head = _RULESET.pack(one.fs, one.net, one.scoped, len(one.paths))
+    rules = (_RULE.pack(access, _text(path, 56)) for path, access in one.paths)
+    return head + b"".join(rules)
 
 
 class Request(NamedTuple):

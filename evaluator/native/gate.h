@@ -90,6 +90,26 @@ static void enter_posture(const struct config *c, int core_file)
 		gate_fail(X_POSTURE, e);
 }
 
+// A path that is not there needs no rule.
+static i64 restrict_by(const struct ruleset *r)
+{
+	i64 set = SYS3(landlock_create_ruleset, r, 24, 0), e = set < 0 ? set : 0;
+
+	for (u64 i = 0; !e && i < r->n_rules; i++) {
+		i64 dir = open_at(AT_FDCWD, r->rule[i].path, O_PATH, 0);
+		struct { u64 access; i32 parent; } __attribute__((packed)) beneath = { r->rule[i].access, (i32)dir };
+
+		if (dir == -ENOENT)
+			continue;
+		e = dir < 0 ? dir : SYS4(landlock_add_rule, set, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &beneath, 0);
+		SYS1(close, dir);
+	}
+	if (!e)
+		e = SYS2(landlock_restrict_self, set, 0);
+	SYS1(close, set);
+	return e;
+}
+
 // Puts every layer on; returns 0 or the kernel's answer.
 static i64 load_layers(const struct config *c, u32 extra)
 {
@@ -98,7 +118,8 @@ static i64 load_layers(const struct config *c, u32 extra)
 	for (u32 i = 0; i < c->n_layers; i++) {
 		const struct layer *l = (const struct layer *)at;
 		struct sock_fprog prog = { (u16)(l->length / 8), l + 1 };
-		i64 e = SYS3(seccomp, SECCOMP_SET_MODE_FILTER, l->flags | extra, &prog);
+		i64 e = l->kind == L_LANDLOCK ? restrict_by((const struct ruleset *)(l + 1)) :
+						SYS3(seccomp, SECCOMP_SET_MODE_FILTER, l->flags | extra, &prog);
 
 		if (e)
 			return e;

@@ -30,7 +30,13 @@ struct layer {		// followed by its bytes, padded to 8
 	u32 kind, flags, length, spare;
 };
 
-enum { L_SECCOMP = 1 };
+enum { L_SECCOMP = 1, L_LANDLOCK };
+
+struct ruleset {		// of Landlock; begins as struct landlock_ruleset_attr does
+	u64 fs, net, scoped;
+	u64 n_rules;
+	struct { u64 access; char path[56]; } rule[];
+};
 
 struct request {
 	u32 tag, program, config, victim_config, flags, timeout_us;

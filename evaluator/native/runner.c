@@ -98,6 +98,18 @@ static int sane_program(const struct program *p, u64 n)
 	return 1;
 }
 
+static int sane_ruleset(const struct layer *l)
+{
+	const struct ruleset *r = (const struct ruleset *)(l + 1);
+
+	if (l->length < sizeof *r || r->n_rules > 64 || l->length != sizeof *r + r->n_rules * sizeof r->rule[0])
+		return 0;
+	for (u64 i = 0; i < r->n_rules; i++)
+		if (r->rule[i].path[55])
+			return 0;
+	return 1;
+}
+
 static int sane_config(const struct config *c, u64 n)
 {
 	u64 at = sizeof *c;
@@ -107,8 +119,10 @@ static int sane_config(const struct config *c, u64 n)
 	for (u32 i = 0; i < c->n_layers; i++) {
 		const struct layer *l = (const struct layer *)((const u8 *)c + at);
 
-		if (at + sizeof *l > n || l->kind != L_SECCOMP || l->length % 8 || l->length > 4096 * 8)
+		if (at + sizeof *l > n || l->length % 8 || l->length > 4096 * 8 || at + sizeof *l + l->length > n)
 			return 0;
+		if (l->kind != L_SECCOMP && (l->kind != L_LANDLOCK || !c->no_new_privs || !sane_ruleset(l)))
+			return 0;	// a ruleset is for one thread, so the one that it is for must load it
 		at += sizeof *l + l->length;
 	}
 	return at == n;
