@@ -288,7 +288,7 @@ def _seen(
     except InterruptedRecordingError as error:
         return _Seen((*found, error.found), notes, _code_of(error.cause))
     except KeyboardInterrupt as error:
-        return _Seen(tuple(found), notes, _code_of(error))
+        return _Seen(tuple(found), notes, _code_of(error, kept=bool(found)))
     return _Seen(tuple(found), notes)
 
 
@@ -319,8 +319,10 @@ def _counting(what: str, total: int) -> Generator[Callable[[int], None]]:
         yield on_done
 
 
-def _code_of(interruption: KeyboardInterrupt) -> int:
-    complain("interrupted: what was seen until now is kept")
+def _code_of(interruption: KeyboardInterrupt, *, kept: bool = True) -> int:
+    complain(
+        f"interrupted: {'what was seen until now is kept' if kept else 'nothing was seen yet'}"
+    )
     code: int = getattr(interruption, "exit_code", _INTERRUPTED)  # SIGTERM and SIGHUP have theirs
     return code
 

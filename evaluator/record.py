@@ -269,13 +269,14 @@ def _collect(
         selector.register(report, selectors.EVENT_READ, collected.extend)
         selector.register(process.stdout, selectors.EVENT_READ, passed_on)
         while report in selector.get_map():
-            try:
-                _read_ready(selector, max(0.0, end - time.monotonic()))
+            try:  # around all of the loop: an interruption may come between two reads
+                while report in selector.get_map():
+                    _read_ready(selector, max(0.0, end - time.monotonic()))
+                    if time.monotonic() > end or len(collected) > _LARGEST_REPORT:
+                        raise HarnessError("the runner does not come to an end")
             except KeyboardInterrupt as error:
                 stopped = error
                 process.terminate()  # it ends all processes of the command, and reports
-            if time.monotonic() > end or len(collected) > _LARGEST_REPORT:
-                raise HarnessError("the runner does not come to an end")
         _drain(process.stdout.fileno(), passed_on)
     passed_on.close()
     return bytes(collected), stopped
