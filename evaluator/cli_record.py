@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from msgspec import Struct
 
 from evaluator.errors import InputError, border
 from evaluator.options import RUNTIME_MODELS, debug_option, format_option
-from evaluator.terminal import complain, page, say
+from evaluator.terminal import complain, page, progress_bar, say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
     from rich.console import Console
 
+    from evaluator.pool import Pool
     from evaluator.read_recording import Form
     from evaluator.recorded_profile import Made
     from evaluator.recording import Recording
+    from evaluator.records import WorkloadRecord
     from evaluator.verified_recording import Verified
+    from evaluator.workloads import Workload
 
 _FORMS = ("auto", "audit", "strace", "spo")
 _NO_RUNTIME = "none"
+_STANCE = "container"
+_RUNS_OF_A_WORKLOAD = 3
 _BROKEN = 1
 _INTERRUPTED = 130
 
@@ -32,7 +42,8 @@ class _Request(Struct, frozen=True, kw_only=True):
     """The options, still as the user wrote them."""
 
     command: tuple[str, ...]
-    runs: int
+    workloads: tuple[str, ...]
+    runs: int | None
     timeout: float
     files: tuple[str, ...]
     form_of_files: Form
@@ -60,17 +71,41 @@ class _Document(Struct, frozen=True):
     recording: Recording
     profile: dict[str, Any]
     notes: tuple[str, ...]
-    verified: Verified | None
+    verified: Verified | None = None
+    """Of a command."""
+    recordings: tuple[Recording, ...] = ()
+    """Of workloads, one by one."""
+    workloads: tuple[WorkloadRecord, ...] = ()
+    """Under the profile."""
+
+    @property
+    def works(self) -> bool:
+        """As far as somebody looked."""
+        return all(one.works for one in (self.verified, *self.workloads) if one is not None)
+
+
+class _Seen(Struct, frozen=True):
+    """What was recorded, in order."""
+
+    recordings: tuple[Recording, ...]
+    notes: tuple[str, ...] = ()
+    stopped: int = 0
+    """The exit code if somebody stopped it."""
 
 
 @click.command()
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option(
+    "--workload",
+    "workloads",
+    metavar="NAME|FILE|all",
+    multiple=True,
+    help="Record this in the sandbox instead of COMMAND; repeatable, with one profile for all.",
+)
+@click.option(
     "--runs",
     type=click.IntRange(1, 1000),
-    default=1,
-    show_default=True,
-    help="Run COMMAND so often and merge what was seen.",
+    help=f"Record so many runs and merge them; 1, and {_RUNS_OF_A_WORKLOAD} of a workload.",
 )
 @click.option(
     "--timeout",
@@ -112,7 +147,7 @@ class _Document(Struct, frozen=True):
     "--verify/--no-verify",
     default=True,
     show_default=True,
-    help="Run COMMAND once more, under the profile.",
+    help="Run COMMAND or the workloads once more, under the profile.",
 )
 @click.option("--evaluate", is_flag=True, help="Then evaluate the profile; needs -o.")
 @click.option("-o", "--output", metavar="FILE", help="Write the profile there instead of stdout.")
@@ -123,12 +158,15 @@ def record(context: click.Context, /, **options: Any) -> None:
     """Run a program, collect every call of all its processes, and write the profile it needs.
 
     Write COMMAND behind --, to keep its options its own. It runs as it would without us, outside
-    any sandbox; what it prints goes to stderr. It reads stdin if that is a file.
+    any sandbox; what it prints goes to stderr. It reads stdin if that is a file. A workload runs in
+    the sandbox, a service with its customer (see sidestep workloads).
 
     Exit codes: 0 done, 1 the program does not work under the profile, 2 wrong input (a command that
     is missing), 3 this kernel cannot record, 130 interrupted: what was seen until then is printed.
     """
     request = _Request(**options)
+    if request.workloads and context.get_parameter_source("timeout") != ParameterSource.DEFAULT:
+        raise InputError("--timeout is for COMMAND: a workload has a deadline of its own")
     with border():
         code = _record(request)
     if request.evaluate and not code:
@@ -137,32 +175,61 @@ def record(context: click.Context, /, **options: Any) -> None:
 
 
 def _record(request: _Request) -> int:
+    _check(request)
+    if not request.workloads:
+        seen = _seen(request)
+        return _publish(request, seen, lambda made: _verified(request, seen, made))
+    from evaluator.pool import Pool
+    from evaluator.workloads import chosen
+
+    wanted = chosen(request.workloads)
+    with Pool(len(os.sched_getaffinity(0))) as pool:
+        able, notes = _able(pool, wanted, request)
+        seen = _seen(request, pool, able, notes)
+        return _publish(request, seen, lambda made: _verified_workloads(request, pool, able, made))
+
+
+def _publish(request: _Request, seen: _Seen, verify: Callable[[Made], dict[str, Any]]) -> int:
+    """Writes the profile, verifies it, prints what there is; the exit code."""
     from evaluator.recorded_profile import document, profile_of
     from evaluator.recording import merge
 
-    _check(request)
-    found, stopped = _recordings(request)
-    if not found:
+    stopped = seen.stopped
+    if not seen.recordings:
         return stopped
-    merged = merge(found)
+    merged = merge(seen.recordings)
     made = profile_of(merged, runtime=request.runtime_needs, arguments=request.arguments)
     profile = document(made.profile)
     if request.output is not None:
         _write(Path(request.output), profile)
-    verified = None
-    if not stopped:
+    verified: dict[str, Any] = {}
+    if not stopped and request.verify:
         try:
-            verified = _verified(request, merged, made)
+            verified = verify(made)
         except KeyboardInterrupt as error:
             stopped = _code_of(error)
-    _publish(request, _Document(merged, profile, made.notes, verified))
-    return stopped or (_BROKEN if verified and not verified.works else 0)
+    found = _Document(
+        merged, profile, (*seen.notes, *made.notes), recordings=_by_workload(seen), **verified
+    )
+    _print(request, found)
+    return stopped or (0 if found.works else _BROKEN)
+
+
+def _by_workload(seen: _Seen) -> tuple[Recording, ...]:
+    from evaluator.recording import merge
+
+    names = dict.fromkeys(one.workload for one in seen.recordings if one.workload)
+    return tuple(merge([one for one in seen.recordings if one.workload == name]) for name in names)
 
 
 def _check(request: _Request) -> None:
     """Finds out before the run what would fail after it."""
-    if not request.command and not request.files:
-        raise InputError("nothing to record: sidestep record -- COMMAND, or --read FILE")
+    if not request.command and not request.files and not request.workloads:
+        raise InputError(
+            "nothing to record: sidestep record -- COMMAND, --workload NAME, or --read FILE"
+        )
+    if request.command and request.workloads:
+        raise InputError("COMMAND or --workload: record one, and then the other")
     if math.isnan(request.timeout):
         raise InputError("--timeout: nan is no number of seconds")
     if request.evaluate and (request.output is None or request.prints_json):
@@ -186,34 +253,97 @@ def _check(request: _Request) -> None:
         raise InputError(f"--output: {path}: {error.strerror}") from None
 
 
-def _recordings(request: _Request) -> tuple[list[Recording], int]:
-    """All recordings, and the exit code if somebody stopped it."""
+def _able(
+    pool: Pool, wanted: Sequence[Workload], request: _Request
+) -> tuple[list[Workload], tuple[str, ...]]:
+    """Those that can run here; of ``all`` it is said which others were left out."""
+    from evaluator.workload_run import lacking
+
+    reasons = {one.name: reason for one in wanted if (reason := lacking(pool, one))}
+    if reasons and ("all" not in request.workloads or len(reasons) == len(wanted)):
+        name, reason = next(iter(reasons.items()))
+        raise InputError(f"workload {name} cannot run here: {reason}")
+    notes = tuple(f"not recorded: {name}: {reason}" for name, reason in reasons.items())
+    return [one for one in wanted if one.name not in reasons], notes
+
+
+def _seen(
+    request: _Request,
+    pool: Pool | None = None,
+    wanted: Sequence[Workload] = (),
+    notes: tuple[str, ...] = (),
+) -> _Seen:
+    """All recordings: what others made, then the runs of the command or of the workloads."""
     from evaluator.read_recording import read
     from evaluator.record import InterruptedRecordingError
-    from evaluator.record import record as record_once
+    from evaluator.record import record as record_command
 
     found = [read(path, request.form_of_files) for path in request.files]
     try:
-        for _ in range(request.runs if request.command else 0):
+        for _ in range((request.runs or 1) if request.command else 0):
             # One by one: what came before an interruption is kept.
-            found.append(record_once(request.command, request.timeout))  # noqa: PERF401
+            found.append(record_command(request.command, request.timeout))  # noqa: PERF401
+        if pool is not None:
+            _record_workloads(request, pool, wanted, found)
     except InterruptedRecordingError as error:
-        return [*found, error.found], _code_of(error.cause)
-    return found, 0
+        return _Seen((*found, error.found), notes, _code_of(error.cause))
+    except KeyboardInterrupt as error:
+        return _Seen(tuple(found), notes, _code_of(error, kept=bool(found)))
+    return _Seen(tuple(found), notes)
 
 
-def _code_of(interruption: KeyboardInterrupt) -> int:
-    complain("interrupted: what was seen until now is kept")
+def _record_workloads(
+    request: _Request, pool: Pool, wanted: Sequence[Workload], found: list[Recording]
+) -> None:
+    from evaluator.recorded_workloads import record_once
+
+    runs = request.runs or _RUNS_OF_A_WORKLOAD
+    with _counting("recording", runs * len(wanted)) as on_done:
+        for _ in range(runs):
+            found += record_once(pool, wanted, _STANCE, on_done)
+
+
+@contextmanager
+def _counting(what: str, total: int) -> Generator[Callable[[int], None]]:
+    """A bar that hears how many more are done."""
+    from evaluator.plan import Progress
+
+    done = 0
+    with progress_bar() as on_progress:
+
+        def on_done(more: int) -> None:
+            nonlocal done
+            done += more
+            on_progress(Progress(what, done, total))
+
+        yield on_done
+
+
+def _code_of(interruption: KeyboardInterrupt, *, kept: bool = True) -> int:
+    complain(
+        f"interrupted: {'what was seen until now is kept' if kept else 'nothing was seen yet'}"
+    )
     code: int = getattr(interruption, "exit_code", _INTERRUPTED)  # SIGTERM and SIGHUP have theirs
     return code
 
 
-def _verified(request: _Request, found: Recording, made: Made) -> Verified | None:
-    if not request.verify or not request.command:
-        return None
+def _verified(request: _Request, seen: _Seen, made: Made) -> dict[str, Any]:
+    if not request.command:
+        return {}
     from evaluator.verified_recording import verify
 
-    return verify(request.command, made.profile, request.model, found.ends[-1], request.timeout)
+    end = seen.recordings[-1].ends[-1]
+    verified = verify(request.command, made.profile, request.model, end, request.timeout)
+    return {"verified": verified}
+
+
+def _verified_workloads(
+    request: _Request, pool: Pool, wanted: Sequence[Workload], made: Made
+) -> dict[str, Any]:
+    from evaluator.recorded_workloads import verify
+
+    with _counting("verifying", len(wanted)) as on_done:
+        return {"workloads": verify(pool, wanted, made.profile, request.model, _STANCE, on_done)}
 
 
 def _write(path: Path, profile: dict[str, Any]) -> None:
@@ -227,7 +357,7 @@ def _text(profile: dict[str, Any]) -> str:
     return json.dumps(profile, indent=2)
 
 
-def _publish(request: _Request, found: _Document) -> None:
+def _print(request: _Request, found: _Document) -> None:
     """The profile on stdout leaves the table to stderr, so that the profile can be piped."""
     from evaluator.records import plain
 
@@ -245,11 +375,13 @@ def _publish(request: _Request, found: _Document) -> None:
 def _show(console: Console, found: _Document) -> None:
     from evaluator import table_record
 
-    table_record.show(console, found.recording)
+    table_record.show(console, found.recording, found.recordings)
     for note in found.notes:
         table_record.show_note(console, note)
     if found.verified is not None:
         table_record.show_verified(console, found.verified)
+    if found.workloads:
+        table_record.show_workloads(console, found.workloads)
 
 
 def _evaluate(context: click.Context, request: _Request) -> None:

@@ -40,6 +40,10 @@ MOST_VALUES = 64
 """So many different arguments of a call are told apart; beyond, they may be anything."""
 MOST_OUTPUT = 64 * 1024
 """So much of what the command prints is passed on."""
+NO_NEW_PRIVS = (
+    "recorded with no_new_privs, as CAP_SYS_ADMIN is missing: set-user-ID programs ran without "
+    "their rights"
+)
 _PATIENCE_S = 15.0
 _WORD = (1 << 64) - 1
 _LARGEST_REPORT = 1 << 26
@@ -130,6 +134,8 @@ class How(Struct, frozen=True):
     """The errno that a call gets which was asked about; 0 lets it go on."""
     answers: Mapping[tuple[str, str], int] = {}
     """Other answers, by ABI and name."""
+    forward: int = 0
+    """A signal that the runner passes on to the command; 0: none."""
 
 
 class Ran(Struct, frozen=True):
@@ -162,7 +168,7 @@ def run(command: Sequence[str], how: How) -> tuple[Ran, KeyboardInterrupt | None
     """Runs the command once, and says whether somebody stopped it."""
     path = _path_of(command)
     with contextlib.ExitStack() as stack:
-        config = _memory_file(_encode(how))
+        config = _memory_file(encode(how))
         stack.callback(os.close, config)
         read_end, write_end = os.pipe()
         stack.callback(os.close, read_end)
@@ -183,7 +189,7 @@ def run(command: Sequence[str], how: How) -> tuple[Ran, KeyboardInterrupt | None
         stack.enter_context(process)
         stack.callback(process.kill)
         report, stopped = _collect(process, read_end, how.timeout_s)
-    return _decode(report, command), stopped
+    return decode(report, command), stopped
 
 
 def _path_of(command: Sequence[str]) -> str:
@@ -219,7 +225,8 @@ def _memory_file(content: bytes) -> int:
     return descriptor
 
 
-def _encode(how: How) -> bytes:
+def encode(how: How) -> bytes:
+    """The struct record_config of native/record.h, and what follows it."""
     kept = [_encode_kept(abi, one, how) for abi in ABIS for one in KEPT if one.on(abi)]
     own = {(abi, one.call) for abi in ABIS for one in KEPT if one.on(abi)}
     for (abi, call), answer in how.answers.items():
@@ -234,7 +241,7 @@ def _encode(how: How) -> bytes:
         int(how.timeout_s * 1e6),
         int(GRACE_S * 1e6),
         len(how.asks),
-        0,
+        how.forward,
     )
     filters = b"".join(struct.pack("<II", len(one), 0) + one for one in how.filters)
     return head + b"".join(kept) + filters + how.asks
@@ -262,13 +269,14 @@ def _collect(
         selector.register(report, selectors.EVENT_READ, collected.extend)
         selector.register(process.stdout, selectors.EVENT_READ, passed_on)
         while report in selector.get_map():
-            try:
-                _read_ready(selector, max(0.0, end - time.monotonic()))
+            try:  # around all of the loop: an interruption may come between two reads
+                while report in selector.get_map():
+                    _read_ready(selector, max(0.0, end - time.monotonic()))
+                    if time.monotonic() > end or len(collected) > _LARGEST_REPORT:
+                        raise HarnessError("the runner does not come to an end")
             except KeyboardInterrupt as error:
                 stopped = error
                 process.terminate()  # it ends all processes of the command, and reports
-            if time.monotonic() > end or len(collected) > _LARGEST_REPORT:
-                raise HarnessError("the runner does not come to an end")
         _drain(process.stdout.fileno(), passed_on)
     passed_on.close()
     return bytes(collected), stopped
@@ -317,7 +325,12 @@ class _Output:
             sys.stderr.buffer.flush()
 
 
-def _decode(report: bytes, command: Sequence[str]) -> Ran:
+def decode(report: bytes, command: Sequence[str]) -> Ran:
+    """What the runner wrote about one run.
+
+    ``InputError`` where the command could not be started, ``EnvironmentLackError`` where nothing
+    can be recorded, ``HarnessError`` where the report is not whole.
+    """
     if len(report) < _OUTCOME.size:
         raise HarnessError("the runner ended without a report")
     head = _Outcome(*_OUTCOME.unpack_from(report))
@@ -403,10 +416,7 @@ def _notes_of(events: Sequence[_Event]) -> Iterator[str]:
 
 def _shortcomings(head: _Outcome) -> Iterator[str]:
     if head.gave_up:
-        yield (
-            "recorded with no_new_privs, as CAP_SYS_ADMIN is missing: set-user-ID programs ran "
-            "without their rights"
-        )
+        yield NO_NEW_PRIVS
     if head.lost:
         yield f"too many different calls: {head.lost} are missing"
     if head.timed_out and os.WIFSIGNALED(head.status) and os.WTERMSIG(head.status) == _SIGKILL:

@@ -30,7 +30,7 @@ class Use(Struct, frozen=True):
 
 class Recording(Struct, frozen=True):
     command: tuple[str, ...]
-    """What was run; empty where somebody else's recording was read."""
+    """What was run; empty where that was not one command, or somebody else recorded it."""
     runs: int
     uses: tuple[Use, ...]
     notes: tuple[str, ...] = ()
@@ -38,6 +38,8 @@ class Recording(Struct, frozen=True):
     """In how many runs a call was seen, whatever its arguments, by ``title``."""
     ends: tuple[str, ...] = ()
     """How each run ended, in words."""
+    workload: str = ""
+    """Its name, where the command is that of one workload."""
 
     def calls(self, abi: str) -> frozenset[str]:
         return frozenset(use.call for use in self.uses if use.abi == abi)
@@ -57,7 +59,11 @@ def title(use: Use) -> str:
 
 
 def recording(
-    command: Sequence[str], uses: Sequence[Use], notes: Sequence[str] = (), end: str = ""
+    command: Sequence[str],
+    uses: Sequence[Use],
+    notes: Sequence[str] = (),
+    end: str = "",
+    workload: str = "",
 ) -> Recording:
     """One run."""
     distinct = _sorted(set(uses))
@@ -68,6 +74,7 @@ def recording(
         notes=tuple(notes),
         appearances={title(use): 1 for use in distinct},
         ends=(end,) if end else (),
+        workload=workload,
     )
 
 
@@ -76,13 +83,16 @@ def merge(recordings: Sequence[Recording]) -> Recording:
     appearances = Counter[str]()
     for one in recordings:
         appearances.update(one.appearances)
+    commands = {one.command for one in recordings if one.command}
+    workloads = {one.workload for one in recordings}
     return Recording(
-        command=next((one.command for one in recordings if one.command), ()),
+        command=commands.pop() if len(commands) == 1 else (),
         runs=sum(one.runs for one in recordings),
         uses=_merged(recordings),
         notes=tuple(dict.fromkeys(note for one in recordings for note in one.notes)),
         appearances=dict(sorted(appearances.items())),
         ends=tuple(end for one in recordings for end in one.ends),
+        workload=workloads.pop() if len(workloads) == 1 else "",
     )
 
 

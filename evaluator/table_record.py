@@ -11,15 +11,23 @@ from rich.text import Text
 
 from evaluator.kept_arguments import value_text
 from evaluator.recording import Recording, Use, title
+from evaluator.records import WorkloadRecord
 from evaluator.terminal import printable
 from evaluator.verified_recording import Verified
 
 _MOST_VALUES = 8
 
 
-def show(console: Console, found: Recording) -> None:
-    """Calls by ABI, first those without arguments that were kept; then what is remarkable."""
-    console.print(Text(_head(found), "bold"))
+def show(console: Console, found: Recording, parts: Sequence[Recording] = ()) -> None:
+    """Calls by ABI, first those without arguments that were kept; then what is remarkable.
+
+    ``parts`` are the workloads of which ``found`` is the sum; of several, each has its own line.
+    """
+    if len(parts) > 1:
+        for one in parts:
+            _show_part(console, one)
+    else:
+        console.print(Text(_head(found), "bold"))
     for abi in found.abis:
         uses = [use for use in found.uses if use.abi == abi]
         calls = _by_call(uses)
@@ -29,12 +37,14 @@ def show(console: Console, found: Recording) -> None:
         for call, own in calls.items():
             for line in _lines(call, own):
                 console.print(_indented(line))
+    for note in found.notes:
+        show_note(console, note)
+    if len(parts) > 1:
+        return
     _show_order(console, found)
     for end, count in _counted(found.ends):
         times = f" ({count} runs)" if found.runs > 1 else ""
         console.print(Text(f"\nthe command {end}{times}"))
-    for note in found.notes:
-        show_note(console, note)
 
 
 def show_note(console: Console, note: str) -> None:
@@ -43,15 +53,29 @@ def show_note(console: Console, note: str) -> None:
 
 def _head(found: Recording) -> str:
     runs = _count(found.runs, "run")
+    if found.workload:
+        return f"{found.workload}: {runs}"
     return f"{printable(shlex.join(found.command))}: {runs}" if found.command else runs
 
 
-def _show_order(console: Console, found: Recording) -> None:
-    rare = dict.fromkeys(title(use) for use in found.only_once())
+def _show_part(console: Console, found: Recording) -> None:
+    calls = len({title(use) for use in found.uses})
+    console.print(Text(f"{_head(found)}, {_count(calls, 'system call')}", "bold"))
+    rare = _rare(found)
     if rare:
-        said = ", ".join(f"{name} ({found.appearances[name]} of {found.runs})" for name in rare)
+        console.print(_indented(f"not in every run: {rare}"))
+
+
+def _rare(found: Recording) -> str:
+    names = dict.fromkeys(title(use) for use in found.only_once())
+    return ", ".join(f"{name} ({found.appearances[name]} of {found.runs})" for name in names)
+
+
+def _show_order(console: Console, found: Recording) -> None:
+    rare = _rare(found)
+    if rare:
         console.print(Text("\nNot in every run:", "bold"))
-        console.print(_indented(said))
+        console.print(_indented(rare))
     after = {title(use) for use in found.uses if not use.before_own_filter}
     before = dict.fromkeys(title(use) for use in found.uses if use.before_own_filter)
     only = [name for name in before if name not in after]
@@ -101,3 +125,15 @@ def show_verified(console: Console, found: Verified) -> None:
     )
     if found.denied:
         console.print(_indented(f"denied: {', '.join(found.denied)}"))
+
+
+def show_workloads(console: Console, found: Sequence[WorkloadRecord]) -> None:
+    """Which of them work under the profile, and what is known of the others."""
+    working = [one.workload for one in found if one.works]
+    if working:
+        verb = "works" if len(working) == 1 else "work"
+        console.print(Text(f"verified: {', '.join(working)} {verb} under the profile", "green"))
+    for one in found:
+        if not one.works:
+            said = f"not verified: {one.workload}: {printable(one.reason or one.outcome)}"
+            console.print(Text(said, "red"))

@@ -49,7 +49,7 @@ from attacks.program import (
 from evaluator.errors import HarnessError
 from evaluator.posture import Ruleset
 
-VERSION = 3
+VERSION = 4
 MAX_FRAME = 4 * 1024 * 1024
 
 
@@ -162,7 +162,7 @@ _OP = struct.Struct("<BBBBIII8s6Q")
 _RECORD = struct.Struct("<I4x7Q")
 _OBJECT = struct.Struct("<IIII64s")
 _NUMBERS = struct.Struct("<2I")
-_PROGRAM = struct.Struct("<10I16s64s64s64s64s")
+_PROGRAM = struct.Struct("<10I16s64s64s64s64s64s")
 _PROGRAMS_KEPT = 4096
 _CONFIG = struct.Struct("<IIIIQQII")
 _LAYER = struct.Struct("<IIII")
@@ -176,7 +176,7 @@ _COUNTS = struct.Struct("<QI4x")
 _NAME = struct.Struct("<QB31s")
 _DENIED = struct.Struct("<IIiI6Q")
 _TRUTH = struct.Struct("<4I3Q")
-_REPLY = struct.Struct("<IIIi18I")
+_REPLY = struct.Struct("<IIIi19I4x")
 _HELLO = struct.Struct("<IIiI6IQQ")
 _STATUS = struct.Struct("<IiII")
 _NAMES = 8
@@ -268,6 +268,8 @@ class ProgramSpec(Struct, frozen=True, eq=False):
     """What looks for the effect: ``setup`` is done once, ``attack`` before and after."""
     receipt: str = ""
     """A file that the customer writes."""
+    report: str = ""
+    """A file that a recorder writes."""
     stop: int = 0
     """The signal that the subject gets when its customer has ended."""
 
@@ -316,6 +318,7 @@ def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
         _text(spec.name, 64),
         _text(spec.collect, 64),
         _text(spec.receipt, 64),
+        _text(spec.report, 64),
     )
     return fixed + bytes(objects) + _padded(contents) + _padded(arena) + ops
 
@@ -608,6 +611,8 @@ class Result(Struct, frozen=True):
     """Its wait status, if so."""
     receipt: bytes = b""
     """What the customer wrote."""
+    report: bytes = b""
+    """What a recorder wrote."""
     filled: bool = False
     """The scratch had no room left at the end."""
 
@@ -636,7 +641,8 @@ def decode_result(payload: bytes) -> Result:
     n_denied = fixed[13]
     end = _REPLY_SIZE + n_records * _RECORD.size
     receipt_at = end + collected
-    denied_at = receipt_at + fixed[20]
+    report_at = receipt_at + fixed[20]
+    denied_at = report_at + fixed[22]
     if denied_at + n_denied * _DENIED.size != len(payload):
         raise HarnessError("the runner sent a result whose length does not fit")
     facts_at = _REPLY.size + _TRUTH.size
@@ -667,7 +673,8 @@ def decode_result(payload: bytes) -> Result:
         ),
         served=bool(fixed[18]),
         customer_status=fixed[19],
-        receipt=payload[receipt_at:denied_at],
+        receipt=payload[receipt_at:report_at],
+        report=payload[report_at:denied_at],
         filled=bool(fixed[21]),
     )
 

@@ -76,11 +76,11 @@ def run_workloads(
     own run again.
     """
     here = _Here(pool, applied)
-    able = [one for one in wanted if not here.lacking(one)]
+    able = [one for one in wanted if not lacking(pool, one)]
     on_done(len(wanted) - len(able))
     controls = {} if controls is None else controls
     controls |= here.twice([one for one in able if one.name not in controls], applied.control, {})
-    fair = [one for one in able if not _trouble(one, controls[one.name][-1])]
+    fair = [one for one in able if not trouble(one, controls[one.name][-1])]
     on_done(len(able) - len(fair))
     mitigated = here.twice(fair, applied.config, controls) if applied.loads else {}
     records = {one.name: here.record(one, controls.get(one.name, ()), ()) for one in wanted}
@@ -123,6 +123,18 @@ def in_sandbox(
         return run_workloads(pool, wanted, applied, on_done)
 
 
+def lacking(pool: Pool, one: Workload) -> str:
+    """Why a workload cannot run here; empty if it can."""
+    missing = one.missing()
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    if one.needs_ids and pool.first.id_map == 1:
+        return "it changes its user, and the sandbox of an ordinary user has a single one"
+    if one.program is From.SOCKETCALL and not _socketcall().is_file():
+        return "the compiler made no 32-bit program when sidestep was built"
+    return ""
+
+
 class _Here:
     """The sandbox with its two arms, and what is known of each workload in it."""
 
@@ -132,17 +144,6 @@ class _Here:
         self._specs: dict[str, ProgramSpec] = {}
         self._until = time.monotonic() + _ALL_BLAME_S
 
-    def lacking(self, one: Workload) -> str:
-        """Why a workload cannot run here; empty if it can."""
-        missing = one.missing()
-        if missing:
-            return f"not installed: {', '.join(missing)}"
-        if one.needs_ids and self._pool.first.id_map == 1:
-            return "it changes its user, and the sandbox of an ordinary user has a single one"
-        if one.program is From.SOCKETCALL and not _socketcall().is_file():
-            return "the compiler made no 32-bit program when sidestep was built"
-        return ""
-
     def twice(
         self,
         wanted: Sequence[Workload],
@@ -151,7 +152,7 @@ class _Here:
     ) -> dict[str, tuple[Ran, ...]]:
         """One run of each, and a second one where the first shows anything but a success."""
         first = self._run(wanted, config, controls, _LATENCIES)
-        again = [one for one in wanted if _trouble(one, first[one.name])]
+        again = [one for one in wanted if trouble(one, first[one.name])]
         second = self._run(again, config, controls, _PATIENCE * _LATENCIES)
         return {
             name: (result, second[name]) if name in second else (result,)
@@ -189,9 +190,9 @@ class _Here:
 
     def try_(self, one: Workload, config: ConfigSpec, bound_s: float) -> str:
         if one.program is From.SELF_FILTER:
-            return _trouble(one, self._check(config))
+            return trouble(one, self._check(config))
         (result,) = self._pool.run([self._arm(one, config, bound_s)])
-        return _trouble(one, result)
+        return trouble(one, result)
 
     def record(
         self,
@@ -200,20 +201,20 @@ class _Here:
         runs: Sequence[Ran],
     ) -> WorkloadRecord:
         """What both arms say together; ``runs`` are the mitigated ones."""
-        lacking = self.lacking(one)
-        fault = lacking or (_trouble(one, controls[-1]) if controls else "")
+        absent = lacking(self._pool, one)
+        fault = absent or (trouble(one, controls[-1]) if controls else "")
         base = WorkloadRecord(one.name, one.title, works=False, works_in_control=not fault)
         if fault:
-            reason = lacking or f"it does not work without the candidate either: {fault}"
+            reason = absent or f"it does not work without the candidate either: {fault}"
             return replace(base, outcome=WorkloadOutcome.UNAVAILABLE, reason=reason)
         if not runs:
             return base
         base = replace(base, output=_output(runs[-1])[-_OUTPUT_KEPT:])
-        broken = _trouble(one, runs[-1])
+        broken = trouble(one, runs[-1])
         if isinstance(runs[-1], str) and self._applied.loads:
             return _unstable(base, f"nothing is known, as there was no result twice: {broken}")
         first = next(
-            (said for said in (_trouble(one, run) for run in (*controls, *runs)) if said), ""
+            (said for said in (trouble(one, run) for run in (*controls, *runs)) if said), ""
         )
         if not broken and not first:
             return replace(base, outcome=WorkloadOutcome.WORKS, works=True)
@@ -359,7 +360,7 @@ def _bound(one: Workload, controls: Sequence[Ran], latencies: int) -> float:
 # ------------------------------------------------------------------ what a run says
 
 
-def _trouble(one: Workload, result: Ran) -> str:
+def trouble(one: Workload, result: Ran) -> str:
     """Why a run does not count as working; empty if it does."""
     if isinstance(result, str):
         return result
@@ -449,8 +450,12 @@ def _answer(result: Result) -> str:
 # ------------------------------------------------------------------ as the runner gets it
 
 
-def spec_of(one: Workload) -> ProgramSpec:
-    """The workload as a program that ends in execve, with its customer."""
+def spec_of(one: Workload, recorder: bytes = b"") -> ProgramSpec:
+    """The workload as a program that ends in execve, with its customer.
+
+    With ``recorder``, what is exec'ed is the runner, which starts the workload as this tells it to
+    (``evaluator.record.encode``), notes what it calls, and ends as it does.
+    """
     objects = [Object(ObjectKind.DIRECTORY, "d", 0o755), Object(ObjectKind.DIRECTORY, "w", 0o755)]
     parents = {parent for name in one.files for parent in PurePosixPath(name).parents}
     objects += [
@@ -461,19 +466,32 @@ def spec_of(one: Workload) -> ProgramSpec:
         mode = 0o755 if text.startswith("#!") else 0o644
         objects.append(Object(ObjectKind.FILE, f"w/{name}", mode, text.encode()))
     path, content = _entry(one)
+    argv = one.command
     if content:
         objects.append(Object(ObjectKind.FILE, f"w/{Path(path).name}", 0o755, content))
+    if recorder:
+        runner = runner_path().read_bytes()
+        objects.append(Object(ObjectKind.FILE, "recorder", 0o755, runner))
+        objects.append(Object(ObjectKind.FILE, "recorder.config", 0o644, recorder))
+        argv = ("runner", "record", "/work/recorder.config", "/work/report", path, *argv)
+        path = "/work/recorder"
     serves = one.service is not None
     return ProgramSpec(
-        program=_execve(path, one.command, _environment(one), "out"),
+        program=_execve(path, argv, _environment(one), "out"),
         objects=tuple(objects),
         flags=ProgramFlag.SWEEP | ProgramFlag.COLLECT | (ProgramFlag.CUSTOMER if serves else 0),
         fresh=_CLONE_NEWIPC | _CLONE_NEWNET,
         collect="out",
         witness=_customer(one, one.service) if one.service else None,
         receipt="receipt",
-        stop=signal.Signals[one.service.stop] if one.service else 0,
+        stop=stop_signal(one),
+        report="report" if recorder else "",
     )
+
+
+def stop_signal(one: Workload) -> int:
+    """What a service gets when it was served; 0 for a program that ends by itself."""
+    return signal.Signals[one.service.stop] if one.service else 0
 
 
 def _entry(one: Workload) -> tuple[str, bytes]:

@@ -17,7 +17,7 @@ struct program {	// as it arrives on the wire, followed by objects, contents, ar
 	u32 flags, fresh, n_objects, contents_length, arena_length, setup_end, victim_end, attack_end, n_ops;
 	u32 stop;		// the signal that asks a service to end
 	u8 magic[16];
-	char parent[64], name[64], collect[64], receipt[64];
+	char parent[64], name[64], collect[64], receipt[64], report[64];
 };
 
 struct config {		// followed by layers
@@ -74,7 +74,7 @@ struct reply {
 	i32 error;
 	u32 mode, wait_status, timed_out, latency_us, n_records, collected, saw_process, saw_exec, saw_mapped, n_denied;
 	u32 saw_code, learned, witness_before, witness_after;
-	u32 served, customer_status, receipt, filled;
+	u32 served, customer_status, receipt, filled, report, spare;
 	struct truth truth;
 	struct facts before, after;
 };

@@ -38,7 +38,8 @@ struct kept {			// which bits of which arguments of a call are kept, and what it
 struct record_config {		// on the wire; followed by n_kept of struct kept, then by the filters
 	u32 n_kept, most_values, n_filters, answer;
 	u64 deadline_us, grace_us;
-	u32 listener_bytes, spare;	// the filter that asks; none: nothing is recorded
+	u32 listener_bytes;	// the filter that asks; none: nothing is recorded
+	u32 forward;		// the signal that is for the command and not for us; 0: none
 };
 
 struct use {
@@ -320,11 +321,16 @@ struct command {
 
 static struct command command;
 static u8 command_stack[16384] __attribute__((aligned(64)));
-static volatile u32 asked_to_end;
+static volatile u32 asked_to_end, to_forward;
 
 static void end_handler(int signal)
 {
 	asked_to_end = (u32)signal;
+}
+
+static void forward_handler(int signal)
+{
+	to_forward = (u32)signal;
 }
 
 // Only so that what blocks returns with EINTR.
@@ -464,6 +470,13 @@ static void kill_all(struct supervision *s)
 	}
 }
 
+static void pass_on(struct supervision *s)
+{
+	if (to_forward && !s->ended)
+		SYS2(kill, s->pid, to_forward);
+	to_forward = 0;
+}
+
 static int serve_one(struct supervision *s)
 {
 	if (s->listener >= 0)
@@ -483,6 +496,7 @@ static void supervise(struct supervision *s)
 		} else if (!reap(s)) {
 			return;
 		}
+		pass_on(s);
 		now = clock_us();
 		if (now < next_look && !asked_to_end)
 			continue;
@@ -502,7 +516,7 @@ static int sane_record_config(const struct record_config *c, i64 n)
 {
 	u64 at = sizeof *c + c->n_kept * sizeof(struct kept);
 
-	if (n < (i64)sizeof *c || c->n_kept > 3 * NUMBERS || c->n_filters > 16 || c->listener_bytes > 4096 * 8)
+	if (n < (i64)sizeof *c || c->n_kept > 3 * NUMBERS || c->n_filters > 16 || c->listener_bytes > 4096 * 8 || c->forward > 64)
 		return 0;
 	for (u32 i = 0; i < c->n_filters; i++) {
 		if (at + 8 > (u64)n)
@@ -594,16 +608,36 @@ static void record_command(struct supervision *s, struct outcome *o)
 	o->gave_up_privileges = command.gave_up_privileges;
 }
 
-// record CONFIG REPORT PATH ARGV...: two descriptors, what to exec, and its arguments from the 0th.
+// A file that is given by its path, or as a descriptor that is open.
+static int given_file(const char *text, int flags)
+{
+	return *text == '/' ? (int)open_at(AT_FDCWD, text, flags, 0600) : (int)number_at(&text);
+}
+
+// As the command did.
+static void __attribute__((noreturn)) end_like(u32 status)
+{
+	u64 usual[4] = { 0, 0, 0, 0 };
+
+	if (status & 0x7f) {
+		SYS2(prctl, PR_SET_DUMPABLE, 0);	// a core file of ours would help nobody
+		SYS4(rt_sigaction, status & 0x7f, usual, 0, 8);
+		SYS2(kill, SYS0(getpid), status & 0x7f);
+	}
+	for (;;)
+		SYS1(exit_group, status >> 8 & 0xff);
+}
+
+// record CONFIG REPORT PATH ARGV...: two files, what to exec, and its arguments from the 0th.
 static int record_mode(char **argv, int argc)
 {
 	struct supervision s = { 0, -1, 0, 0, 0, 0, 0, 0, 0 };
 	struct outcome o;
-	const char *config = argc > 5 ? argv[2] : "", *report = argc > 5 ? argv[3] : "";
-	int to = (int)number_at(&report);
+	int to;
 
 	if (argc < 6)
 		return 2;
+	to = given_file(argv[3], O_WRONLY | O_CREAT);
 	memset(&o, 0, sizeof o);
 	SYS3(fcntl, to, 2 /* F_SETFD */, 1);
 	SYS2(prctl, PR_SET_PDEATHSIG, SIGTERM);
@@ -613,7 +647,9 @@ static int record_mode(char **argv, int argc)
 			on_signal(signal, end_handler);
 	on_signal(SIGCHLD, wake_handler);
 	on_signal(SIGALRM, wake_handler);
-	command.config = read_record_config((int)number_at(&config));
+	command.config = read_record_config(given_file(argv[2], 0));
+	if (command.config && command.config->forward)
+		on_signal((int)command.config->forward, forward_handler);
 	command.path = argv[4];
 	command.argv = argv + 5;
 	command.envp = argv + argc + 1;
@@ -623,5 +659,5 @@ static int record_mode(char **argv, int argc)
 	else
 		o.step = command.config ? STEP_MEMORY : STEP_CONFIG;
 	report_recording(to, &o, s.recorder);
-	return 0;
+	end_like(o.wait_status);
 }

@@ -83,7 +83,7 @@ static int sane_program(const struct program *p, u64 n)
 	    p->contents_length > MAX_FRAME || p->setup_end > p->victim_end || p->victim_end > p->attack_end || p->attack_end > p->n_ops ||
 	    p->witness > MAX_PROGRAMS)
 		return 0;
-	if (p->parent[63] || p->name[63] || p->collect[63] || p->receipt[63] || p->stop > 64)
+	if (p->parent[63] || p->name[63] || p->collect[63] || p->receipt[63] || p->report[63] || p->stop > 64)
 		return 0;
 	u64 need = sizeof *p + p->n_objects * sizeof(struct object) + ((p->contents_length + 7) & ~7U) + ((p->arena_length + 7) & ~7U) +
 		   p->n_ops * sizeof(struct op);
@@ -251,7 +251,7 @@ static int build(void)
 static void say_hello(u32 step, i32 error)
 {
 	struct { u32 version, step; i32 error; u32 many_ids, sizes[6]; u64 hook, insn; } hello = {
-		3, step, error, (u32)many_ids,
+		4, step, error, (u32)many_ids,
 		{ sizeof(struct op), sizeof(struct record), sizeof(struct reply), sizeof(struct program), sizeof(struct config), sizeof(struct request) },
 		A(victim_hook), A(syscall_instruction) };
 

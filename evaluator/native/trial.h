@@ -893,21 +893,24 @@ static int is_full(void)
 
 static void collect(struct trial *t)
 {
-	static char text[65536], receipt[65536];
+	static char text[65536], receipt[65536], report[2 << 20];
 	struct reply *r = t->reply;
 	char path[256];
 	i64 n = t->p->flags & P_COLLECT ? read_file(inside(path, t->p->collect), text, sizeof text) : 0;
 	i64 m = t->p->flags & P_CUSTOMER ? read_file(inside(path, t->p->receipt), receipt, sizeof receipt) : 0;
+	i64 k = t->p->report[0] ? read_file(inside(path, t->p->report), report, sizeof report) : 0;
 
 	r->filled = (u32)is_full();
 	r->collected = n > 0 ? (u32)n : 0;
 	r->receipt = m > 0 ? (u32)m : 0;
+	r->report = k > 0 ? (u32)k : 0;
 	put_frame(T_RESULT, sizeof *r + r->n_records * sizeof(struct record) + r->collected + r->receipt +
-			  r->n_denied * sizeof(struct denied));
+			  r->report + r->n_denied * sizeof(struct denied));
 	put(r, sizeof *r);
 	put((void *)trace->record, r->n_records * sizeof(struct record));
 	put(text, r->collected);
 	put(receipt, r->receipt);
+	put(report, r->report);
 	put(denied, r->n_denied * sizeof(struct denied));
 }
 

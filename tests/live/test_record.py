@@ -14,12 +14,10 @@ from pathlib import Path
 import pytest
 
 from evaluator.errors import InputError
-from evaluator.record import GRACE_S, MOST_OUTPUT, How, record, run
+from evaluator.record import GRACE_S, MOST_OUTPUT, record
 from evaluator.recorded_profile import document, profile_of
-from evaluator.recording import Recording, merge, recording
+from evaluator.recording import Recording, recording
 from evaluator.verified_recording import verify
-from evaluator.workloads import workload
-from mitigations.runtimes import compile_profile, find_model
 
 PYTHON = sys.executable
 SIDESTEP = [PYTHON, "-c", "from evaluator.cli import main; main()"]
@@ -287,20 +285,6 @@ def test_nothing_is_left_when_we_are_killed() -> None:
 
 
 # --- the profile ---------------------------------------------------------------------------------
-
-
-def test_a_recorded_profile_lets_the_workload_run_twenty_times(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = workload("shell-basics")
-    command = ("/usr/bin/env", *(f"{k}={v}" for k, v in one.env.items()), *one.argv)
-    monkeypatch.chdir(tmp_path)
-    found = merge([seen(*command) for _ in range(3)])
-    assert set(found.ends) == {"exited with 0"}
-    profile = profile_of(found, arguments=True).profile
-    filters = (compile_profile(profile, find_model("runc-1.1")).program,)
-    ends = [run(command, How(TIMEOUT_S, filters, asks=b""))[0].end for _ in range(20)]
-    assert ends == ["exited with 0"] * 20
 
 
 def test_a_profile_that_lacks_a_call_is_not_verified(tmp_path: Path) -> None:

@@ -35,10 +35,12 @@ def facts(*, watermark: int = 7, names: tuple[tuple[int, int, bytes], ...] = ())
     return seen + struct.pack("<QII", watermark, len(names), 0) + b"".join(slots)
 
 
-def reply(*, records: int = 1, collected: int = 0, receipt: int = 0, tag: int = 5) -> bytes:
+def reply(
+    *, records: int = 1, collected: int = 0, receipt: int = 0, report: int = 0, tag: int = 5
+) -> bytes:
     head = struct.pack("<IIIi10I", tag, 0, 0, 0, 1, 9, 0, 123, records, collected, 1, 0, 1, 0)
     head += struct.pack("<4I", 0, 1, 0, 1)
-    head += struct.pack("<4I", 1, 256, receipt, 1)
+    head += struct.pack("<6I", 1, 256, receipt, 1, report, 0)
     truth = struct.pack("<4I3Q", 2, 1, 0, 1, 3, 4, 5)
     return head + truth + facts() + facts(names=((11, 4, b"t"),))
 
@@ -48,11 +50,16 @@ def record(state: int = 2, result: int = 0) -> bytes:
 
 
 def hello(step: Step = Step.NONE, error: int = 0) -> bytes:
-    sizes = (72, 64, 88 + 40 + 2 * (4 * SEEN.size + 16 + 8 * NAME.size), 320, 40, 24)
+    sizes = (72, 64, 96 + 40 + 2 * (4 * SEEN.size + 16 + 8 * NAME.size), 384, 40, 24)
     return struct.pack("<IIiI6IQQ", wire.VERSION, step, error, 1, *sizes, 0x1000, 0x2000)
 
 
-RESULT = reply(records=2, collected=3, receipt=4) + record() + record(4, 2**64 - 38) + b"outpaid"
+RESULT = (
+    reply(records=2, collected=3, receipt=4, report=3)
+    + record()
+    + record(4, 2**64 - 38)
+    + b"outpaidsaw"
+)
 STATUS = struct.pack("<IiII", 0, 0, 42, 5) + b"Name:"
 DECODERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "hello": (wire.decode_hello, hello()),
@@ -114,8 +121,8 @@ def test_a_program_says_where_its_sections_end() -> None:
     payload = wire.encode_program(3, SPEC, x86_64.number)[8:]
     fixed = struct.unpack_from("<12I", payload)
     assert fixed == (3, 0, 0, 0, 0, 0, 4, 0, 0, 1, 1, 0)
-    assert payload[320 : 320 + 8] == b"d/t\0\0\0\0\0"
-    kind, entry, flags, width, nr = struct.unpack_from("<BBBBI", payload, 328)
+    assert payload[384 : 384 + 8] == b"d/t\0\0\0\0\0"
+    kind, entry, flags, width, nr = struct.unpack_from("<BBBBI", payload, 392)
     assert (kind, entry, flags, width, nr) == (1, 0, 4, 0, 83)
 
 
