@@ -87,7 +87,6 @@ def diff(
 
 
 def _diff(context: click.Context, base: str, new: str) -> tuple[Difference, int]:
-    from msgspec.structs import replace
 
     from evaluator.difference import difference, narrowed, paired
 
@@ -115,9 +114,24 @@ def _diff(context: click.Context, base: str, new: str) -> tuple[Difference, int]
         raise InputError(f"{base} and {new}: no candidate is in both of them ({names or 'none'})")
     found = difference(old, newer, _suites(old, newer))
     if stored == [None, None] and Path(base).is_file() and Path(new).is_file():
-        calls = _calls(context, base, new)
-        found = replace(found, candidates=tuple(replace(c, calls=calls) for c in found.candidates))
+        found = _with_calls(found, old, newer, _calls(context, base, new))
     return found, 4 if failed else int(found.worse)
+
+
+def _with_calls(
+    found: Difference, old: Document, new: Document, calls: tuple[CallChange, ...]
+) -> Difference:
+    """The same with the calls of the one candidate, even if nothing else differs in it."""
+    from msgspec.structs import replace
+
+    from evaluator.difference import CandidateDifference
+
+    if not calls:
+        return found
+    (before,), (after,) = old.candidates, new.candidates
+    quiet = CandidateDifference(before.name, after.name, same_filters=False, changes=())
+    (one,) = found.candidates or (quiet,)
+    return replace(found, candidates=(replace(one, calls=calls),))
 
 
 def _stored(path: str) -> Document | None:
