@@ -20,8 +20,10 @@ import click
 
 from evaluator.cli_attacks import attacks
 from evaluator.cli_attainable import attainable
+from evaluator.cli_diff import diff
 from evaluator.cli_explain import explain
 from evaluator.cli_harden import harden
+from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
 from evaluator.cli_search import search
 from evaluator.cli_workloads import workloads
@@ -215,7 +217,9 @@ def cli() -> None:
     "Takes a target and parameters: create-file@/data, change-mode[bits=04000].",
 )
 @click.option(
-    "--objective", metavar="NAME", help="Families that must hold, workloads that must run."
+    "--objective",
+    metavar="NAME",
+    help="Families that must hold, workloads that must run: a name of `sidestep objectives list`.",
 )
 @click.option(
     "--workload",
@@ -477,7 +481,9 @@ def _publish(request: Request, run: Run) -> int:
 
 
 cli.add_command(attacks)
+cli.add_command(diff)
 cli.add_command(explain)
+cli.add_command(objectives)
 cli.add_command(search)
 cli.add_command(harden)
 cli.add_command(workloads)

@@ -3,6 +3,7 @@
 import pytest
 
 from attacks.library import load_families
+from evaluator.cli import main
 from evaluator.errors import InputError
 from evaluator.objectives import OBJECTIVES, objective
 from evaluator.workloads import Program, builtin, workload
@@ -26,3 +27,26 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 def test_names_find_their_objects() -> None:
     assert objective("no-new-processes").families.keys() == {"create-process"}
     assert workload("static-entry").program is Program.STATIC_ENTRY
+
+
+def test_no_objective_denies_what_its_own_workloads_are() -> None:
+    for goal in OBJECTIVES:
+        families = set(goal.families)
+        if "execute-program" in families:
+            assert not goal.workloads, "every workload is exec'ed under the candidate"
+        if families & {"create-process", "create-file"}:
+            assert "shell-basics" not in goal.workloads
+        if families & {"connect-tcp", "accept-connection"}:
+            assert not set(goal.workloads) & {"python-network", "nginx", "redis", "node", "dns"}
+
+
+def test_objectives_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in (
+        (["objectives", "list"], "no-network"),
+        (["objectives", "show", "no-exec"], "execute-program"),
+        (["objectives", "list", "--json"], '"kernel-surface"'),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert not ended.value.code
+        assert said in capsys.readouterr().out
