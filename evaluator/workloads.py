@@ -29,6 +29,8 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULTS = ("static-entry", "shell-basics")
 """What every evaluation runs; the others take longer, and are asked for."""
 _MOST_FILES, _LONGEST_NAME, _LARGEST = 32, 58, 256 * 1024
+_MOST_WORDS = 1000
+"""Of a command and its environment, which the runner takes as so many blobs."""
 
 Text = Annotated[str, Meta(min_length=1)]
 
@@ -81,7 +83,9 @@ class Workload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def missing(self) -> tuple[str, ...]:
         """What of ``needs`` and the command is not on this machine."""
-        own = self.command[:1] if self.program is Program.SYSTEM else ()
+        # One of its own files is not on this machine, and must not be looked for in our directory.
+        system = self.program is Program.SYSTEM and not _is_relative(self.command[0])
+        own = self.command[:1] if system else ()
         return tuple(one for one in (*own, *self.needs) if found(one) is None)
 
 
@@ -135,7 +139,8 @@ def _from_file(reference: str) -> Workload:
     path = Path(reference)
     try:
         if not path.is_file():
-            raise InputError(f"{reference}: no such file")
+            wrong = "not a regular file" if path.exists() else "no such file"
+            raise InputError(f"{reference}: {wrong}")
         if path.stat().st_size > _LARGEST:
             raise InputError(f"{reference}: larger than {_LARGEST // 1024} KiB: no workload is")
         return _decoded(path.read_bytes(), path.stem, reference)
@@ -153,6 +158,8 @@ def _decoded(data: bytes, name: str, where: str) -> Workload:
         raise InputError(f"{where}: {_in_words(str(error))}") from None
     except UnicodeDecodeError:
         raise InputError(f"{where}: not UTF-8, so it is no TOML") from None
+    except RecursionError:
+        raise InputError(f"{where}: nested too deeply: no workload is") from None
     mistake = _mistake(one)
     if mistake:
         raise InputError(f"{where}: {mistake}")
@@ -185,7 +192,24 @@ def _mistake(one: Workload) -> str:
         return "command, env: a NUL cannot be handed to a program"
     if any(not name or "=" in name for name in one.env):
         return "env: a name is empty or holds '='"
-    return _mistake_in_files(one)
+    return _mistake_in_programs(one) or _mistake_in_files(one)
+
+
+def _mistake_in_programs(one: Workload) -> str:
+    if len(one.command) + len(one.env) > _MOST_WORDS:
+        return f"command, env: more than {_MOST_WORDS} words; write a script in files"
+    program = one.command[0]
+    if _is_relative(program) and PurePosixPath(program) not in map(PurePosixPath, one.files):
+        return f"command: {program!r} is not one of its files; write a name or an absolute path"
+    relative = next(filter(_is_relative, one.needs), None)
+    if relative is not None:
+        return f"needs: {relative!r} is a relative path; write a name or an absolute path"
+    return ""
+
+
+def _is_relative(program: str) -> bool:
+    """A path below the workload's directory, rather than a name that is looked for."""
+    return "/" in program and not program.startswith("/")
 
 
 def _mistake_in_files(one: Workload) -> str:
@@ -199,4 +223,13 @@ def _mistake_in_files(one: Workload) -> str:
             return f"files: {name!r} leads out of the workload's directory"
         if len(name.encode()) > _LONGEST_NAME:
             return f"files: {name!r} is longer than {_LONGEST_NAME} bytes"
+    return _clash([PurePosixPath(name) for name in one.files])
+
+
+def _clash(paths: Sequence[PurePosixPath]) -> str:
+    for path in paths:
+        if paths.count(path) > 1:
+            return f"files: {str(path)!r} is there twice"
+        if any(parent in paths for parent in path.parents):
+            return f"files: {str(path)!r} lies below another file"
     return ""

@@ -71,6 +71,12 @@ def test_two_workloads_of_one_name_are_refused(tmp_path) -> None:
         (GOOD + "[env]\n'A=B' = 'c'", "env: a name is empty or holds '='"),
         ('title = "t"\ncommand = ["a\\u0000b"]', "a NUL cannot be handed"),
         ("= [", "Invalid"),
+        (GOOD + "a = " + "[" * 20_000, "nested too deeply"),
+        (GOOD + "[files]\na = ''\n'a/b' = ''", "files: 'a/b' lies below another file"),
+        (GOOD + "[files]\n'a' = ''\n'./a' = ''", "files: 'a' is there twice"),
+        ("title = 't'\ncommand = ['./a']", "command: './a' is not one of its files"),
+        (GOOD + "needs = ['bin/a']", "needs: 'bin/a' is a relative path"),
+        (f"title = 't'\ncommand = {['true'] * 2000}", "command, env: more than 1000 words"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path, text: str, said: str) -> None:
@@ -87,9 +93,21 @@ def test_a_mistake_is_named_with_its_place(tmp_path, text: str, said: str) -> No
 def test_what_is_no_file_of_text_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="no such file"):
         workload(str(tmp_path / "none.toml"))
+    (tmp_path / "directory.toml").mkdir()
+    with pytest.raises(InputError, match="not a regular file"):
+        workload(str(tmp_path / "directory.toml"))
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"not UTF-8"):
         workload(str(tmp_path / "bytes.toml"))
     (tmp_path / "huge.toml").write_text("#" * 300_000)
     with pytest.raises(InputError, match="larger than 256 KiB"):
         workload(str(tmp_path / "huge.toml"))
+
+
+def test_a_program_among_its_files_is_not_looked_for_in_our_directory(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "title = 't'\ncommand = ['./run.sh']\n[files]\n'run.sh' = '#!/bin/sh'"
+    (tmp_path / "own.toml").write_text(text)
+    assert workload("own.toml").missing() == ()
