@@ -138,6 +138,8 @@ def _check_output(request: _Request) -> None:
         raise InputError(f"{path}: is a directory, and one profile is written")
     if not path.parent.is_dir():
         raise InputError(f"{path}: cannot write: no such directory as {path.parent}")
+    if path.exists() and Path(request.candidate).exists() and path.samefile(request.candidate):
+        raise InputError(f"{path}: the output would overwrite an input")
 
 
 def _terms(

@@ -138,6 +138,10 @@ class How(Struct, frozen=True):
     """A signal that the runner passes on to the command; 0: none."""
 
 
+CUT_OFF = "was still running when its time was up"
+SUCCEEDED = "exited with 0"
+
+
 class Ran(Struct, frozen=True):
     """One run of a command."""
 
@@ -332,7 +336,9 @@ def decode(report: bytes, command: Sequence[str]) -> Ran:
     can be recorded, ``HarnessError`` where the report is not whole.
     """
     if len(report) < _OUTCOME.size:
-        raise HarnessError("the runner ended without a report")
+        raise HarnessError(
+            "the recorder ended without a report: did the command kill it, its own parent?"
+        )
     head = _Outcome(*_OUTCOME.unpack_from(report))
     uses_end = _OUTCOME.size + head.n_uses * _USE.size
     if head.version != _VERSION or len(report) != uses_end + head.n_events * _EVENT.size:
@@ -382,7 +388,7 @@ def _use(raw: tuple[int, ...], *, own_filter: bool) -> Use:
 
 def _end(head: _Outcome) -> str:
     if head.timed_out:
-        return "was still running when its time was up"
+        return CUT_OFF
     if head.stopped:
         return "was stopped"
     if os.WIFSIGNALED(head.status):

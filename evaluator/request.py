@@ -65,6 +65,8 @@ def plan(request: Request) -> Plan:
         raise InputError("--search: nan is no number of seconds")
     if request.simulate and request.search:
         raise InputError("--simulate runs nothing, and --search runs programs: choose one")
+    if request.simulate and request.workloads:
+        raise InputError("--simulate runs nothing, and --workload runs programs: choose one")
     _check_known(list(FailOn), request.fail_on, "condition")
     _check_known(list(Assumption), request.assume, "assumption")
     goal = objective(request.objective) if request.objective is not None else None
@@ -199,6 +201,15 @@ def _text(source: str) -> str:
     return "" if b"\0" in content else content.decode("utf-8", errors="replace")
 
 
+def _refuse_several(path: Path) -> None:
+    """Before any of them is read: a directory may hold thousands."""
+    from mitigations.load import profiles_in
+
+    count = len(profiles_in(path)) if path.is_dir() else 1
+    if count > 1:
+        raise InputError(f"{path}: holds {count} candidates: name one file")
+
+
 def candidate_of(
     path: str,
     *,
@@ -211,15 +222,13 @@ def candidate_of(
     from mitigations.load import load
 
     try:
-        found = load(
+        _refuse_several(_path(path))
+        (one,) = load(
             _path(path),
             meaning=meaning,
             runtime=runtime_model,
             capabilities=posture(stance).capabilities,
         )
-        if len(found) != 1:
-            raise InputError(f"{path}: holds {len(found)} candidates: name one file")
-        (one,) = found
         if not isinstance(one, Candidate):
             raise one.error
     except ProfileError as error:

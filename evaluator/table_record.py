@@ -118,7 +118,8 @@ def _indented(text: str) -> Padding:
 
 def show_verified(console: Console, found: Verified) -> None:
     if found.works:
-        console.print(Text(f"verified: it {found.end} under the profile, as without it", "green"))
+        said = "as without it" if found.end == found.expected else "where recording was cut off"
+        console.print(Text(f"verified: it {found.end} under the profile, {said}", "green"))
         return
     console.print(
         Text(f"not verified: it {found.end} under the profile, and {found.expected} without", "red")

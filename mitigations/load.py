@@ -49,7 +49,7 @@ def load(
     )
     if not path.is_dir():
         return [loader.load_file(path)]
-    files = _files_of(path)
+    files = profiles_in(path)
     if not files:
         raise ProfileError("no profile (*.json, *.bpf) in this directory", code="no-profiles")
     return [_load_or_fail(loader, file) for file in files]
@@ -96,7 +96,11 @@ def _is_entry(entry: object) -> bool:
             return False
 
 
-def _files_of(directory: Path) -> list[Path]:
+def profiles_in(directory: Path) -> list[Path]:
+    """The files of a directory that are taken for profiles, by name; no deeper ones.
+
+    ProfileError if it cannot be read.
+    """
     try:
         entries = sorted(directory.iterdir())
     except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from evaluator.errors import InputError
-from evaluator.record import GRACE_S, MOST_OUTPUT, record
+from evaluator.record import CUT_OFF, GRACE_S, MOST_OUTPUT, record
 from evaluator.recorded_profile import document, profile_of
 from evaluator.recording import Recording, recording
 from evaluator.verified_recording import verify
@@ -205,6 +205,15 @@ def test_a_command_that_is_missing() -> None:
         seen("/no/such")
     with pytest.raises(InputError, match="/etc/passwd: cannot be executed: Permission denied"):
         seen("/etc/passwd")
+
+
+def test_a_command_that_was_cut_off_may_end_well_under_its_profile() -> None:
+    source = "import os\nfor _ in range(200000): os.getppid()"
+    command = [PYTHON, "-I", "-S", "-c", source]
+    recorded = record(command, 0.5)
+    assert recorded.ends == (CUT_OFF,)
+    found = verify(command, profile_of(recorded).profile, "runc-1.1", CUT_OFF, 60.0)
+    assert found.works
 
 
 def test_a_command_that_never_ends() -> None:

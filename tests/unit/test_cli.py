@@ -233,6 +233,12 @@ def test_a_bad_profile_is_one_line_and_the_others_go_on(kernel, command, profile
     assert json.loads(out)["candidates"][0]["valid"] is False
 
 
+def test_a_prediction_runs_no_workload(kernel, command, profile) -> None:
+    code, out, err = command("evaluate", profile, "--simulate", "--workload", "tar")
+    assert (code, out) == (2, "")
+    assert "--simulate runs nothing" in err
+
+
 def test_two_files_of_one_name_stay_apart(kernel, command, profile, tmp_path) -> None:
     (tmp_path / "other").mkdir()
     other = tmp_path / "other" / "block-mkdir.json"

@@ -56,6 +56,20 @@ def test_an_option_without_sense(arguments: list[str], said: str, command: Any) 
     assert said in err
 
 
+def test_the_profile_itself_is_not_overwritten(tmp_path: Path, command: Any) -> None:
+    path = profile(tmp_path, Path(PROFILE).read_text())
+    code, out, err = command(path, "-o", path)
+    assert (code, out) == (2, "")
+    assert err == f"sidestep: {path}: the output would overwrite an input\n"
+    assert Path(path).read_text() == Path(PROFILE).read_text()
+
+
+def test_a_directory_is_refused_before_its_files_are_read(command: Any) -> None:
+    code, out, err = command(str(LIBRARY))
+    assert (code, out) == (2, "")
+    assert err.endswith(": holds 11 candidates: name one file\n")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
