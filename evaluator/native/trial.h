@@ -38,7 +38,8 @@ struct trial {
 	struct witness_state own_witness;
 	const struct program *looker;	// what the witness runs, or the customer
 	u64 deadline;
-	int customer, subject, victim, victim_inner, ns, park;
+	int customer, to_come, lost;	// the customer: its pid, whether it is still to come, or could not
+	int subject, victim, victim_inner, ns, park;
 	u64 probe_ino;
 };
 
@@ -624,6 +625,18 @@ static int has_stayed(struct trial *t, int pid)
 
 #define STOP_US 5000000	// in which a service has to end when it is asked to
 
+// The service runs: its gate is back from a vfork that ends with execve.  Now its customer comes.
+static void let_come(struct trial *t)
+{
+	if (!t->to_come)
+		return;
+	t->to_come = 0;
+	t->customer = start_customer(t->looker, t->subject);
+	t->lost = t->customer < 0;
+	if (t->lost)
+		t->customer = 0;
+}
+
 // The customer has come to its end: the service is not needed any more.
 static void be_served(struct trial *t, int status)
 {
@@ -643,6 +656,8 @@ static int take_event(struct trial *t, int pid, int status)
 		be_served(t, status);
 		return 0;
 	}
+	if (t->own.pid && pid == t->own.pid)
+		let_come(t);
 	// A shared gate may come back to its int3 just now: it is not ours to let go.
 	if (gate_event(pid, status) || (t->gate && pid == t->gate->pid))
 		return 0;
@@ -713,6 +728,8 @@ static void await_service(struct trial *t)
 			t->subject = 0;
 			return;
 		}
+		if (t->to_come && SYS4(wait4, t->own.pid, &status, WALL | WNOHANG, 0) == t->own.pid)
+			let_come(t);
 		if (t->customer && SYS4(wait4, t->customer, &status, WALL | WNOHANG, 0) == t->customer)
 			be_served(t, status);
 		t->reply->timed_out = now_us() > t->deadline;
@@ -857,8 +874,9 @@ static int try_trial(struct trial *t)
 	int serves = t->p->flags & P_CUSTOMER;
 
 	t->deadline = now_us() + t->q->timeout_us;
-	if (serves && (t->customer = start_customer(t->looker, t->subject)) < 0)
-		return -1;
+	t->to_come = serves != 0;
+	if (!t->own.pid)	// loaded directly: nobody tells when it has begun
+		let_come(t);
 	if (t->looker && !serves && begin_witness(t))
 		return -1;
 	if (is_followed(t)) {
@@ -872,7 +890,7 @@ static int try_trial(struct trial *t)
 		else
 			await_subject(t);
 	}
-	if (t->looker && !serves && end_looking(t))
+	if (t->lost || (t->looker && !serves && end_looking(t)))
 		return -1;
 	if (!t->looker && !t->victim && !is_followed(t) && t->p->flags & P_SWEEP && !r->timed_out)
 		await_child(t);
