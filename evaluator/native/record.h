@@ -445,7 +445,7 @@ static int reap(struct supervision *s)
 
 static void terminate(struct supervision *s, int signal)
 {
-	if (s->ended)	// its number may be somebody else's by now
+	if (s->ended || s->pid <= 0)	// its number may be somebody else's by now; 0 is our own group
 		return;
 	SYS2(kill, s->pid, signal);
 	SYS2(kill, -s->pid, signal);
