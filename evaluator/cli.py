@@ -101,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         code = _explain(error)
     flush()
-    if any(one.name == "libseccomp" for one in threading.enumerate()):
+    # Whoever calls us with arguments has a process of its own to end.
+    own = arguments is None
+    if own and any(one.name == "libseccomp" for one in threading.enumerate()):
         os._exit(code or 0)  # nothing can interrupt libseccomp, and it must keep what it works on
     sys.exit(code or 0)
 
