@@ -114,24 +114,24 @@ def _diff(context: click.Context, base: str, new: str) -> tuple[Difference, int]
         raise InputError(f"{base} and {new}: no candidate is in both of them ({names or 'none'})")
     found = difference(old, newer, _suites(old, newer))
     if stored == [None, None] and Path(base).is_file() and Path(new).is_file():
-        found = _with_calls(found, old, newer, _calls(context, base, new))
+        found = _with_calls(found, old, newer, *_calls(context, base, new))
     return found, 4 if failed else int(found.worse)
 
 
 def _with_calls(
-    found: Difference, old: Document, new: Document, calls: tuple[CallChange, ...]
+    found: Difference, old: Document, new: Document, calls: tuple[CallChange, ...], unfollowed: str
 ) -> Difference:
     """The same with the calls of the one candidate, even if nothing else differs in it."""
     from msgspec.structs import replace
 
     from evaluator.difference import CandidateDifference
 
-    if not calls:
+    if not calls and not unfollowed:
         return found
     (before,), (after,) = old.candidates, new.candidates
     quiet = CandidateDifference(before.name, after.name, same_filters=False, changes=())
     (one,) = found.candidates or (quiet,)
-    return replace(found, candidates=(replace(one, calls=calls),))
+    return replace(found, candidates=(replace(one, calls=calls, unfollowed=unfollowed),))
 
 
 def _stored(path: str) -> Document | None:
@@ -279,8 +279,8 @@ def _suites(*documents: Document) -> dict[str, frozenset[str]]:
     return found
 
 
-def _calls(context: click.Context, base: str, new: str) -> tuple[CallChange, ...]:
-    """The calls that two profiles answer otherwise; none where a filter cannot be followed."""
+def _calls(context: click.Context, base: str, new: str) -> tuple[tuple[CallChange, ...], str]:
+    """The calls that two profiles answer otherwise, or why that cannot be followed."""
     from evaluator.difference import CallChange
     from evaluator.request import candidate_of
     from mitigations.analysis import InexactError, difference
@@ -301,9 +301,10 @@ def _calls(context: click.Context, base: str, new: str) -> tuple[CallChange, ...
         for one in difference(before, after):
             key = (one.call, one.before, one.after, one.conditions)
             abis.setdefault(key, []).append(one.abi)
-    except InexactError:
-        return ()
-    return tuple(
+    except InexactError as error:
+        return (), str(error)
+    changed = (
         CallChange(call, tuple(dict.fromkeys(of)), was, now, conditions)
         for (call, was, now, conditions), of in abis.items()
     )
+    return tuple(changed), ""

@@ -129,6 +129,8 @@ class CandidateDifference(Struct, frozen=True):
     changes: tuple[Change, ...]
     settings: tuple[Setting, ...] = ()
     calls: tuple[CallChange, ...] = ()
+    unfollowed: str = ""
+    """Why the calls could not be compared; empty if they were, or if nobody asked."""
 
 
 class Difference(Struct, frozen=True):
