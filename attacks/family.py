@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from attacks.consts import Named
 from attacks.effects import Effect, Grade, Object, ObjectKind
 from attacks.errors import AttackError
 from attacks.kernel import Kernel
@@ -239,6 +241,8 @@ class Family(Struct):
     effect: Callable[[Parameters], Effect]
     objects: tuple[Object, ...] = ()
     parameters: Parameters = field(default_factory=dict[str, int])
+    constants: Mapping[str, Iterable[Named]] = field(default_factory=dict[str, Iterable[Named]])
+    """The names that the values of a parameter have, where they have any."""
     attack_technique: str = ""
     """MITRE ATT&CK id, where one fits."""
     has_target: bool = True
@@ -366,12 +370,29 @@ class Family(Struct):
 
     def _label(self, given: Parameters, target: str | None) -> str:
         changed = [
-            f"{name}={_number(name, given[name])}"
+            f"{name}={self._text(name, given[name])}"
             for name, default in self.parameters.items()
             if given.get(name, default) != default
         ]
         chosen = f"[{','.join(changed)}]" if changed else ""
         return f"{self.name}{chosen}{f'@{target}' if target else ''}"
+
+    def value(self, parameter: str, text: str) -> int | None:
+        """The value that a text stands for: the name of a constant, or a number.
+
+        Decimal, hexadecimal with ``0x``, or octal as file modes are written: with a leading 0.
+        """
+        for constant in self.constants.get(parameter, ()):
+            if constant.text == text:
+                return int(constant)
+        try:
+            return int(text, 8) if re.fullmatch("0[0-7]+", text) else int(text, 0)
+        except ValueError:
+            return None
+
+    def _text(self, parameter: str, value: int) -> str:
+        names = (one.text for one in self.constants.get(parameter, ()) if one == value)
+        return next(names, _number(parameter, value))
 
     def _record(
         self, recorded: _Recorded, label: str, effect: Effect, values: Parameters

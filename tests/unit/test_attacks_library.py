@@ -250,10 +250,21 @@ def test_the_library_loads_fast():
     [
         ("open-socket", False),
         ("open-socket[family=17,type=3]", True),
-        ("open-socket[type=3,protocol=1]", True),
+        ("open-socket[type=SOCK_RAW,protocol=1]", True),
         ("open-socket[family=16,type=3]", False),
     ],
 )
 def test_what_is_needed_can_depend_on_parameters(reference, needed):
     for variant in parse_reference(reference).variants:
         assert (Need.CAP_NET_RAW in variant.needs) is needed
+
+
+def test_constants_have_their_names():
+    by_name = parse_reference("open-socket[family=AF_VSOCK]")
+    assert by_name.label == "open-socket[family=AF_VSOCK]"
+    assert parse_reference("open-socket[family=40]").label == by_name.label
+    assert parse_reference("use-io-uring[opcode=IORING_OP_NOP]").parameters == {"opcode": 0}
+    with pytest.raises(AttackError, match="did you mean 'AF_VSOCK'"):
+        parse_reference("open-socket[family=AF_VSOCKS]")
+    with pytest.raises(AttackError, match="is not of the form parameter=number"):
+        parse_reference("change-mode[bits=S_ISUID]")
