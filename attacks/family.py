@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
@@ -355,6 +356,22 @@ class Family(Struct):
         )
         self._check(recipes)
         return FamilyInstance(self, self._label(given, target), effect, values, recipes)
+
+    def instances(self) -> Iterator[FamilyInstance]:
+        """The default one, one elsewhere, and one for each other set of values that have names.
+
+        All programs that it has, whatever its parameters, are programs of one of them.
+        """
+        yield self.default
+        if self.has_target:
+            yield self.instance(target="/elsewhere")
+        for values in itertools.product(*self.constants.values()):
+            try:
+                instance = self.instance(dict(zip(self.constants, map(int, values), strict=True)))
+            except AttackError:
+                continue  # no such combination
+            if instance.label != self.name:
+                yield instance
 
     def record(self, instance: FamilyInstance) -> Iterator[Variant]:
         """The variants that the recipes of an instance make."""

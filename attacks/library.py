@@ -137,13 +137,19 @@ def _read_suite(path: Path) -> Suite:
 
 @cache
 def current_suite() -> Suite:
-    """What the suite would hold, frozen now: the default instance of every family.
+    """What the suite would hold, frozen now: every family, and what rewrites make of it.
 
-    What rewrites make of it is part of it.
+    A program may hang on parameters: it counts as the first instance that has it makes it.
     """
-    recorded = [found.default.variants for found in load_families().values()]
-    variants = [one for family in recorded for one in (*family, *derived(family))]
-    return Suite(SUITE, {variant.id: variant.program.digest() for variant in variants})
+    variants: dict[str, str] = {}
+    for found in load_families().values():
+        for instance in found.instances():
+            recorded = instance.variants
+            for one in (*recorded, *derived(recorded)):
+                name = f"{found.name}/{one.name}"
+                if name not in variants:
+                    variants[name] = one.program.digest()
+    return Suite(SUITE, variants)
 
 
 def _parse_parameters(reference: str, chosen: Family, text: str) -> dict[str, int]:

@@ -29,6 +29,7 @@ from attacks.program import (
     is_decisive,
     operands,
 )
+from attacks.rewrites import derived
 
 pytestmark = pytest.mark.unit
 
@@ -142,8 +143,32 @@ def test_digests_differ():
 
 
 def test_the_suite_is_current():
+    recipes = {f"{f.name}/{one.name}" for f in load_families().values() for one in f.recipes}
+    assert recipes <= suite().variants.keys()
     differences = suite().differences()
     assert not differences, "freeze them into the next suite: tests/freeze_suite.py"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "open-socket[family=AF_PACKET,type=SOCK_RAW]",
+        "open-socket[family=AF_UNIX]",
+        "create-node[type=S_IFSOCK]",
+        "create-node[type=S_IFCHR]@/dev",
+        "new-namespace[type=CLONE_NEWTIME]",
+        "change-mode[bits=04000]@/data",
+        "change-owner[uid=0,gid=5]",
+        "create-directory@/etc",
+        "use-io-uring[opcode=IORING_OP_NOP]",
+    ],
+)
+def test_the_suite_holds_what_only_some_parameters_have(reference):
+    """What is not in the suite is not run, and what is not run would seem to be held."""
+    instance = parse_reference(reference)
+    made = {one.name for one in (*instance.variants, *derived(instance.variants))}
+    names = {f"{instance.family.name}/{name}" for name in made}
+    assert names <= suite().variants.keys()
 
 
 def test_a_suite_names_what_changed():
