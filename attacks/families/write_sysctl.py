@@ -1,8 +1,8 @@
 """Write a kernel parameter of a namespace.
 
-Mostly that is how far packets of a network namespace go, which is the same in every new one (whether
-it passes packets on is not: that is inherited).  What the IPC namespace allows is written without any
-capability, by user 0 of the namespace.
+Mostly that is how far packets of a network namespace go, which is the same in every new one
+(whether it passes packets on is not: that is inherited).  What the IPC namespace allows is written
+without any capability, by user 0 of the namespace.
 """
 
 from attacks import ipc_objects, namespaces, witness
