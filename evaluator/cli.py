@@ -20,6 +20,7 @@ import click
 
 from evaluator.cli_attacks import attacks
 from evaluator.cli_attainable import attainable
+from evaluator.cli_check import check
 from evaluator.cli_diff import diff
 from evaluator.cli_explain import explain
 from evaluator.cli_harden import harden
@@ -483,6 +484,7 @@ def _publish(request: Request, run: Run) -> int:
 
 
 cli.add_command(attacks)
+cli.add_command(check)
 cli.add_command(diff)
 cli.add_command(explain)
 cli.add_command(objectives)
