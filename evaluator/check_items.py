@@ -41,7 +41,7 @@ class Unit(Struct, frozen=True):
     def item(self, subject: str, kind: str, status: str, says: str, message: str = "") -> Item:
         """An item of this unit, which points to the profile."""
         profile = self.expected.profile
-        what = f"baseline {subject}" if kind == "baseline" else subject
+        what = f"{says} {subject}" if kind == "baseline" else subject
         return Item(
             id=f"{profile}::{what}{self.mark}",
             profile=profile,

@@ -34,6 +34,7 @@ from evaluator.options import (
     debug_option,
     format_option,
     jobs_option,
+    own_version,
     posture_option,
     reading_options,
     split,
@@ -159,17 +160,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        say(f"sidestep {_own_version()}")
+        say(f"sidestep {own_version()}")
         context.exit()
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sidestep")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -440,7 +432,7 @@ def _run(
         fail_on=[FailOn(one) for one in request.fail_on],
     )
     return Run(
-        tool=Tool("sidestep", _own_version()),
+        tool=Tool("sidestep", own_version()),
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         duration_s=round(time.time() - started, 6),
         exit_code=run_exit_code(results, judged) if stopped is None else stopped,

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from typing import Any
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 from click.core import ParameterSource
+from msgspec import Struct
 
 from evaluator.errors import InputError, border
-from evaluator.options import debug_option, jobs_option, json_option, split
-from evaluator.terminal import say
+from evaluator.options import debug_option, jobs_option, json_option, own_version, split
+from evaluator.terminal import complain, page, progress_bar, say
 
-FORMATS = ("table", "json", "junit", "sarif", "markdown", "github")
+if TYPE_CHECKING:
+    from evaluator.expectations import Library
+    from evaluator.library_check import Checked
+    from reports.check_schema import CheckDocument
+    from reports.errors import ReportError
+
+RENDERERS = {
+    "junit": ("reports.junit", "junit"),
+    "sarif": ("reports.sarif", "sarif"),
+    "markdown": ("reports.check_markdown", "markdown"),
+    "github": ("reports.annotations", "annotations"),
+}
+FORMATS = ("table", "json", *RENDERERS)
+SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".md": "markdown"}
+"""What goes into a file of that name unless --format says."""
 
 
 @click.command()
@@ -85,18 +104,197 @@ def check(context: click.Context, /, form: str, as_json: bool, **options: Any) -
     ):
         raise InputError(f"--json and --format {form}: give one of them")
     with border():
-        code = _check("json" if as_json else form, **options)
+        given = as_json or context.get_parameter_source("form") is not ParameterSource.DEFAULT
+        code = _check(_Asked(form="json" if as_json else form, is_given=given, **options))
     context.exit(code)
 
 
-def _check(form: str, library: str, lists: bool, profiles: tuple[str, ...], **options: Any) -> int:
-    from msgspec import to_builtins
+class _Asked(Struct, frozen=True, kw_only=True):
+    """The options, still as the user wrote them."""
 
+    library: str
+    init: bool
+    workloads: list[str]
+    lists: bool
+    profiles: tuple[str, ...]
+    baseline: str | None
+    simulate: bool
+    jobs: int | None
+    timeout: float
+    cache: bool
+    output: str | None
+    form: str
+    is_given: bool
+    """Whether the form is."""
+
+
+def _check(asked: _Asked) -> int:
+    _refuse_senseless(asked)
+    if asked.init:
+        return _init(asked)
     from evaluator.expectations import file_of, read
-    from evaluator.library_run import listing
 
-    found = read(file_of(library))
-    document = listing(library, found, profiles)
+    library = read(file_of(asked.library))
+    if asked.lists:
+        return _list(asked, library)
+    writer = _writer(asked, library)
+    checked = _checked(asked, library)
+    lost = _write(checked, writer)
+    _print(asked, checked, writer, lost)
+    if lost is not None:
+        raise InputError(str(lost)) from lost
+    return checked.document.exit_code
+
+
+def _refuse_senseless(asked: _Asked) -> None:
+    if math.isnan(asked.timeout):
+        raise InputError("--timeout: nan is no number of seconds")
+    if asked.workloads and not asked.init:
+        raise InputError("--workload: workloads stand in sidestep.toml; it goes with --init")
+    for name, value in (
+        ("--list", asked.lists),
+        ("--profile", asked.profiles),
+        ("--baseline", asked.baseline is not None),
+        ("--simulate", asked.simulate),
+        ("--output", asked.output is not None),
+        ("--format", asked.form != "table"),
+    ):
+        if asked.init and value:
+            raise InputError(f"--init and {name}: --init evaluates all profiles and writes a file")
+    if asked.lists and asked.output is not None:
+        raise InputError("--list runs nothing, so there is nothing for --output")
+    if asked.lists and asked.form not in ("table", "json"):
+        raise InputError(f"--list and --format {asked.form}: table or json")
+
+
+def _list(asked: _Asked, library: Library) -> int:
+    from evaluator.library_check import listing
+
+    document = listing(asked.library, library, asked.profiles)
+    if asked.form == "json":
+        say(_rendered(document, "json"))
+        return 0
+    from evaluator.table_check import show_list
+
+    with page() as console:
+        show_list(console, document)
+    return 0
+
+
+def _checked(asked: _Asked, library: Library) -> Checked:
+    from evaluator.audit_log import audit_log
+    from evaluator.baseline import read
+    from evaluator.check_store import Store, directory
+    from evaluator.doctor import environment, probe, without_sandbox
+    from evaluator.library_check import check
+    from evaluator.library_run import Options
+    from reports.schema import Tool
+
+    base = read(asked.baseline) if asked.baseline is not None else None
+    simulated = asked.simulate
+    where = environment(without_sandbox(), "none") if simulated else environment(probe())
+    store = Store(directory(), complain) if asked.cache and not simulated else None
+    with progress_bar() as on_progress:
+        return check(
+            asked.library,
+            library,
+            asked.profiles,
+            base,
+            Options(jobs=asked.jobs, timeout_s=asked.timeout, simulate=simulated),
+            msgspec.structs.replace(where, audit_log=audit_log()),
+            store,
+            on_progress,
+            Tool("sidestep", own_version()),
+        )
+
+
+# ----------------------------------------------------------------------------------------- output
+
+
+class _Writer(Struct, frozen=True):
+    """Where the document goes; ``form`` is empty for a directory."""
+
+    path: Path
+    form: str
+
+
+def _writer(asked: _Asked, library: Library) -> _Writer | None:
+    """Finds out before the run, not after it, that there is nowhere to write."""
+    from reports.files import check, check_file
+
+    if asked.output is None:
+        return None
+    path = Path(asked.output)
+    if not asked.output:
+        raise InputError("--output: an empty path")
+    inputs = [library.file, *(one.path for one in library.profiles)]
+    if path.is_file() and any(path.samefile(one) for one in inputs if one.is_file()):
+        raise InputError(f"{path}: the output would overwrite an input")
+    if path.is_dir() or asked.output.endswith("/") or not path.suffix:
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path}: not a directory")
+        check(path)
+        return _Writer(path, "")
+    form = asked.form if asked.is_given else SUFFIXES.get(path.suffix)
+    if form is None:
+        raise InputError(f"{path}: say by --format what to write; or name a directory")
+    check_file(path)
+    return _Writer(path, form)
+
+
+def _write(checked: Checked, writer: _Writer | None) -> ReportError | None:
+    from reports.errors import ReportError
+    from reports.files import write, write_bytes
+
+    if writer is None:
+        return None
+    try:
+        if writer.form:
+            text = _rendered(checked.document, writer.form)
+            write_bytes(writer.path, _encoded(text + "\n"))
+            return None
+        write(msgspec.to_builtins(checked.results), writer.path)
+        text = _rendered(checked.document, "json")
+        write_bytes(writer.path / "check.json", _encoded(text + "\n"))
+    except ReportError as error:
+        return error
+    return None
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")
+
+
+def _print(
+    asked: _Asked, checked: Checked, writer: _Writer | None, lost: ReportError | None
+) -> None:
+    """The table, unless another form was asked for and has not gone to a file."""
+    to_file = writer is not None and writer.form == asked.form
+    if asked.form != "table" and not to_file:
+        say(_rendered(checked.document, asked.form))
+        return
+    from evaluator.table_check import show
+
+    with page() as console:
+        show(console, checked.document)
+        if writer is not None and lost is None:
+            console.print(f"written to {writer.path}", markup=False)
+
+
+def _rendered(document: CheckDocument, form: str) -> str:
     if form == "json":
-        say(json.dumps(to_builtins(document)))
+        return json.dumps(msgspec.to_builtins(document))
+    if form == "table":
+        from evaluator.table_check import plain_text
+
+        return plain_text(document)
+    module, function = RENDERERS[form]
+    rendered: str = getattr(importlib.import_module(module), function)(document)
+    return rendered.rstrip("\n")
+
+
+def _init(asked: _Asked) -> int:
+    from evaluator.library_init import initial
+
+    file, text = initial(asked)
     return 0

@@ -35,6 +35,7 @@ FILE = "sidestep.toml"
 SUFFIXES = (".json", ".bpf")
 _LARGEST = 1 << 20
 _DATES = (datetime.date, datetime.datetime, datetime.time)
+_OWN = b'{"schema": "sidestep.'
 _GLOB = re.compile(r"[*?\[]")
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -289,7 +290,11 @@ class _Reader:
         except (ValueError, NotImplementedError, OSError) as error:
             self._fail(at, f"{pattern!r} is no glob: {error}")
         names = [path.relative_to(root).as_posix() for path in paths]
-        return [one for one in names if one.endswith(SUFFIXES) and (root / one).is_file()]
+        return [
+            one
+            for one in names
+            if one.endswith(SUFFIXES) and (root / one).is_file() and not _is_our_own(root / one)
+        ]
 
     def _promise(self, place: int, entry: _Entry, suite: str, matched: Sequence[str]) -> Promise:
         at: KeyPath = ("profile", place)
@@ -456,6 +461,18 @@ def _meaning(text: str) -> Meaning:
         "docker": "docker",
     }
     return found[text]
+
+
+def _is_our_own(path: Path) -> bool:
+    """Whether it is what an earlier check wrote; what might be a profile is none of that."""
+    from mitigations.load import looks_like_profile
+
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(_OWN))
+    except OSError:
+        return False
+    return begins == _OWN and not looks_like_profile(path)
 
 
 def _hint(pattern: str, known: Sequence[str]) -> str:

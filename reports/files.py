@@ -41,6 +41,22 @@ def write(raw: dict[str, Any], target: str | Path) -> tuple[Path, ...]:
         raise ReportError(f"{where}: cannot write: {error.strerror or error}") from None
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """One file, as a whole or not at all, owned by whoever called sudo; ReportError, one line."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        _refuse_in_the_way(path)
+        _make_directory(path.parent)
+        _create(part)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot write: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
 def _write_all(
     raw: dict[str, Any], document: Document, directory: Path, names: dict[str, Writer]
 ) -> tuple[Path, ...]:
@@ -73,10 +89,18 @@ def check(target: str | Path) -> None:
     """Find out before a long run whether ``write`` could write there; leaves nothing behind."""
     target = Path(target)
     single = target.suffix in BY_SUFFIX and not target.is_dir()
-    directory = target.parent if single else target
+    _check(target.parent if single else target, [target.name] if single else list(FILES))
+
+
+def check_file(path: Path) -> None:
+    """The same for ``write_bytes``."""
+    _check(path.parent, [path.name])
+
+
+def _check(directory: Path, names: list[str]) -> None:
     made = [p for p in (directory, *directory.parents) if not p.exists()]
     try:
-        for name in [target.name] if single else FILES:
+        for name in names:
             _refuse_in_the_way(directory / name)
         _make_directory(directory)
         part = directory / f".check.{secrets.token_hex(4)}.tmp"
