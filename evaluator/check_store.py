@@ -155,5 +155,13 @@ def code_digest() -> str:
 
 
 def _digest(value: Any) -> str:
-    encoded = msgspec.json.encode(value, order="deterministic")  # sets, too, have an order then
+    # Deterministic: sets have an order, too.
+    encoded = msgspec.json.encode(value, order="deterministic", enc_hook=_number)
     return hashlib.sha256(encoded).hexdigest()
+
+
+def _number(value: Any) -> int:
+    """A constant with a name."""
+    if isinstance(value, int):
+        return int(value)
+    raise TypeError(f"no part of a key: {type(value).__name__}")

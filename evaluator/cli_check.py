@@ -294,7 +294,28 @@ def _rendered(document: CheckDocument, form: str) -> str:
 
 
 def _init(asked: _Asked) -> int:
-    from evaluator.library_init import initial
+    from evaluator.expectations import file_of
+    from evaluator.library_init import counted, evaluated, relative, text_of
+    from evaluator.verdict import ExitCode
+    from reports.files import check_file, write_bytes
 
-    file, text = initial(asked)
-    return 0
+    file = file_of(asked.library)
+    if file.exists():
+        raise InputError(f"{file}: is there already, and is not overwritten")
+    if file.suffix != ".toml" or not file.parent.is_dir():
+        raise InputError(f"{asked.library}: not a directory")
+    references = relative(asked.workloads, file.parent)
+    check_file(file)
+    with progress_bar() as on_progress:
+        found = evaluated(file.parent, asked.workloads, asked.jobs, asked.timeout, on_progress)
+    for one in found:
+        if one.error:
+            complain(f"{file.parent / one.name}: {one.error}")
+    if not any(one.held or one.works for one in found):
+        raise InputError(f"{file}: not written: no profile holds anything, and no program works")
+    write_bytes(file, text_of(found, references).encode())
+    say(f"written to {file}: {counted(found)}")
+    broke = sorted({family for one in found for family in one.harness_failed})
+    if broke:
+        complain(f"the harness failed in {', '.join(broke)}: not expected of any profile")
+    return ExitCode.HARNESS_FAILED if broke else ExitCode.DONE

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from evaluator.terminal import WIDEST, printable
@@ -16,7 +17,10 @@ from reports.check_schema import CheckDocument, Item, Way
 
 _STYLES = {"fail": "bold red", "error": "bold magenta", "warn": "yellow"}
 _WORDS = {"fail": "FAIL", "error": "ERROR", "warn": "warn"}
-_WAYS = 4
+_WAYS = 1
+_DETAILS = 3
+_STATUS = 6
+"""The width of the first word."""
 _NAMED = 3
 
 
@@ -32,8 +36,11 @@ def show(console: Console, document: CheckDocument) -> None:
         console.print(Text("predictions: nothing was run", "yellow"))
     for profile, group in groupby(_attention(document.items), key=lambda one: one.profile):
         console.print(Text(printable(profile), "bold"))
+        alike: dict[object, list[Item]] = {}
         for item in group:
-            _show_item(console, item)
+            alike.setdefault(_alike(item), []).append(item)
+        for items in alike.values():
+            _show_alike(console, items)
         console.print()
     if document.changes:
         console.print(Text("not as it was in the baseline, so results may differ by it:", "yellow"))
@@ -82,33 +89,51 @@ def _attention(items: Sequence[Item]) -> Iterator[Item]:
             yield item
 
 
-def _show_item(console: Console, item: Item) -> None:
-    mark = f" [{item.posture},{item.runtime_model}]" if item.id.endswith("]") else ""
+def _show_alike(console: Console, items: Sequence[Item]) -> None:
+    """One failure, which may be the same in several postures and models."""
+    item = items[0]
+    marks = "".join(f" [{one.posture},{one.runtime_model}]" for one in items if one.id[-1] == "]")
     says = f" {item.says}" if item.kind == "baseline" else ""
     kind = " waiver" if item.kind == "waiver" else ""
-    text = Text("  ")
+    text = Text()
     text.append(f"{_WORDS[item.status]:<5} ", _STYLES[item.status])
-    text.append(printable(f"{item.subject}{mark}"), "bold")
-    text.append(printable(f"{kind}{says}: {item.message}"))
-    again = f" (seen in {item.reruns + 1} runs)" if item.reruns and item.says != "undecided" else ""
-    text.append(again, "dim")
-    console.print(text)
-    open_ways = [one for one in item.ways if one.waived is None]
-    for way in open_ways[:_WAYS]:
-        _line(console, _way(way), 8)
-    if len(open_ways) > _WAYS:
-        _line(console, f"and {len(open_ways) - _WAYS} more routes", 8)
-    for line in item.detail:
+    text.append(printable(item.subject), "bold")
+    text.append(printable(f"{marks}{kind}{says}: {item.message}"))
+    if item.reruns and item.says != "undecided":
+        text.append(f" (in {item.reruns + 1} runs)", "dim")
+    console.print(Padding(_hanging(text), (0, 0, 0, 2)))
+    ways = [one for one in item.ways if one.waived is None]
+    for way in ways[:_WAYS]:
+        _line(console, _way(way, len(ways) - _WAYS), 8)
+    fixes = [line for line in item.detail if line.startswith("fix: ")]
+    others = [line for line in item.detail if line not in fixes]
+    more = f" (and {len(fixes) - 1} more)" if len(fixes) > 1 else ""
+    for line in (*(f"{one}{more}" for one in fixes[:1]), *others[:_DETAILS]):
         _line(console, line, 8, "dim")
     if item.kind == "waiver" and item.place and item.place.line:
         _line(console, f"{item.place.file}:{item.place.line}", 8, "dim")
 
 
-def _way(way: Way) -> str:
+def _hanging(text: Text) -> Table:
+    """Text whose further lines begin behind its first word."""
+    table = Table.grid(padding=0)
+    table.add_column(width=_STATUS)
+    table.add_column()
+    table.add_row(text[:_STATUS], text[_STATUS:])
+    return table
+
+
+def _way(way: Way, more: int) -> str:
     place = ""
     if way.place is not None and way.place.line is not None:
-        place = f" ({way.place.file}:{way.place.line})"
-    return f"{way.route} by {way.variant}{place}"
+        place = f", {way.place.file}:{way.place.line}"
+    others = f" (and {_count(more, 'route')} more)" if more > 0 else ""
+    return f"{way.route} by {way.variant}{place}{others}"
+
+
+def _alike(item: Item) -> object:
+    ways = tuple((one.route, one.variant, one.waived) for one in item.ways)
+    return item.kind, item.subject, item.status, item.says, item.message, item.detail, ways
 
 
 def _unexpected(names: Sequence[str]) -> str:
