@@ -24,20 +24,18 @@ class Baseline(Struct, frozen=True):
 
     def counterpart(self, unit: Unit) -> Candidate | None:
         """The candidate that this unit was, in the same posture and model where it says so."""
-        same = [one for one in self.document.candidates if not unit.several or _is_set_up(one, unit)]
         profile = unit.expected.profile
-        for is_it in (
-            lambda one: one.name == unit.name,
-            lambda one: one.name == profile,
-            lambda one: _is_below(one.source, profile),
-            lambda one: one.name == PurePosixPath(profile).stem,
+        same = [
+            one for one in self.document.candidates if not unit.several or _is_set_up(one, unit)
+        ]
+        for found in (
+            [one for one in same if one.name == unit.name],
+            [one for one in same if one.name == profile],
+            [one for one in same if _is_same_file(one.source, profile)],
         ):
-            found = [one for one in same if is_it(one)]
-            if len(found) == 1:
-                return found[0]
             here = [one for one in found if _is_set_up(one, unit)]
-            if here:
-                return here[0]
+            if here or len(found) == 1:
+                return (here or found)[0]
         return None
 
     def unexpected(self, names: Iterable[str], root: Path) -> list[Expected]:
@@ -90,12 +88,11 @@ def _is_set_up(candidate: Candidate, unit: Unit) -> bool:
 
 
 def _is_named(candidate: Candidate, profile: str) -> bool:
-    names = (profile, PurePosixPath(profile).stem)
-    plain = candidate.name.partition("[")[0]
-    return plain in names or _is_below(candidate.source, profile)
+    return candidate.name.partition("[")[0] == profile or _is_same_file(candidate.source, profile)
 
 
-def _is_below(source: str, profile: str) -> bool:
-    """Whether a path ends with that of a profile."""
-    wanted = PurePosixPath(profile).parts
-    return PurePosixPath(source).parts[-len(wanted) :] == wanted
+def _is_same_file(source: str, profile: str) -> bool:
+    """Whether one of two paths ends with the other: they are relative to different places."""
+    one, other = PurePosixPath(source).parts, PurePosixPath(profile).parts
+    common = min(len(one), len(other))
+    return common > 0 and one[-common:] == other[-common:]

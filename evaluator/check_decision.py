@@ -124,9 +124,7 @@ def _family_items(unit: Unit, label: str, candidate: Candidate, terms: Terms) ->
 
 
 def _harness_item(unit: Unit, label: str, candidate: Candidate) -> Item | None:
-    broken = [
-        one for one in candidate.trials if family_of(one) == label and one.outcome in _BROKE
-    ]
+    broken = [one for one in candidate.trials if family_of(one) == label and one.outcome in _BROKE]
     if not broken:
         return None
     first = broken[0]
@@ -135,9 +133,7 @@ def _harness_item(unit: Unit, label: str, candidate: Candidate) -> Item | None:
     return replace(item, detail=lines)
 
 
-def _verdict(
-    record: Family, judged: Sequence[Trial], ways: Sequence[Way], terms: Terms
-) -> Verdict:
+def _verdict(record: Family, judged: Sequence[Trial], ways: Sequence[Way], terms: Terms) -> Verdict:
     """That of the results; or that of what is left without accepted ways and newer variants."""
     waived = {way.route for way in ways if way.waived is not None}
     if not waived and terms.suite is None:
@@ -226,7 +222,9 @@ def _way(trial: Trial, record: Family, expected: Expected, terms: Terms) -> Way:
         cause=cause.said if cause else "",
         fix=cause.fix if cause else "",
         place=terms.locate(cause),
-        waived=waiver and Waived(waiver.reason, waiver.owner, waiver.expires.isoformat()),
+        waived=None
+        if waiver is None
+        else Waived(waiver.reason, waiver.owner, waiver.expires.isoformat()),
     )
 
 
@@ -367,9 +365,7 @@ def _baseline_item(
     if kind is Kind.NEWLY_KNOWN:
         advice = "the suite of the baseline does not hold it: no profile became worse"
         return replace(item, status="warn", detail=(advice,))
-    lines = tuple(
-        f"{one.variant}: {_way_before(one.variant, changes)}" for one in trials[:_SHOWN]
-    )
+    lines = tuple(f"{one.variant}: {_way_before(one.variant, changes)}" for one in trials[:_SHOWN])
     item = replace(item, detail=lines)
     shown = [one for one in changes if one.shown]
     if item.ways and len(shown) == len(changes) and all(one.waived for one in item.ways):
@@ -452,5 +448,3 @@ def _route(trial: Trial) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-

@@ -133,7 +133,7 @@ def _workload(one: Workload) -> list[Any]:
 def _program(name: str) -> list[Any]:
     path = found(name)
     try:
-        status = os.stat(path) if path else None
+        status = Path(path).stat() if path else None
     except OSError:
         status = None
     if status is None:

@@ -99,8 +99,10 @@ def check(context: click.Context, /, form: str, as_json: bool, **options: Any) -
     Exit codes: 0 all that must hold holds; 1 something does not; 2 some input is wrong; 3 this
     machine cannot test it; 4 the harness failed.
     """
-    if as_json and form != "json" and context.get_parameter_source("form") is not (
-        ParameterSource.DEFAULT
+    if (
+        as_json
+        and form != "json"
+        and context.get_parameter_source("form") is not (ParameterSource.DEFAULT)
     ):
         raise InputError(f"--json and --format {form}: give one of them")
     with border():

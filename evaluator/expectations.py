@@ -10,7 +10,7 @@ import datetime
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -101,7 +101,7 @@ class Waiver(Struct, frozen=True):
 
     @property
     def subject(self) -> str:
-        """``create-directory x86_64:mkdirat``"""
+        """Family and way: ``create-directory x86_64:mkdirat``."""
         return f"{self.family} {self.route or self.technique}".strip()
 
 
@@ -218,7 +218,7 @@ class _Reader:
         )
 
     @contextmanager
-    def _at(self, *path: str | int) -> Iterator[None]:
+    def _at(self, *path: str | int) -> Generator[None]:
         """Lets errors out with the line of this key."""
         try:
             yield
@@ -312,9 +312,7 @@ class _Reader:
             assume=frozenset(map(Assumption, entry.assume)),
             exhaustive=entry.exhaustive,
             waivers=tuple(self._waivers(at, entry, families, matched)),
-            untested=dict(
-                self._untested(at, entry, [*labels, *(one.name for one in workloads)])
-            ),
+            untested=dict(self._untested(at, entry, [*labels, *(one.name for one in workloads)])),
             line=self._lines.of(at),
         )
 
@@ -350,7 +348,9 @@ class _Reader:
             with self._at(*at, "workloads"):
                 own = "/" in name or name.endswith(".toml")
                 one = str(self._file.parent / name) if own else name
-                workloads += [one] if one == "all" or workload(one) else []
+                if one != "all":
+                    workload(one)  # or it is an error of this line
+                workloads.append(one)
         with self._at(*at, "workloads"):
             return tuple(families.values()), chosen(workloads)
 
@@ -417,9 +417,7 @@ class _Reader:
             self._fail((*here, "family"), f"{message} (of those that this entry expects)")
         return found
 
-    def _check_way(
-        self, here: KeyPath, one: _Accept, families: Sequence[FamilyInstance]
-    ) -> None:
+    def _check_way(self, here: KeyPath, one: _Accept, families: Sequence[FamilyInstance]) -> None:
         # Recording what rewrites make takes time, and few files have waivers.
         from evaluator import routes
 
@@ -428,7 +426,9 @@ class _Reader:
             self._fail((*here, key), unknown("technique", one.technique, list(Technique)))
         known = routes.known(families)
         if one.technique is not None and one.technique not in known.techniques:
-            self._fail((*here, key), unknown("way of technique", one.technique, [*known.techniques]))
+            self._fail(
+                (*here, key), unknown("way of technique", one.technique, [*known.techniques])
+            )
         wrong = routes.mistake(one.route, known) if one.route is not None else ""
         if wrong:
             self._fail((*here, key), wrong)

@@ -24,7 +24,7 @@ from evaluator.check_decision import (
     settled,
     waiver_items,
 )
-from evaluator.check_items import Unit, listed, selected, shown, units
+from evaluator.check_items import Unit, listed, selected, shown
 from evaluator.difference import Setting
 from evaluator.errors import InputError
 from evaluator.expectations import Expected, Library, profiles_below
@@ -197,11 +197,15 @@ class _Check:
             return [item for item, _ in first]
         doubtful = [(item, jobs) for item, jobs in first if _is_doubtful(item, jobs)]
         doubts = _doubts(doubtful)
-        again = library_run.run_again(
-            [(job, doubts[job.unit.name]) for job in self._jobs if job.unit.name in doubts],
-            self._options,
-            on_progress,
-        ) if doubts else []
+        again = (
+            library_run.run_again(
+                [(job, doubts[job.unit.name]) for job in self._jobs if job.unit.name in doubts],
+                self._options,
+                on_progress,
+            )
+            if doubts
+            else []
+        )
         later = [{item.id: item for item, _ in self._items(results)} for results in again]
         found: list[Item] = []
         for item, jobs in first:

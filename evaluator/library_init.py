@@ -198,4 +198,3 @@ def counted(found: Sequence[Found]) -> str:
     return (
         f"{len(used)} of {len(found)} profiles, {held} families held, {works} workloads that work"
     )
-

@@ -89,10 +89,11 @@ def _job(unit: Unit, base: Result | None, suite: Iterable[str]) -> Job:
         if record.workload in shipped:
             workloads.setdefault(record.workload, shipped[record.workload])
     held = frozenset(suite)
+    of_suite = [each.only(held) for each in families.values()]
     return Job(
         unit=unit,
         candidate=load_unit(unit),
-        families=tuple(one for each in families.values() if (one := each.only(held)).size),
+        families=tuple(each for each in of_suite if each.size),
         named=frozenset(named),
         workloads=tuple(workloads.values()),
         base=base,

@@ -139,7 +139,9 @@ def _alike(item: Item) -> object:
 def _unexpected(names: Sequence[str]) -> str:
     have = "has" if len(names) == 1 else "have"
     more = ", ..." if len(names) > _NAMED else ""
-    return f"{_count(len(names), 'profile')} {have} no expectation: {', '.join(names[:_NAMED])}{more}"
+    return (
+        f"{_count(len(names), 'profile')} {have} no expectation: {', '.join(names[:_NAMED])}{more}"
+    )
 
 
 def _line(console: Console, text: str, depth: int, style: str = "") -> None:
