@@ -48,6 +48,8 @@ class Store:
         self._directory = directory
         self._complain = complain
         self._is_broken = False
+        self.kept = 0
+        """So many results were written."""
 
     def get(self, key: str) -> Entry | None:
         """What is known under this key; None if that is nothing, or cannot be read."""
@@ -64,6 +66,7 @@ class Store:
         entry = Entry(_FORMAT, key, result, dict(reruns))
         try:
             write_bytes(self._path(key), msgspec.json.encode(entry))
+            self.kept += 1
         except ReportError as error:
             self._is_broken = True
             self._complain(f"nothing is kept for the next check: {error}")

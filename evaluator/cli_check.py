@@ -196,18 +196,18 @@ def _checked(asked: _Asked, library: Library) -> Checked:
     simulated = asked.simulate
     where = environment(without_sandbox(), "none") if simulated else environment(probe())
     store = Store(directory(), complain) if asked.cache and not simulated else None
-    with progress_bar() as on_progress:
-        return check(
-            asked.library,
-            library,
-            asked.profiles,
-            base,
-            Options(jobs=asked.jobs, timeout_s=asked.timeout, simulate=simulated),
-            msgspec.structs.replace(where, audit_log=audit_log()),
-            store,
-            on_progress,
-            Tool("sidestep", own_version()),
-        )
+    options = Options(jobs=asked.jobs, timeout_s=asked.timeout, simulate=simulated)
+    tool = Tool("sidestep", own_version())
+    where = msgspec.structs.replace(where, audit_log=audit_log())
+    try:
+        with progress_bar() as progress:
+            return check(
+                asked.library, library, asked.profiles, base, options, where, store, progress, tool
+            )
+    except KeyboardInterrupt:
+        if store is not None and store.kept:
+            complain(f"{store.kept} results are kept: the next check goes on from there")
+        raise
 
 
 # ----------------------------------------------------------------------------------------- output
