@@ -82,7 +82,7 @@ def check(
     jobs = library_run.jobs_of(profiles, _counterparts(base))
     others: list[Expected] = []
     if base is not None and not names:
-        others = base.unexpected(unexpected, library.root)
+        others = base.unexpected(_others(library, unexpected, base), library.root)
         jobs += [one for one in library_run.jobs_of(others, _counterparts(base)) if one.base]
     if base is not None and not any(one.base for one in jobs):
         raise InputError(f"{base.path}: no profile of this library is in it")
@@ -144,6 +144,14 @@ def _counterparts(base: Baseline | None) -> Callable[[Unit], Result | None]:
 def _unexpected(library: Library) -> tuple[str, ...]:
     known = {one.profile for one in library.profiles}
     return tuple(one for one in profiles_below(library.root) if one not in known)
+
+
+def _others(library: Library, unexpected: Iterable[str], base: Baseline) -> list[str]:
+    """Files of which nothing is expected, those included that are no profiles any more."""
+    known = {one.profile for one in library.profiles}
+    named = {one.name.partition("[")[0] for one in base.document.candidates}
+    there = {one for one in named - known if one and (library.root / one).is_file()}
+    return sorted({*unexpected, *there})
 
 
 def _document(
@@ -255,7 +263,7 @@ class _Check:
     def _of_unit(self, job: Job, result: Result, terms: Terms) -> list[Item]:
         promise = job.unit.expected.promise
         items = items_of(job.unit, result, terms)
-        if not promise.families and not promise.workloads and result.valid:
+        if not promise.families and not promise.workloads:
             items = [one for one in items if one.status == "error"]  # nobody expects anything
         if items:
             items[0] = replace(items[0], duration_s=result.duration_s)
