@@ -56,6 +56,12 @@ class Unit(Struct, frozen=True):
         )
 
 
+def mark_of(item: Item) -> str:
+    """What tells an item from those of the same profile in other postures and models."""
+    mark = f"[{item.posture},{item.runtime_model}]"
+    return mark if item.posture and item.id.endswith(mark) else ""
+
+
 def units(profiles: Sequence[Expected]) -> list[Unit]:
     """All combinations that the profiles are to be tested in."""
     return [

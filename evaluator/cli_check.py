@@ -255,9 +255,9 @@ def _write(checked: Checked, writer: _Writer | None) -> ReportError | None:
             text = _rendered(checked.document, writer.form)
             write_bytes(writer.path, _encoded(text + "\n"))
             return None
-        write(msgspec.to_builtins(checked.results), writer.path)
         text = _rendered(checked.document, "json")
-        write_bytes(writer.path / "check.json", _encoded(text + "\n"))
+        beside = {"check.json": _encoded(text + "\n")}
+        write(msgspec.to_builtins(checked.results), writer.path, beside)
     except ReportError as error:
         return error
     return None

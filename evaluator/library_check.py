@@ -24,7 +24,7 @@ from evaluator.check_decision import (
     settled,
     waiver_items,
 )
-from evaluator.check_items import Unit, listed, selected, shown
+from evaluator.check_items import Unit, listed, mark_of, selected, shown
 from evaluator.difference import Setting
 from evaluator.errors import InputError
 from evaluator.expectations import Expected, Library, profiles_below
@@ -110,7 +110,7 @@ def check(
         cached=sum(one.cached for one in jobs),
     )
     gates = tuple(
-        Gate(f"{one.profile}{_mark(one)}", f"{one.kind} {one.subject}", _is_ok(one), one.message)
+        Gate(f"{one.profile}{mark_of(one)}", f"{one.kind} {one.subject}", _is_ok(one), one.message)
         for one in items
     )
     results = replace(now, gates=gates, exit_code=code, duration_s=document.duration_s)
@@ -127,10 +127,6 @@ def exit_code(items: Iterable[Item]) -> int:
 
 def _is_ok(item: Item) -> bool:
     return item.status not in ("fail", "error")
-
-
-def _mark(item: Item) -> str:
-    return f"[{item.posture},{item.runtime_model}]" if item.id.endswith("]") else ""
 
 
 def _ran(job: Job) -> bool:

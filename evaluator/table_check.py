@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from evaluator.check_items import mark_of
 from evaluator.terminal import WIDEST, printable
 from reports.check_schema import CheckDocument, Item, Way
 
@@ -92,7 +93,7 @@ def _attention(items: Sequence[Item]) -> Iterator[Item]:
 def _show_alike(console: Console, items: Sequence[Item]) -> None:
     """One failure, which may be the same in several postures and models."""
     item = items[0]
-    marks = "".join(f" [{one.posture},{one.runtime_model}]" for one in items if one.id[-1] == "]")
+    marks = "".join(f" {mark}" for one in items if (mark := mark_of(one)))
     says = f" {item.says}" if item.kind == "baseline" else ""
     kind = " waiver" if item.kind == "waiver" else ""
     text = Text()

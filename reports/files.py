@@ -7,9 +7,11 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from reports.document import parse_document
@@ -21,8 +23,12 @@ from reports.text import visible
 Writer = Callable[[dict[str, Any], Document, Path], None]
 
 
-def write(raw: dict[str, Any], target: str | Path) -> tuple[Path, ...]:
+def write(
+    raw: dict[str, Any], target: str | Path, beside: Mapping[str, bytes] = MappingProxyType({})
+) -> tuple[Path, ...]:
     """Write the four files into a directory, or one file if ``target`` ends like one of them.
+
+    Into a directory go the files ``beside`` as well, contents by name.
 
     Every file is written beside its place and renamed when all are complete.  ReportError, one
     line, if the document is wrong or the disk does not take it; older files then stay.
@@ -32,7 +38,8 @@ def write(raw: dict[str, Any], target: str | Path) -> tuple[Path, ...]:
     if target.suffix in BY_SUFFIX and not target.is_dir():
         directory, names = target.parent, {target.name: BY_SUFFIX[target.suffix]}
     else:
-        directory, names = target, FILES
+        more = {name: partial(_write_content, content) for name, content in beside.items()}
+        directory, names = target, FILES | more
     try:
         _make_directory(directory)
         return _write_all(raw, document, directory, names)
@@ -147,6 +154,10 @@ def caller() -> tuple[int, int] | None:
     except (KeyError, ValueError):
         return None
     return owner if min(owner) >= 0 else None
+
+
+def _write_content(content: bytes, raw: dict[str, Any], document: Document, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def _write_json(raw: dict[str, Any], document: Document, path: Path) -> None:
