@@ -66,14 +66,14 @@ def closing(document: CheckDocument) -> str:
     """One line with all counts."""
     counts = Counter(one.status for one in document.items)
     words = {
-        "pass": "pass",
-        "fail": "FAILED",
-        "error": "harness errors",
-        "waived": "accepted",
-        "warn": "warnings",
-        "listed": "not run",
+        "pass": f"{counts['pass']} pass",
+        "fail": f"{counts['fail']} FAILED",
+        "error": _count(counts["error"], "harness error"),
+        "waived": f"{counts['waived']} accepted",
+        "warn": _count(counts["warn"], "warning"),
+        "listed": f"{counts['listed']} not run",
     }
-    said = ", ".join(f"{counts[key]} {word}" for key, word in words.items() if counts[key])
+    said = ", ".join(word for key, word in words.items() if counts[key])
     profiles = len({one.profile for one in document.items})
     how = f"{document.evaluated} evaluated, {document.cached} from the cache"
     ran = "predicted" if document.simulated else how
