@@ -20,6 +20,7 @@ import click
 
 from evaluator.cli_attacks import attacks
 from evaluator.cli_attainable import attainable
+from evaluator.cli_check import check
 from evaluator.cli_diff import diff
 from evaluator.cli_explain import explain
 from evaluator.cli_harden import harden
@@ -33,6 +34,7 @@ from evaluator.options import (
     debug_option,
     format_option,
     jobs_option,
+    own_version,
     posture_option,
     reading_options,
     split,
@@ -158,17 +160,8 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        say(f"sidestep {_own_version()}")
+        say(f"sidestep {own_version()}")
         context.exit()
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sidestep")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -439,7 +432,7 @@ def _run(
         fail_on=[FailOn(one) for one in request.fail_on],
     )
     return Run(
-        tool=Tool("sidestep", _own_version()),
+        tool=Tool("sidestep", own_version()),
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         duration_s=round(time.time() - started, 6),
         exit_code=run_exit_code(results, judged) if stopped is None else stopped,
@@ -483,6 +476,7 @@ def _publish(request: Request, run: Run) -> int:
 
 
 cli.add_command(attacks)
+cli.add_command(check)
 cli.add_command(diff)
 cli.add_command(explain)
 cli.add_command(objectives)

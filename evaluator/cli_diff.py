@@ -16,6 +16,7 @@ from evaluator.options import (
     debug_option,
     jobs_option,
     json_option,
+    own_version,
     posture_option,
     reading_options,
 )
@@ -88,7 +89,7 @@ def diff(
 
 def _diff(context: click.Context, base: str, new: str) -> tuple[Difference, int]:
 
-    from evaluator.difference import difference, narrowed, paired
+    from evaluator.difference import difference, narrowed, paired, suites_of
 
     stored = [_stored(one) for one in (base, new)]
     given = _arguments_given(context)
@@ -112,7 +113,7 @@ def _diff(context: click.Context, base: str, new: str) -> tuple[Difference, int]
     if not any(None not in pair for pair in paired(old.candidates, newer.candidates)):
         names = ", ".join(one.name for side in sides for one in side.candidates)
         raise InputError(f"{base} and {new}: no candidate is in both of them ({names or 'none'})")
-    found = difference(old, newer, _suites(old, newer))
+    found = difference(old, newer, suites_of(old, newer))
     if stored == [None, None] and Path(base).is_file() and Path(new).is_file():
         found = _with_calls(found, old, newer, *_calls(context, base, new))
     return found, 4 if failed else int(found.worse)
@@ -234,7 +235,7 @@ def _evaluated(request: Request) -> tuple[Document, bool]:
             results.extend(evaluate(planned, on_progress, assemble))
     code = run_exit_code(results, ())
     run = Run(
-        tool=Tool("sidestep", _version()),
+        tool=Tool("sidestep", own_version()),
         started="",
         duration_s=time.time() - started,
         exit_code=code,
@@ -254,29 +255,6 @@ def _current_suite() -> str:
     from attacks import library
 
     return library.SUITE
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sidestep")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _suites(*documents: Document) -> dict[str, frozenset[str]]:
-    """What the suites of these documents hold, where this version knows them."""
-    from attacks import library
-    from attacks.errors import AttackError
-
-    found: dict[str, frozenset[str]] = {}
-    for document in documents:
-        try:
-            found[document.suite] = frozenset(library.suite(document.suite).variants)
-        except AttackError:
-            continue  # a later version's: what its run held is all that is known
-    return found
 
 
 def _calls(context: click.Context, base: str, new: str) -> tuple[tuple[CallChange, ...], str]:

@@ -7,7 +7,6 @@ a request as it should, and ends when it is asked to: an exit code alone would p
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib.resources
 import math
@@ -21,6 +20,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field
 
+from evaluator import toml_source
 from evaluator.errors import InputError
 from evaluator.objectives import unknown
 
@@ -168,15 +168,9 @@ def _decoded(data: bytes, name: str, where: str) -> Workload:
 
 def _in_words(error: str) -> str:
     """A message of msgspec with the place first: ``service.stop: ...``."""
-    message, _, place = error.rpartition(" - at `$.")
-    text = f"{place.rstrip('`')}: {message}" if message else error
-    unknown_key = "contains unknown field `"
-    if unknown_key in text:
-        key = text.partition(unknown_key)[2].partition("`")[0]
-        known = (*Workload.__struct_fields__, *Service.__struct_fields__)
-        near = difflib.get_close_matches(key, [one for one in known if one != "name"], n=1)
-        return f"{text}; did you mean {near[0]}?" if near else text
-    return text
+    known = (*Workload.__struct_fields__, *Service.__struct_fields__)
+    path, message = toml_source.said(error, [one for one in known if one != "name"])
+    return f"{toml_source.in_words(path)}: {message}" if path else message
 
 
 def _mistake(one: Workload) -> str:

@@ -87,6 +87,7 @@ class CheckDocument(Struct, frozen=True):
     suite: Annotated[str, "the frozen list of variants that judged"]
     environment: Annotated[Environment, "the machine"]
     items: Annotated[tuple[Item, ...], "every expectation, in the order of the file"]
+    unexpected: Annotated[tuple[str, ...], "profiles that no entry of the file matches"] = ()
     changes: Annotated[tuple[Change, ...], "what is not as it was in the baseline"] = ()
     baseline: Annotated[str | None, "the stored results compared with"] = None
     tool: Annotated[Tool, "the program"] = Tool()
