@@ -1,0 +1,30 @@
+"""How sphinx makes the site of these pages: make site."""
+
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+project = "sidestep"
+author = "the sidestep authors"
+project_copyright = "the sidestep authors, MIT licence"
+version = release = version_of("sidestep")
+
+extensions = ["myst_parser", "sphinx_click", "sphinx.ext.autodoc"]
+# Headings can be linked to by the names that git hosts give them.
+myst_heading_anchors = 3
+highlight_language = "none"
+
+nitpicky = True
+# Other projects' objects: a look-up of theirs would need the network.
+nitpick_ignore_regex = [("py:.*", r"(pd|pandas|pathlib|msgspec|reports\.schema)\..*|Path|Struct")]
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+
+html_theme = "furo"
+html_title = "sidestep"
+html_copy_source = False
+html_show_sphinx = False
+html_static_path = ["static"]
+html_css_files = ["site.css"]
