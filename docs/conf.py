@@ -6,6 +6,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import pandas as pd
+
+import reports.frames
+
+reports.frames.pd = pd  # there only for type checkers, and annotations are evaluated here
+
 project = "sidestep"
 author = "the sidestep authors"
 project_copyright = "the sidestep authors, MIT licence"
@@ -15,12 +21,13 @@ extensions = ["myst_parser", "sphinx_click", "sphinx.ext.autodoc"]
 # Headings can be linked to by the names that git hosts give them.
 myst_heading_anchors = 3
 highlight_language = "none"
+# Help texts mark commands with single backticks, and -- begins an option.
+default_role = "literal"
+smartquotes = False
 
 nitpicky = True
 # Other projects' objects: a look-up of theirs would need the network.
-nitpick_ignore_regex = [("py:.*", r"(pd|pandas|pathlib|msgspec|reports\.schema)\..*|Path|Struct")]
-autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+nitpick_ignore_regex = [("py:.*", r"(pd|pandas|pathlib|msgspec)\..*|(.*\.)?Document")]
 
 html_theme = "furo"
 html_title = "sidestep"
