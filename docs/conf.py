@@ -33,5 +33,6 @@ html_theme = "furo"
 html_title = "sidestep"
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # it is fetched, which browsers refuse to pages from files
 html_static_path = ["static"]
 html_css_files = ["site.css"]
