@@ -13,6 +13,7 @@ import msgspec
 from click.core import ParameterSource
 from msgspec import Struct
 
+from evaluator import completion as offer
 from evaluator.errors import InputError, border
 from evaluator.options import debug_option, jobs_option, json_option, own_version, split
 from evaluator.terminal import complain, page, progress_bar, say
@@ -35,7 +36,7 @@ SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".md": "markdow
 
 
 @click.command()
-@click.argument("library", default=".")
+@click.argument("library", default=".", shell_complete=offer.files)
 @click.option("--init", is_flag=True, help="Write a first sidestep.toml from what holds today.")
 @click.option(
     "--workload",
@@ -43,6 +44,7 @@ SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".md": "markdow
     metavar="WORKLOAD",
     multiple=True,
     callback=split,
+    shell_complete=offer.listed(offer.workloads),
     help="With --init: run this honest program as well; repeatable.",
 )
 @click.option("--list", "lists", is_flag=True, help="List the items and run nothing.")
@@ -56,6 +58,7 @@ SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".md": "markdow
 @click.option(
     "--baseline",
     metavar="RESULTS",
+    shell_complete=offer.files,
     help="Fail on what is worse than in these results of `evaluate -o` or `check -o`.",
 )
 @click.option(
@@ -86,6 +89,7 @@ SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".md": "markdow
     "-o",
     "--output",
     metavar="PATH",
+    shell_complete=offer.files,
     help="Write check.json, results.parquet, summary.csv, run.json and report.html there; or one "
     "file, of what --format says.",
 )

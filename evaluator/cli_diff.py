@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from evaluator import completion as offer
 from evaluator.errors import InputError, border
 from evaluator.options import (
     debug_option,
@@ -33,12 +34,35 @@ _OPTIONS = {"meaning": "--from", "exhaustive": "--exhaustive"}
 
 
 @click.command()
-@click.argument("base")
-@click.argument("new")
-@click.option("--family", metavar="FAMILY", multiple=True, help="Test only this; repeatable.")
-@click.option("--objective", metavar="NAME", help="A name of `sidestep objectives list`.")
-@click.option("--workload", metavar="WORKLOAD", multiple=True, help="Run this, too; repeatable.")
-@click.option("--assume", metavar="ASSUMPTION", multiple=True, help="As in `evaluate`; repeatable.")
+@click.argument("base", shell_complete=offer.files)
+@click.argument("new", shell_complete=offer.files)
+@click.option(
+    "--family",
+    metavar="FAMILY",
+    multiple=True,
+    shell_complete=offer.families,
+    help="Test only this; repeatable.",
+)
+@click.option(
+    "--objective",
+    metavar="NAME",
+    shell_complete=offer.objectives,
+    help="A name of `sidestep objectives list`.",
+)
+@click.option(
+    "--workload",
+    metavar="WORKLOAD",
+    multiple=True,
+    shell_complete=offer.workloads,
+    help="Run this, too; repeatable.",
+)
+@click.option(
+    "--assume",
+    metavar="ASSUMPTION",
+    multiple=True,
+    shell_complete=offer.assumptions,
+    help="As in `evaluate`; repeatable.",
+)
 @click.option("--exhaustive", is_flag=True, help="Run all that rewrites make of every variant.")
 @posture_option
 @reading_options

@@ -56,7 +56,7 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     request: Text
     """Run once, then; it has to exit with 0."""
     answer: str | None = None
-    """All that the request prints; None if its exit code says enough."""
+    """All that the request prints; missing if its exit code says enough."""
     stop: str = "SIGTERM"
     """The signal that ends the service in good order."""
 
@@ -66,14 +66,19 @@ class Workload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: str
     title: Text
+    """What works if it does, in a few words."""
     command: tuple[str, ...]
+    """The program and its arguments."""
     program: Program = Program.SYSTEM
+    """Where the program comes from."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Its environment besides PATH and HOME."""
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     """Contents by path below the directory; those that begin with ``#!`` are executable."""
     stdout: str | None = None
-    """All that it prints, stderr included; None if its exit code says enough."""
+    """All that it prints, stderr included; missing if its exit code says enough."""
     service: Service | None = None
+    """What makes a service of it; without it the program has to end by itself."""
     needs: tuple[Text, ...] = ()
     """Other programs without which it cannot run, or absolute paths."""
     needs_ids: bool = False
