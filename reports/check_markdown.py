@@ -50,6 +50,11 @@ def _lines(document: CheckDocument) -> Iterator[str]:
     yield from _accepted(document)
     yield ""
     yield from _table(document)
+    if document.unexpected:
+        named = ", ".join(map(_code, document.unexpected[:_ITEMS]))
+        more = f" and {left} more" if (left := len(document.unexpected) - _ITEMS) > 0 else ""
+        yield ""
+        yield f"Nothing is expected of {named}{more}."
 
 
 def _tested(document: CheckDocument) -> str:

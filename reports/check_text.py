@@ -45,7 +45,7 @@ def said(item: Item) -> str:
 def place(document: CheckDocument, item: Item, way: Way | None = None) -> Place:
     """Where to look: the rule, else what the item names, else the profile as a whole."""
     found = (way.place if way else None) or item.place
-    return found or Place(posixpath.join(document.library, item.profile))
+    return found or Place(posixpath.join(posixpath.dirname(document.expectations), item.profile))
 
 
 def position(where: Place) -> str:

@@ -221,7 +221,10 @@ def _invocation(document: CheckDocument) -> Json:
     invocation: Json = {
         "executionSuccessful": not errors and document.exit_code in (0, 1),
         "exitCode": document.exit_code,
-        "toolExecutionNotifications": [_notification(document, item) for item in errors],
+        "toolExecutionNotifications": [
+            *(_notification(document, item) for item in errors),
+            *(_unexpected(profile) for profile in document.unexpected),
+        ],
     }
     if started := utc(document.started):
         invocation["startTimeUtc"] = started
@@ -235,6 +238,14 @@ def _notification(document: CheckDocument, item: Item) -> Json:
         "descriptor": {"id": one_line(item.says) or "harness"},
         "message": {"text": _message(lines, predicted=document.simulated)},
         "locations": [_location(place(document, item))],
+    }
+
+
+def _unexpected(profile: str) -> Json:
+    return {
+        "level": "warning",
+        "descriptor": {"id": "unexpected"},
+        "message": {"text": _message([f"{profile}: nothing is expected of it"], predicted=False)},
     }
 
 
