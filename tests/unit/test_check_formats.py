@@ -30,8 +30,8 @@ def xml(found: CheckDocument) -> ElementTree.Element:
 
 
 def case(found: CheckDocument, name: str) -> ElementTree.Element:
-    (one,) = [case for case in xml(found).iter("testcase") if case.get("name") == name]
-    return one
+    """The first of that name."""
+    return next(case for case in xml(found).iter("testcase") if case.get("name") == name)
 
 
 def run(found: CheckDocument) -> dict[str, Any]:
@@ -63,16 +63,7 @@ class TestJUnit:
         assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("9", "4", "1")
 
     def test_a_gate_is_a_failure_that_says_what_to_do(self) -> None:
-        (failure,) = (
-            case(EVERYTHING, "create-directory")
-            if False
-            else [
-                one.find("failure")
-                for one in xml(EVERYTHING).iter("testcase")
-                if one.get("name") == "create-directory"
-                and one.get("classname") == "block-mkdir.json"
-            ]
-        )
+        failure = case(EVERYTHING, "create-directory").find("failure")
         assert failure is not None
         assert failure.text is not None
         assert (failure.get("type"), failure.get("message")) == ("leaky", LEAKY.message)
@@ -275,7 +266,8 @@ class TestAnnotations:
     def test_the_worst_comes_first_and_what_is_accepted_not_at_all(self) -> None:
         found = commands(EVERYTHING)
         assert [one["title"].split(": ")[1].split(" ")[0] for one in found] == [
-            "mount", "create-directory", "static-entry", "send-signal", "create-file", "open-socket",
+            "mount", "create-directory", "static-entry", "send-signal", "create-file",
+            "open-socket",
         ]  # fmt: skip
         assert [one["kind"] for one in found] == [*["error"] * 5, "warning"]
         assert annotations(EVERYTHING).splitlines()[-1] == f"sidestep: {tally(EVERYTHING)}"
