@@ -10,9 +10,10 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 
-from checks import DOCUMENTS, EVERYTHING, document
 from reports.check_schema import CheckDocument
 from reports.sarif import SCHEMA, sarif
+
+from checks import DOCUMENTS, EVERYTHING, document
 
 DIGEST = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"
 

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given, settings
 from markdown_it import MarkdownIt
 
-import checks
-from checks import DOCUMENTS, EVERYTHING, HOSTILE, LEAKY, RING, WAIVED, document, item
 from reports.annotations import annotations
 from reports.check_markdown import markdown
 from reports.check_schema import CheckDocument, Item, Place
@@ -20,6 +18,9 @@ from reports.check_text import is_error, tally
 from reports.junit import junit
 from reports.sarif import sarif
 from reports.text import code_span, one_line, visible
+
+import checks
+from checks import DOCUMENTS, EVERYTHING, HOSTILE, LEAKY, RING, WAIVED, document, item
 
 COMMAND = re.compile(r"::(error|warning) ([^\n]*?)::([^\n]*)")
 HIDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
