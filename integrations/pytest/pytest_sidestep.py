@@ -19,9 +19,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -324,7 +324,7 @@ def _run_profile(config: pytest.Config, file: Path, profile: str) -> Json:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Generator[None]:
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -344,14 +344,12 @@ def _check(config: pytest.Config, file: Path, *options: str) -> Json:
 def _call(config: pytest.Config, arguments: Sequence[str]) -> Json:
     """The one JSON object that the command prints; ``SidestepError``, one line, if it is none."""
     command = _command(config)
-    timeout: float = config.getoption("sidestep_timeout")
+    timeout: Any = config.getoption("sidestep_timeout")
     code, out, err = _run([*command, *arguments], config.rootpath, timeout)
-    try:
-        found = json.loads(out)
-    except ValueError:
-        found = None
-    if isinstance(found, dict):
-        return found
+    with contextlib.suppress(ValueError):
+        found: Any = json.loads(out)
+        if isinstance(found, dict):
+            return cast("Json", found)
     lines = err.strip().splitlines()
     said = lines[-1] if lines else "it printed no JSON and said nothing"
     raise SidestepError(_line(f"{_cut(said)} (exit code {code})"))
@@ -472,6 +470,7 @@ class Sidestep:
         self._fail(path, wrong)
 
     def _candidate(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Json:
+        candidate: Json
         (candidate,) = self.evaluate(path, **options)["candidates"]
         if not candidate["valid"]:
             said = "; ".join(one["message"] for one in candidate["errors"])
@@ -491,7 +490,7 @@ def _option(name: str, value: Any) -> list[str]:
         return [f"--{name}"]
     if value is None or value is False:
         return []
-    values = [value] if isinstance(value, (str, int, float, os.PathLike)) else value
+    values = cast("Iterable[Any]", value) if isinstance(value, (list, tuple)) else [value]
     return [part for one in values for part in (f"--{name}", str(one))]
 
 
