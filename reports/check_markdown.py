@@ -12,7 +12,6 @@ from reports.check_text import (
     needs_attention,
     place,
     position,
-    said,
     tally,
 )
 from reports.text import abbreviate, code_span
@@ -74,9 +73,11 @@ def _item(document: CheckDocument, item: Item) -> Iterator[str]:
     status = "error" if is_error(item) else item.status
     yield f"### {status}: {_code(item.profile)} {_code(expectation(item))}"
     yield ""
-    yield f"- {_code(said(item))}"
+    yield f"- {_code(item.message or item.says)}"
     yield f"- at {_code(position(place(document, item)))}"
-    yield from (f"- {_code(line)}" for line in item.detail if line.strip())
+    told = {f"fix: {way.fix}" for way in item.ways}
+    others = [line for line in item.detail if line.strip() and line not in told]
+    yield from (f"- {_code(line)}" for line in others)
     ways = [way for way in item.ways if way.waived is None]
     for way in ways[:_WAYS]:
         yield from _way(way)

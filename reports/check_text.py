@@ -38,8 +38,8 @@ def expectation(item: Item) -> str:
 
 
 def said(item: Item) -> str:
-    """One line: what became of the expectation."""
-    return abbreviate(item.message or f"{item.subject}: {item.says}", LONG)
+    """One line: the expectation, and what became of it."""
+    return abbreviate(f"{expectation(item)}: {item.message or item.says}", LONG)
 
 
 def place(document: CheckDocument, item: Item, way: Way | None = None) -> Place:
@@ -82,7 +82,8 @@ def way_lines(way: Way) -> Iterator[str]:
 
 def item_lines(item: Item, ways: Sequence[Way] | None = None) -> Iterator[str]:
     """Everything below the message: what to do, how it was tested, what got through."""
-    yield from (abbreviate(line, LONG) for line in item.detail)
+    told = {f"fix: {way.fix}" for way in item.ways}
+    yield from (abbreviate(line, LONG) for line in item.detail if line not in told)
     tested = [
         f"{name} {value}"
         for name, value in (("posture", item.posture), ("runtime model", item.runtime_model))

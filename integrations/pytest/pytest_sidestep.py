@@ -238,10 +238,12 @@ def _told(item: Json) -> str:
 
 
 def _lines(item: Json) -> Iterator[str]:
-    yield _cut(item["message"] or f"{item['subject']}: {item['says']}")
+    name = item["id"].removeprefix(f"{item['profile']}::")
+    yield _cut(f"{name}: {item['message'] or item['says']}")
     place = _position(item["place"])
     yield f"{item['profile']}: {place}" if place else item["profile"]
-    yield from map(_cut, item["detail"])
+    told = {f"fix: {way['fix']}" for way in item["ways"]}
+    yield from (_cut(line) for line in item["detail"] if line not in told)
     tested = (("posture", item["posture"]), ("runtime model", item["runtime_model"]))
     if named := ", ".join(f"{name} {value}" for name, value in tested if value):
         yield named

@@ -156,7 +156,7 @@ class TestItems:
     ) -> None:
         result = run(says(document(item("p.json", "mount", "error", "harness", message="it died"))))
         result.assert_outcomes(errors=1)
-        result.stdout.fnmatch_lines(["it died"])
+        result.stdout.fnmatch_lines(["mount: it died"])
 
     @pytest.mark.parametrize("status", ["listed", "", "of a later version"])
     def test_a_status_that_is_no_verdict_is_an_error(
@@ -174,9 +174,9 @@ class TestItems:
 
     def test_a_remark_is_a_warning(self, run: Run, says: Callable[[CheckDocument], str]) -> None:
         option = says(document(item("p.json", "x", "warn", "newly-known")))
-        result = run(option, "-W", "default:x is newly-known")
+        result = run(option, "-W", "default::pytest.PytestWarning")
         result.assert_outcomes(passed=1, warnings=1)
-        result.stdout.fnmatch_lines(["*SidestepWarning: x is newly-known"])
+        result.stdout.fnmatch_lines(["*SidestepWarning: x: must be held and is newly-known"])
 
     def test_an_item_that_the_run_does_not_speak_of_is_an_error(
         self, pytester: pytest.Pytester, run: Run, says: Callable[[CheckDocument], str]

@@ -50,7 +50,7 @@ def item(profile: str, subject: str, status: str, says: str, **more: object) -> 
         "posture": "container",
         "runtime_model": "runc-1.1/libseccomp-2.5.4",
         "place": Place(f"profiles/{profile}"),
-        "message": f"{subject} is {says}",
+        "message": f"must be held and is {says}",
     } | more
     return Item(status=status, says=says, **found)  # type: ignore[arg-type]
 
@@ -60,7 +60,7 @@ LEAKY = item(
     "create-directory",
     "fail",
     "leaky",
-    message="create-directory is leaky: 1 of 7 routes gets through",
+    message="must be held and is leaky: 1 of 7 routes gets through",
     detail=("`sidestep harden profiles/block-mkdir.json` proposes a change",),
     title="a directory exists that did not",
     attack_technique="T1074",

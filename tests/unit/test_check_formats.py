@@ -22,6 +22,7 @@ from reports.text import code_span, one_line, visible
 import checks
 from checks import DOCUMENTS, EVERYTHING, HOSTILE, LEAKY, RING, WAIVED, document, item
 
+SAID = f"create-directory: {LEAKY.message}"
 COMMAND = re.compile(r"::(error|warning) ([^\n]*?)::([^\n]*)")
 HIDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -67,7 +68,7 @@ class TestJUnit:
         failure = case(EVERYTHING, "create-directory").find("failure")
         assert failure is not None
         assert failure.text is not None
-        assert (failure.get("type"), failure.get("message")) == ("leaky", LEAKY.message)
+        assert (failure.get("type"), failure.get("message")) == ("leaky", SAID)
         for told in (RING.route, RING.variant, RING.call, RING.fix, *RING.program, *LEAKY.detail):
             assert told in failure.text
         assert "profiles/block-mkdir.json:2:20" in failure.text
@@ -75,7 +76,7 @@ class TestJUnit:
     def test_the_harness_is_an_error_and_nothing_is_skipped(self) -> None:
         found = case(EVERYTHING, "mount").find("error")
         assert found is not None
-        assert found.get("message") == "the judge died twice"
+        assert found.get("message") == "mount: the judge died twice"
         assert case(EVERYTHING, "send-signal").find("failure") is not None
         assert not list(xml(EVERYTHING).iter("skipped"))
 
@@ -202,7 +203,7 @@ class TestSarif:
             item("a", "b", "fail", "open", message='{0} {"names": []} [text](http://x)')
         )
         (result,) = run(found)["results"]
-        assert result["message"]["text"].startswith('{{0}} {"names": []} [text\\](http://x)')
+        assert result["message"]["text"].startswith('b: {{0}} {"names": []} [text\\](http://x)')
 
     def test_a_prediction_says_so(self) -> None:
         (result,) = run(document(LEAKY, simulated=True))["results"]
@@ -307,7 +308,7 @@ def test_hostile_text_is_shown_not_dropped() -> None:
     found = document(item("p.json", "x", "fail", "open", message=checks.MARKUP))
     failure = case(found, "x").find("failure")
     assert failure is not None
-    assert failure.get("message") == checks.MARKUP
+    assert failure.get("message") == f"x: {checks.MARKUP}"
     assert checks.MARKUP in run(found)["results"][0]["message"]["text"]
     assert checks.MARKUP in markdown(found)
     assert checks.MARKUP in commands(found)[0]["is"]
