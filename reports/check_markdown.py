@@ -9,6 +9,7 @@ from reports.check_text import (
     accepted,
     expectation,
     is_error,
+    is_not_run,
     needs_attention,
     place,
     position,
@@ -19,7 +20,7 @@ from reports.text import abbreviate, code_span
 _ITEMS = 25
 _WAYS = 3
 _LONG = 200
-_COLUMNS = ("hold", "accepted", "warn", "fail", "error")
+_COLUMNS = ("hold", "accepted", "not run", "warn", "fail", "error")
 
 
 def markdown(document: CheckDocument) -> str:
@@ -70,7 +71,7 @@ def _tested(document: CheckDocument) -> str:
 
 
 def _item(document: CheckDocument, item: Item) -> Iterator[str]:
-    status = "error" if is_error(item) else item.status
+    status = "error" if is_error(document, item) else item.status
     yield f"### {status}: {_code(item.profile)} {_code(expectation(item))}"
     yield ""
     yield f"- {_code(item.message or item.says)}"
@@ -117,16 +118,18 @@ def _table(document: CheckDocument) -> Iterator[str]:
     counts: dict[str, dict[str, int]] = {}
     for item in document.items:
         row = counts.setdefault(item.profile, dict.fromkeys(_COLUMNS, 0))
-        row[_column(item)] += 1
+        row[_column(document, item)] += 1
     yield f"| profile | {' | '.join(_COLUMNS)} |"
     yield f"|---|{'--:|' * len(_COLUMNS)}"
     for profile, row in counts.items():
         yield f"| {_code(profile)} | {' | '.join(str(row[name]) for name in _COLUMNS)} |"
 
 
-def _column(item: Item) -> str:
-    if is_error(item):
+def _column(document: CheckDocument, item: Item) -> str:
+    if is_error(document, item):
         return "error"
+    if is_not_run(document, item):
+        return "not run"
     return {"pass": "hold", "waived": "accepted"}.get(item.status, item.status)
 
 

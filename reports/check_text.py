@@ -17,15 +17,20 @@ _PROGRAM = 40
 """So many operations of a program are shown."""
 
 
-def is_error(item: Item) -> bool:
+def is_error(document: CheckDocument, item: Item) -> bool:
     """Whether nothing can be said about the expectation: the harness failed, or nothing ran."""
-    return item.status not in PASSES and item.status != "fail"
+    return not (item.status in PASSES or item.status == "fail" or is_not_run(document, item))
+
+
+def is_not_run(document: CheckDocument, item: Item) -> bool:
+    """Whether the user asked for predictions, and this cannot be predicted."""
+    return document.simulated and item.status == "listed"
 
 
 def needs_attention(document: CheckDocument) -> list[Item]:
     """What is not as expected: errors first, then failures, then warnings."""
     ranked = [
-        ([item for item in document.items if is_error(item)]),
+        ([item for item in document.items if is_error(document, item)]),
         ([item for item in document.items if item.status == "fail"]),
         ([item for item in document.items if item.status == "warn"]),
     ]
@@ -101,7 +106,8 @@ def item_lines(item: Item, ways: Sequence[Way] | None = None) -> Iterator[str]:
 def tally(document: CheckDocument) -> str:
     """``14 expectations: 2 fail, 1 accepted``: the whole check in one line, of our own words."""
     total = len(document.items)
-    errors = sum(is_error(item) for item in document.items)
+    errors = sum(is_error(document, item) for item in document.items)
+    not_run = sum(is_not_run(document, item) for item in document.items)
     count = dict.fromkeys(("fail", "warn", "waived"), 0)
     for item in document.items:
         if item.status in count:
@@ -111,6 +117,7 @@ def tally(document: CheckDocument) -> str:
         f"{counted(errors, 'error')}" if errors else "",
         f"{counted(count['warn'], 'warning')}" if count["warn"] else "",
         f"{count['waived']} accepted" if count["waived"] else "",
+        f"{not_run} not run" if not_run else "",
     ]
     found = ", ".join(part for part in parts if part)
     of = counted(total, "expectation")

@@ -6,10 +6,19 @@ import io
 from collections.abc import Iterable
 from itertools import groupby
 
-from junitparser import Attr, Error, Failure, IntAttr, JUnitXml, TestCase, TestSuite
+from junitparser import Attr, Error, Failure, IntAttr, JUnitXml, Skipped, TestCase, TestSuite
 
 from reports.check_schema import CheckDocument, Item
-from reports.check_text import accepted, expectation, is_error, item_lines, place, said, utc
+from reports.check_text import (
+    accepted,
+    expectation,
+    is_error,
+    is_not_run,
+    item_lines,
+    place,
+    said,
+    utc,
+)
 from reports.text import one_line, visible
 
 
@@ -21,9 +30,10 @@ class _Case(TestCase):
 
 
 def junit(document: CheckDocument) -> str:
-    """``failure`` for a gate, ``error`` where nothing can be said; nothing is ever skipped.
+    """``failure`` for a gate, ``error`` where nothing can be said.
 
-    What is accepted, or only warned of, passes and says so in ``system-out``.
+    What is accepted, or only warned of, passes and says so in ``system-out``.  Skipped is only what
+    a prediction cannot tell; what could not be tested fails.
     """
     root = JUnitXml("sidestep check")
     by_profile: dict[str, list[Item]] = {}
@@ -73,10 +83,12 @@ def _case(document: CheckDocument, item: Item) -> TestCase:
         case.line = where.line
     message = one_line(f"predicted: {said(item)}" if document.simulated else said(item))
     text = visible("\n".join([said(item), *item_lines(item)]))
-    if item.status == "fail" or is_error(item):
-        result = (Error if is_error(item) else Failure)(message, one_line(item.says))
+    if item.status == "fail" or is_error(document, item):
+        result = (Error if is_error(document, item) else Failure)(message, one_line(item.says))
         result.text = text
         case.result = [result]
+    elif is_not_run(document, item):
+        case.result = [Skipped(message)]
     elif item.status in ("waived", "warn"):
         reasons = [accepted(way.waived) for way in item.ways if way.waived]
         case.system_out = "\n".join([visible("\n".join(reasons)), text]) if reasons else text

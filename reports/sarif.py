@@ -11,7 +11,16 @@ from typing import Any
 from urllib.parse import quote
 
 from reports.check_schema import CheckDocument, Item, Place, Waived, Way
-from reports.check_text import accepted, is_error, item_lines, place, said, utc, way_lines
+from reports.check_text import (
+    accepted,
+    is_error,
+    is_not_run,
+    item_lines,
+    place,
+    said,
+    utc,
+    way_lines,
+)
 from reports.text import one_line, visible
 
 SCHEMA = (
@@ -61,7 +70,7 @@ def sarif(document: CheckDocument) -> str:
 
 
 def _results(document: CheckDocument, item: Item) -> Iterator[Json]:
-    if item.status == "pass" or is_error(item):
+    if item.status == "pass" or is_error(document, item) or is_not_run(document, item):
         return
     for way in item.ways:
         yield _result(document, item, way)
@@ -217,7 +226,7 @@ def _pascal(name: str) -> str:
 
 
 def _invocation(document: CheckDocument) -> Json:
-    errors = [item for item in document.items if is_error(item)]
+    errors = [item for item in document.items if is_error(document, item)]
     invocation: Json = {
         "executionSuccessful": not errors and document.exit_code in (0, 1),
         "exitCode": document.exit_code,

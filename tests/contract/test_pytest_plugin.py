@@ -27,6 +27,12 @@ time.sleep(float(os.environ.get("FAKE_SLEEP", "0")))
 if arguments[0] == "evaluate":
     sys.stdout.write((here / "evaluate.json").read_text())
     sys.exit(1)
+if arguments[0] == "workloads":
+    call = dict(call="clone", abi="x86_64", answer="EPERM", decisive=False)
+    one = dict(workload="shell-basics", works=True, outcome="works", reason=None, needs=[])
+    two = dict(workload="nginx", works=False, outcome="broken", reason="EPERM", needs=[call])
+    print(json.dumps(dict(workloads=[one if arguments[2] == "shell-basics" else two])))
+    sys.exit(0)
 found = json.loads((here / "check.json").read_text())
 if "--profile" in arguments:
     name = arguments[arguments.index("--profile") + 1]
@@ -163,6 +169,12 @@ class TestItems:
         self, run: Run, says: Callable[[CheckDocument], str], status: str
     ) -> None:
         run(says(document(item("p.json", "mount", status, "")))).assert_outcomes(errors=1)
+
+    def test_what_a_prediction_cannot_tell_is_skipped(
+        self, run: Run, says: Callable[[CheckDocument], str]
+    ) -> None:
+        option = says(document(item("p.json", "x", "listed", ""), simulated=True))
+        run(option, "--sidestep-simulate").assert_outcomes(skipped=1)
 
     def test_what_is_accepted_passes_with_its_reason(
         self, run: Run, says: Callable[[CheckDocument], str]
@@ -348,9 +360,9 @@ class TestFixture:
         sidestep.assert_holds("p.json", "x")
 
     def test_works(sidestep):
-        sidestep.assert_works("p.json", "static-entry")
+        sidestep.assert_works("p.json", "shell-basics", posture="root")
 
-    def test_no_such_workload_ran(sidestep):
+    def test_broken(sidestep):
         sidestep.assert_works("p.json", "nginx")
 
     def test_nothing_named(sidestep):
@@ -369,18 +381,21 @@ class TestFixture:
             f for f in sample["candidates"][0]["families"] if f["family"] == "create-directory"
         )
         sample["candidates"][0]["families"].append(leaky | {"family": "x", "verdict": "held here"})
-        works = next(w["workload"] for w in sample["candidates"][0]["workloads"] if w["works"])
         (pytester.path / "fake" / "evaluate.json").write_text(json.dumps(sample))
-        pytester.makepyfile(self.TESTS.replace("static-entry", works))
+        pytester.makepyfile(self.TESTS)
         result = run(option)
         text = result.stdout.str()
         result.assert_outcomes(passed=4, failed=2)
         assert "create-directory is leaky" in text
         assert "way through: create-directory/io-uring-mkdirat" in text
-        assert "nginx did not run" in text
+        assert "nginx is broken: EPERM" in text
+        assert "fix: allow clone" in text
         assert calls(pytester)[0] == [
             "evaluate", "p.json", "--json", "--family", "create-directory", "--exhaustive",
         ]  # fmt: skip
+        assert [
+            "workloads", "run", "shell-basics", "--under", "p.json", "--json", "--posture", "root",
+        ] in calls(pytester)  # fmt: skip
 
 
 def test_python_variables_of_the_caller_do_not_reach_the_command(
