@@ -317,10 +317,11 @@ def _once(config: pytest.Config, file: Path, profile: str) -> Json:
 
 def _run_profile(config: pytest.Config, file: Path, profile: str) -> Json:
     options: list[str] = ["--profile", profile]
-    for name in ("jobs", "baseline"):
-        value = config.getoption(f"sidestep_{name}")
-        if value is not None:
-            options += [f"--{name}", str(value)]
+    jobs, baseline = (config.getoption(f"sidestep_{name}") for name in ("jobs", "baseline"))
+    if jobs is not None:
+        options += ["--jobs", str(jobs)]
+    if baseline is not None:
+        options += ["--baseline", os.path.normpath(config.invocation_params.dir / str(baseline))]
     if config.getoption("sidestep_simulate"):
         options.append("--simulate")
     try:

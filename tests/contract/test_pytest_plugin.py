@@ -243,7 +243,7 @@ class TestItems:
         _, made = calls(pytester)
         assert made == [
             "check", str(pytester.path / "sidestep.toml"), "--profile", "p.json", "--jobs", "3",
-            "--baseline", "old", "--simulate", "--format", "json",
+            "--baseline", str(pytester.path / "old"), "--simulate", "--format", "json",
         ]  # fmt: skip
 
 
