@@ -167,7 +167,7 @@ def _rule(item: Item) -> Json:
     name = _rule_id(item)
     short, full = _HELP.get(item.kind, _HELP["family"])
     about = visible(item.title) or name
-    rule: Json = {
+    return {
         "id": name,
         "name": _pascal(name),
         "shortDescription": {"text": short.format(about=about)},
@@ -176,9 +176,6 @@ def _rule(item: Item) -> Json:
         "defaultConfiguration": {"level": "error"},
         "properties": {"tags": _tags(item)},
     }
-    if item.kind != "workload":
-        rule["properties"]["precision"] = "very-high"
-    return rule
 
 
 _NOT_HELD = (
@@ -186,9 +183,9 @@ _NOT_HELD = (
     "reached it with the profile in force, or nothing could be decided."
 )
 _HELP = {
-    "family": ("{about} is not stopped", _NOT_HELD),
+    "family": ("Not stopped: {about}", _NOT_HELD),
     "workload": (
-        "{about} does not run under the profile",
+        "Does not run under the profile: {about}",
         "An honest program that has to keep working ({about}) does not run under the profile.",
     ),
     "waiver": (
