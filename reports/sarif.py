@@ -66,7 +66,7 @@ def sarif(document: CheckDocument) -> str:
         "results": results,
     }
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
-    return json.dumps(log, ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(log, ensure_ascii=False) + "\n"
 
 
 def _results(document: CheckDocument, item: Item) -> Iterator[Json]:
