@@ -42,6 +42,7 @@ class Unit(Struct, frozen=True):
         """An item of this unit, which points to the profile."""
         profile = self.expected.profile
         what = f"{says} {subject}" if kind == "baseline" else subject
+        title, technique = self._about(subject)
         return Item(
             id=f"{profile}::{what}{self.mark}",
             profile=profile,
@@ -49,11 +50,22 @@ class Unit(Struct, frozen=True):
             kind=kind,
             status=status,
             says=says,
+            title=title,
+            attack_technique=technique,
             message=message,
             posture=self.posture,
             runtime_model=self.model,
             place=Place(shown(self.expected.path)),
         )
+
+    def _about(self, subject: str) -> tuple[str, str]:
+        """What a family or workload is, in words, and the ATT&CK technique of a family."""
+        promise = self.expected.promise
+        for one in promise.families:
+            if one.label == subject:
+                return one.family.title, one.family.attack_technique
+        titles = {one.name: one.title for one in promise.workloads}
+        return titles.get(subject, ""), ""
 
 
 def mark_of(item: Item) -> str:

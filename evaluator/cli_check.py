@@ -90,8 +90,8 @@ SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".md": "markdow
     "--output",
     metavar="PATH",
     shell_complete=offer.files,
-    help="Write check.json, results.parquet, summary.csv, run.json and report.html there; or one "
-    "file, of what --format says.",
+    help="Write check.json, check.xml (JUnit), check.sarif, check.md, results.parquet, "
+    "summary.csv, run.json and report.html there; or one file, of what --format says.",
 )
 @debug_option
 @click.pass_context
@@ -259,8 +259,10 @@ def _write(checked: Checked, writer: _Writer | None) -> ReportError | None:
             text = _rendered(checked.document, writer.form)
             write_bytes(writer.path, _encoded(text + "\n"))
             return None
-        text = _rendered(checked.document, "json")
-        beside = {"check.json": _encoded(text + "\n")}
+        beside = {
+            f"check{suffix}": _encoded(_rendered(checked.document, form) + "\n")
+            for suffix, form in SUFFIXES.items()
+        }
         write(msgspec.to_builtins(checked.results), writer.path, beside)
     except ReportError as error:
         return error

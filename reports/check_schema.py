@@ -60,6 +60,8 @@ class Item(Struct, frozen=True):
         "unavailable, unstable, invalid, expired, unneeded, newly-opened, newly-broken, "
         "newly-unenforced, newly-known, harness",
     ]
+    title: Annotated[str, "the effect, or what the workload does, in words"] = ""
+    attack_technique: Annotated[str, "MITRE ATT&CK technique of the family, if one fits"] = ""
     message: Annotated[str, "one line"] = ""
     detail: Annotated[tuple[str, ...], "further lines: what to look at, what to do"] = ()
     posture: Annotated[str, "what the subject may do before the candidate"] = ""

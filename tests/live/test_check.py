@@ -409,7 +409,8 @@ def test_files_and_what_is_printed_beside_them(home: Path, tmp_path: Path) -> No
     (home / "sidestep.toml").write_text(ENTRY)
     done = run("-o", "../out", "--json")
     assert {one.name for one in (tmp_path / "out").iterdir()} == {
-        "check.json", "results.parquet", "summary.csv", "run.json", "report.html",
+        "check.json", "check.xml", "check.sarif", "check.md",
+        "results.parquet", "summary.csv", "run.json", "report.html",
     }  # fmt: skip
     assert json.loads((tmp_path / "out/check.json").read_text()) == done.document
     assert run("-o", "../only.json").out.endswith("written to ../only.json\n")
