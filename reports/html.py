@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from reports.answer import Standing, advice, headline, sentence, standing
 from reports.document import findings
-from reports.plot import Plot, plot
+from reports.drawing import svg
+from reports.plot import plot
 from reports.program import Line, lines
 from reports.rawdata import data_block
 from reports.schema import Candidate, Cause, Document, Family, Finding, Trial
@@ -134,7 +135,8 @@ class Page(Struct, frozen=True):
     """Those about which there is something to do, worst first."""
     candidates: tuple[CandidateView, ...]
     ranked: tuple[CandidateView, ...]
-    plot: Plot | None
+    plot: Markup | None
+    """The drawing; none where there is nothing to compare."""
     matrix: tuple[Row, ...]
     trials: int
     variants: int
@@ -182,13 +184,14 @@ def build_page(document: Document) -> Page:
     order = list(Standing)
     ranked = tuple(sorted(views, key=lambda view: order.index(view.standing)))
     trials = [trial for candidate in document.candidates for trial in candidate.trials]
+    compared = plot([view.candidate for view in ranked])
     return Page(
         document=document,
         headline=headline(document),
         advice=tuple(view for view in ranked if view.advice),
         candidates=tuple(views),
         ranked=ranked,
-        plot=plot([view.candidate for view in ranked]),
+        plot=svg(compared) if compared is not None else None,
         matrix=tuple(_matrix(document)),
         trials=len(trials),
         variants=len({trial.variant for trial in trials}),

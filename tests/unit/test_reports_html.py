@@ -20,14 +20,14 @@ from reports.schema import Step
 from reports.text import abbreviate, script_json, visible
 
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
-VOID = {"meta", "link", "br", "input", "rect", "path", "circle"}
+VOID = {"meta", "link", "br", "input", "rect"}
 TAGS = VOID.union(
     *(
         words.split()
         for words in (
             "html head title style script body a nav p ol ul li main section article header",
             "h1 h2 h3 h4 h5 div span b code pre dl dt dd details summary noscript",
-            "svg desc text tspan",
+            "svg desc text defs use path",
             "table caption thead tbody tr th td form label select option button",
         )
     )
