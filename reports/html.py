@@ -168,17 +168,8 @@ class Page(Struct, frozen=True):
 
 def render(document: Document) -> str:
     """The page as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    environment.filters.update(source=source_text, plain=plain, short=abbreviate)
-    style, script = _inline("report.css"), _inline("report.js")
-    return environment.get_template("report.html.j2").render(
+    style, script = inline("report.css"), inline("report.js")
+    return template_environment().get_template("report.html.j2").render(
         page=build_page(document),
         counted=counted,
         style=style,
@@ -188,10 +179,25 @@ def render(document: Document) -> str:
     )
 
 
-def content_policy(style: str, script: str) -> str:
+def template_environment() -> jinja2.Environment:
+    """Every text is escaped, and what would hide or reorder text is shown."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters.update(source=source_text, plain=plain, short=abbreviate)
+    return environment
+
+
+def content_policy(style: str, script: str | None = None) -> str:
     """Nothing but this very style and script may act, and nothing may be fetched."""
+    allowed = "" if script is None else f"script-src {_hash(script)}; "
     return (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        f"default-src 'none'; style-src {_hash(style)}; {allowed}"
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 
@@ -238,7 +244,8 @@ def _finalize(value: object) -> object:
     return visible(value) if type(value) is str else value
 
 
-def _inline(name: str) -> Markup:
+def inline(name: str) -> Markup:
+    """A file of ours, as it goes into an element."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
 
 
