@@ -5,6 +5,9 @@ look for their glyphs: it draws a number in the place of each, and they are put 
 stays text, and no font decides a place.
 """
 
+# pyright: standard
+# (matplotlib leaves keyword arguments without types)
+
 from __future__ import annotations
 
 import io
@@ -20,7 +23,6 @@ from reports.plot import COLUMN, LEFT, SIDE, TOP, WIDTH, Label, Plot
 from reports.text import visible
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 TITLE = "Candidates by robustness and utility"
@@ -41,17 +43,19 @@ def svg(plot: Plot) -> Markup:
     """An ``svg`` element with a title and a description; equal plots give equal texts."""
     # It would complain of a home that cannot be written, and of fonts that nothing here needs.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     names: list[str] = []
-    figure = Figure(figsize=(WIDTH / 72, plot.height / 72), dpi=72, frameon=False)
-    FigureCanvasSVG(figure)
-    _draw_plane(figure, plot)
-    _draw_names(figure, plot, names)
     written = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "sidestep"}):
+    with rc_context():
+        rcdefaults()  # whoever runs this may have a style of his own
+        rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "sidestep"})
+        figure = Figure(figsize=(WIDTH / 72, plot.height / 72), dpi=72, frameon=False)
+        FigureCanvasSVG(figure)
+        _draw_plane(figure, plot)
+        _draw_names(figure, plot, names)
         figure.savefig(written, format="svg", metadata={"Date": None})
     drawn = ET.fromstring(written.getvalue())  # noqa: S314 - of numbers alone, by matplotlib
     return Markup(_page_element(drawn, plot, names))  # noqa: S704 - ElementTree escapes

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,9 @@ def write(raw: dict[str, Any], target: str | Path) -> tuple[Path, ...]:
     target = Path(target)
     document = parse_document(raw)
     directory, names = _places(target)
-    return _write_all({name: _filler(writer, raw, document) for name, writer in names.items()}, directory)
+    return _write_all(
+        {name: _filler(writer, raw, document) for name, writer in names.items()}, directory
+    )
 
 
 def write_texts(texts: dict[str, str], directory: str | Path) -> tuple[Path, ...]:
@@ -91,7 +93,11 @@ def _refuse_in_the_way(path: Path) -> None:
 
 def check(target: str | Path) -> None:
     """Find out before a long run whether ``write`` could write there; leaves nothing behind."""
-    directory, names = _places(Path(target))
+    check_names(*_places(Path(target)))
+
+
+def check_names(directory: Path, names: Iterable[str]) -> None:
+    """The same for files of these names."""
     made = [p for p in (directory, *directory.parents) if not p.exists()]
     try:
         for name in names:
@@ -200,6 +206,4 @@ FILES: dict[str, Writer] = {
     "summary.csv": _write_csv,
     "report.html": _write_html,
 }
-BY_SUFFIX = {Path(name).suffix: writer for name, writer in FILES.items()} | {
-    ".md": _write_markdown
-}
+BY_SUFFIX = {Path(name).suffix: writer for name, writer in FILES.items()} | {".md": _write_markdown}

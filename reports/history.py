@@ -1,4 +1,4 @@
-"""``index.html`` over several runs: in order of time, and how each verdict moved from run to run."""
+"""``index.html`` over several runs: in order of time, and how each verdict moved."""
 
 from __future__ import annotations
 
@@ -80,8 +80,10 @@ def render_history(documents: Iterable[Document]) -> dict[str, str]:
     """The index and a page for each run, by file name.  One run that is given twice counts once."""
     history = build_history(documents)
     style = inline("report.css")
-    index = template_environment().get_template("history.html.j2").render(
-        history=history, counted=counted, style=style, policy=content_policy(style)
+    index = (
+        template_environment()
+        .get_template("history.html.j2")
+        .render(history=history, counted=counted, style=style, policy=content_policy(style))
     )
     return {"index.html": index} | {one.page: render(one.document) for one in history.runs}
 
@@ -197,7 +199,9 @@ def _headline(runs: Sequence[RunView], moved: Sequence[Track]) -> str:
 
     def named(move: Move) -> str:
         whole = [one for one in moved if one.cells[last].move is move]
-        return listed([f"{abbreviate(one.subject)} of {abbreviate(one.candidate, 40)}" for one in whole])
+        return listed(
+            [f"{abbreviate(one.subject)} of {abbreviate(one.candidate, 40)}" for one in whole]
+        )
 
     latest = runs[last]
     said = [

@@ -169,13 +169,17 @@ class Page(Struct, frozen=True):
 def render(document: Document) -> str:
     """The page as text."""
     style, script = inline("report.css"), inline("report.js")
-    return template_environment().get_template("report.html.j2").render(
-        page=build_page(document),
-        counted=counted,
-        style=style,
-        script=script,
-        data=Markup(data_block(document)),  # noqa: S704 - escaped for a script element
-        policy=content_policy(style, script),
+    return (
+        template_environment()
+        .get_template("report.html.j2")
+        .render(
+            page=build_page(document),
+            counted=counted,
+            style=style,
+            script=script,
+            data=Markup(data_block(document)),  # noqa: S704 - escaped for a script element
+            policy=content_policy(style, script),
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""A run as Markdown, for a comment on a change: the answer, what needs attention, the rest folded."""
+"""A run as Markdown, for a comment on a change: the answer first, details folded."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _head(document: Document) -> Iterator[str]:
     ranked = _ranked(document)
     for one in ranked[:_CANDIDATES]:
         found = scores(one)
-        leaks = ", ".join(_code(f.family) for f in _leaks(one)[:_FAMILIES]) or "–"
+        leaks = ", ".join(_code(f.family) for f in _leaks(one)[:_FAMILIES]) or "\u2013"
         more = len(_leaks(one)) - _FAMILIES
         cells = (
             _code(one.name, _NAME),
@@ -145,7 +145,8 @@ def _candidate(candidate: Candidate) -> Iterator[str]:
             needs = ", ".join(_code(call.call) for call in work.needs)
             proved = f" Proved to be needed: {needs}." if needs else ""
             yield f"- {_code(work.workload)}: {prose(work.reason or 'it does not work')}.{proved}"
-    remarks = [(one.message, one.where) for one in (*candidate.errors, *candidate.warnings)]
+    remarks = [(one.message, one.where) for one in candidate.errors]
+    remarks += [(one.message, one.where) for one in candidate.warnings]
     if remarks:
         yield ""
         yield "**Remarks on the source**"

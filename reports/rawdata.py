@@ -61,7 +61,9 @@ def data_block(document: Document) -> str:
 
     def causes_of(family: Family) -> list[int]:
         return [
-            causes.add([text(part) for part in (one.call, one.said, one.where, one.fix, one.breaks)])
+            causes.add(
+                [text(part) for part in (one.call, one.said, one.where, one.fix, one.breaks)]
+            )
             for one in family.causes[:CAUSES]
         ]
 
@@ -69,7 +71,9 @@ def data_block(document: Document) -> str:
         return {
             "name": visible(candidate.name),
             "trials": [row(trial) for trial in candidate.trials],
-            "causes": [[text(one.family), *causes_of(one)] for one in candidate.families if one.causes],
+            "causes": [
+                [text(one.family), *causes_of(one)] for one in candidate.families if one.causes
+            ],
         }
 
     candidates = [group(candidate) for candidate in document.candidates]
@@ -97,4 +101,3 @@ def stopped(trial: Trial) -> str:
 
 def _family(trial: Trial) -> str:
     return trial.family or trial.variant.split("/")[0]
-

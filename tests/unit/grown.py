@@ -10,7 +10,9 @@ def grown(raw: dict[str, Any], candidates: int, families: int, variants: int) ->
     """Candidates that differ from each other in verdicts, answers, results, causes and names."""
     return {
         **raw,
-        "candidates": [_candidate(raw["candidates"][0], c, families, variants) for c in range(candidates)],
+        "candidates": [
+            _candidate(raw["candidates"][0], c, families, variants) for c in range(candidates)
+        ],
     }
 
 
@@ -40,8 +42,8 @@ def _family(base: dict[str, Any], c: int, f: int, variants: int) -> dict[str, An
     verdict = ("leaky" if targeted else "open") if ids else "held"
     shared = {"kind": "rule-allows", "call": f"x86_64:call_{f}", "where": f"syscalls[{c}].names"}
     causes = [
-        {**shared, "variants": [one], "said": f"rule {c} names call_{f} and looks at no argument",
-         "fix": f'add "call_{f}_{n}" to syscalls[{c}].names', "breaks": f"a program of {f} needs it"}
+        {**shared, "variants": [one], "said": f"rule {c} names call_{f} and looks no further",
+         "fix": f'add "call_{f}_{n}" to syscalls[{c}].names', "breaks": f"{f} needs it"}
         for n, one in enumerate(ids[:3])
     ]  # fmt: skip
     counts = {"bypassed": len(ids), "blocked": variants - len(ids), "working": variants}

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from grown import grown
 from reports.answer import Standing, advice, headline, sentence, standing
 from reports.document import parse_document
 from reports.html import render
 from reports.program import lines
 from reports.schema import Step
 from reports.text import abbreviate, script_json, visible
+
+from grown import grown
 
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
 VOID = {"meta", "link", "br", "input", "rect"}
