@@ -9,13 +9,17 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from reports.answer import headline, listed, standing
+from reports.answer import Standing, headline, listed, standing
 from reports.html import content_policy, inline, render, template_environment
 from reports.schema import Candidate, Document
 from reports.scores import Scores, scores
 from reports.text import abbreviate, counted
 
-HOLDING = ("held", "held here")
+GOOD = ("held", "held here", "works", "in force")
+WHOLE = "the candidate"
+UNUSABLE = (Standing.INVALID, Standing.DOES_NOT_START, Standing.NOT_ENFORCED)
+NAMED = 2
+"""So many moves are named in the headline; more are counted."""
 MOST_CELLS = 6_000
 """A table of everything beyond so many cells is left to the pages of the runs."""
 _ENVIRONMENT = ("suite", "kernel", "libseccomp", "objective")
@@ -154,7 +158,8 @@ def _tracks(ordered: Sequence[Document]) -> list[Track]:
 
 
 def _verdicts(candidate: Candidate) -> Iterable[tuple[str, str]]:
-    yield "as a whole", standing(candidate).value
+    whole = standing(candidate)
+    yield WHOLE, whole.value if whole in UNUSABLE else "in force"
     for family in candidate.families:
         yield family.family, family.verdict
     for work in candidate.workloads:
@@ -175,10 +180,9 @@ def _cells(verdicts: Sequence[str]) -> tuple[Cell, ...]:
 
 def _move(before: str, after: str) -> Move:
     """It fails closed: what was held and is not shown to be held any more is worse."""
-    good = (*HOLDING, "works")
-    if before in good and after not in good:
+    if before in GOOD and after not in GOOD:
         return Move.WORSE
-    if after in good and before not in good:
+    if after in GOOD and before not in GOOD:
         return Move.BETTER
     return Move.OTHER
 
@@ -196,21 +200,12 @@ def _headline(runs: Sequence[RunView], moved: Sequence[Track]) -> str:
     if len(runs) == 1:
         return "One run, and nothing to compare it with"
     last = len(runs) - 1
-
-    def named(move: Move) -> str:
-        whole = [one for one in moved if one.cells[last].move is move]
-        return listed(
-            [f"{abbreviate(one.subject)} of {abbreviate(one.candidate, 40)}" for one in whole]
-        )
-
-    latest = runs[last]
-    said = [
-        f"{verb} {named(move)}" if number <= 3 else f"{verb} {counted(number, 'verdict')}"
-        for verb, number, move in (
-            ("made worse", latest.worse, Move.WORSE),
-            ("made better", latest.better, Move.BETTER),
-        )
-        if number
-    ]
-    moves = " and ".join(said) if said else "moved no verdict for better or worse"
-    return f"The latest of {counted(len(runs), 'run')} {moves}"
+    said: list[str] = []
+    for move, word in ((Move.WORSE, "became worse"), (Move.BETTER, "became better")):
+        of = [one for one in moved if one.cells[last].move is move]
+        names = [f"{abbreviate(one.subject)} of {abbreviate(one.candidate, 40)}" for one in of]
+        if names:
+            named = listed(names) if len(names) <= NAMED else counted(len(names), "verdict")
+            said.append(f"{named} {word}")
+    moves = ", ".join(said) or "no verdict became worse or better"
+    return f"In the latest of {counted(len(runs), 'run')}, {moves}"

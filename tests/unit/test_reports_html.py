@@ -19,6 +19,7 @@ from reports.schema import Step
 from reports.text import abbreviate, script_json, visible
 
 from grown import grown
+from hostile import poison
 
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
 VOID = {"meta", "link", "br", "input", "rect"}
@@ -32,9 +33,6 @@ TAGS = VOID.union(
             "table caption thead tbody tr th td form label select option button",
         )
     )
-)
-HOSTILE = (
-    "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202egnp\x07\x1b[31m\ud800{{7*7}}"
 )
 
 
@@ -77,16 +75,6 @@ def raw() -> dict[str, Any]:
 
 def page_of(raw: dict[str, Any]) -> Page:
     return Page(render(parse_document(raw)))
-
-
-def poison(value: Any) -> Any:
-    """Every text that may come from outside, made hostile."""
-    fixed = {"schema", "outcome", "verdict", "scope", "family", "variant"}
-    if isinstance(value, dict):
-        return {key: item if key in fixed else poison(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [poison(item) for item in value]
-    return f"{HOSTILE}{value}" if isinstance(value, str) else value
 
 
 def test_the_answer_is_in_the_page_without_a_script(raw: dict[str, Any]) -> None:
@@ -205,7 +193,9 @@ def test_hostile_text_stays_text(raw: dict[str, Any]) -> None:
     assert len(page.all("script")) == 2
     assert not page.all("img")
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text)
-    assert "<script>alert(1)</script>" in "".join(page.inside["h3"] + page.inside["span"])
+    assert "<script>window.ran=1;alert(1)</script>" in "".join(
+        page.inside["h3"] + page.inside["span"]
+    )
     data = json.loads(page.inside["script"][0])
     assert any("alert(1)" in word for word in data["strings"])
     text.encode()
