@@ -120,7 +120,7 @@
     if (!trial) { cell.append(make("span", "\u2013 not run", { class: "unknown" })); return cell; }
     const outcome = trial.cells[4];
     cell.append(make("span", SYMBOLS[outcome] || outcome, { class: "outcome " + outcome.replace(/\W/g, "") }));
-    const notes = [trial.cells[5] === "in" ? "" : trial.cells[5], outcome === "BYPASSED" ? "" : trial.cells[6]];
+    const notes = [trial.cells[5] === "in" ? "" : `does not count: ${trial.cells[5]}`, outcome === "BYPASSED" ? "" : trial.cells[6]];
     notes.filter(Boolean).forEach((note) => cell.append(make("br"), make("span", note, { class: "quiet" })));
     return cell;
   };
@@ -150,7 +150,7 @@
       if (!byName.has(trial.cells[1])) byName.set(trial.cells[1], []);
       byName.get(trial.cells[1])[trial.place] = trial;
     });
-    const through = (of) => of.filter((t) => t && t.cells[4] === "BYPASSED").length;
+    const through = (of) => of.filter((t) => t && t.cells[4] === "BYPASSED").reduce((sum, t) => sum + (t.cells[5] === "in" ? 100 : 1), 0);
     const rows = [...byName].sort(([, a], [, b]) => through(b) - through(a)).map(([name, of]) => {
       const row = make("tr", undefined, { class: "way" });
       const head = make("th", undefined, { scope: "row" });
@@ -180,6 +180,7 @@
     trial.cells.forEach((value, index) => {
       const cell = make(index === 1 ? "th" : "td");
       if (index === 1) cell.scope = "row";
+      cell.dataset.label = columns[index].split(",")[0];
       if (index === 1 && trial.program !== undefined) {
         const button = make("button", value, { type: "button", "aria-expanded": "false", title: "Show the program" });
         button.addEventListener("click", () => toggle(button, row, trial.program));

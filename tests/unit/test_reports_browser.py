@@ -297,6 +297,10 @@ def test_pictures_are_taken(
         page.emulate_media(media=media, color_scheme=scheme)
         for button in page.locator("#matrix .matrix tbody button").all()[:1]:
             button.click()
+        # What is out of sight is not drawn before somebody scrolls there.
+        page.evaluate(
+            "document.styleSheets[0].insertRule('* { content-visibility: visible !important }')"
+        )
         target = SCREENSHOTS / f"{path.stem}-{name}-{scheme}.png"
         page.screenshot(path=target, full_page=True)
         assert target.stat().st_size > 10_000
