@@ -180,7 +180,7 @@
     trial.cells.forEach((value, index) => {
       const cell = make(index === 1 ? "th" : "td");
       if (index === 1) cell.scope = "row";
-      cell.dataset.label = columns[index].split(",")[0];
+      cell.dataset.label = index === 6 ? "Detail" : columns[index];
       if (index === 1 && trial.program !== undefined) {
         const button = make("button", value, { type: "button", "aria-expanded": "false", title: "Show the program" });
         button.addEventListener("click", () => toggle(button, row, trial.program));
