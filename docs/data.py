@@ -97,7 +97,8 @@ import reports
 
 runs = {path: reports.load(path) for path in ("out",)}  # ... and more of them
 moved = pd.concat({one.document.started: one.families for one in runs.values()}, names=["run"])
-print(moved.reset_index("run").pivot(index=["candidate", "family"], columns="run", values="verdict"))
+rows = moved.reset_index("run")
+print(rows.pivot(index=["candidate", "family"], columns="run", values="verdict"))
 ```
 
 `load` checks every key, column and type on entry; a file that is damaged or of another schema is a

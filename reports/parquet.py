@@ -82,7 +82,7 @@ def read_parquet(path: Path) -> object:
     if isinstance(raw, dict) and isinstance(raw.get("candidates"), list):
         for candidate in raw["candidates"]:
             if isinstance(candidate, dict):
-                candidate["trials"] = trials.pop(candidate.get("name"), [])
+                candidate["trials"] = trials.pop(str(candidate.get("name")), [])
     if trials:
         stray = str(next(iter(trials)))
         raise ReportError(f"column 'candidate': {stray[:80]!r} is no candidate of the document")
@@ -103,13 +103,13 @@ def _check_columns(table: Any) -> None:
 def _is_list_of(test: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
     def fits(kind: pa.DataType) -> bool:
         is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-        return is_list and (pa.types.is_null(kind.value_type) or test(kind.value_type))
+        return bool(is_list) and (pa.types.is_null(kind.value_type) or test(kind.value_type))
 
     return fits
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 _FITS: dict[str, Callable[[pa.DataType], bool]] = {
