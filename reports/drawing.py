@@ -33,7 +33,7 @@ DESCRIPTION = (
 TICKS = (0, 0.25, 0.5, 0.75, 1)
 KINDS = frozenset({"plane", "grid", "tick", "axis", "lead", "cross", "point", "name"})
 """What is drawn, and the classes of it."""
-_WORK, _NAME = COLUMN + 76, COLUMN + 132
+_WORK, _NAME = COLUMN + 84, COLUMN + 172
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 _ANCHOR = re.compile(r"text-anchor: (\w+)")
 _MARK = "text-"
