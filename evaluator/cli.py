@@ -28,6 +28,7 @@ from evaluator.cli_explain import explain
 from evaluator.cli_harden import harden
 from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
+from evaluator.cli_report import report
 from evaluator.cli_search import search
 from evaluator.cli_workloads import workloads
 from evaluator.errors import HarnessError, InputError, SidestepError, border
@@ -65,7 +66,7 @@ HUNG_UP = 129
 HARNESS_FAILED = 4
 RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 FAIL_ON = ("leaky", "undecided", "reachable-elsewhere", "broken-workload")
-FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet")
+FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet", ".md")
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -300,7 +301,7 @@ def cli() -> None:
     "--output",
     metavar="PATH",
     shell_complete=offer.files,
-    help="Write results.parquet, summary.csv, run.json and report.html there; or one file.",
+    help="Write results.parquet, summary.csv, run.json, report.html there; or one file.",
 )
 @debug_option
 @click.pass_context
@@ -500,41 +501,8 @@ cli.add_command(search)
 cli.add_command(harden)
 cli.add_command(workloads)
 cli.add_command(record)
+cli.add_command(report)
 attacks.add_command(attainable)
-
-
-@cli.command()
-@click.argument("results", shell_complete=offer.files)
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    shell_complete=offer.files,
-    help="Write the four files there; or one file.",
-)
-@format_option
-@debug_option
-def report(results: str, output: str | None, form: str, as_json: bool) -> None:
-    """Render stored results again: a results directory, run.json or results.parquet."""
-    from evaluator.table import show
-    from reports.document import complete, load_document
-    from reports.files import write
-
-    with border():
-        stored = load_document(Path(results))
-        if output is not None:
-            _check_output(output, (results,))
-            write(stored, Path(output))
-    if as_json or form == "json":
-        say(json.dumps(stored))
-        return
-    with page() as console:
-        try:
-            show(console, complete(stored))
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{results}: not written by this version: {error}") from None
-        if output is not None:
-            console.print(f"\nwritten to {output}", markup=False)
 
 
 @cli.command()
