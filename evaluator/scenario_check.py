@@ -118,8 +118,6 @@ def _wrong(scenario: Scenario, scores: Mapping[Known, Score]) -> Iterator[str]:
         return
     if scores[Known.ALLOW_ALL].held is not False:
         yield "a profile that allows everything holds the objective"
-    if not scores[Known.ALLOW_ALL].hidden.bypasses:
-        yield "no hidden way works here"
     if not scores[Known.ALLOW_ALL].visible.bypasses:
         yield "no visible way works here"
     if scores[Known.POC_ONLY].poc_blocked is not True:

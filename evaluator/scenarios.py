@@ -139,6 +139,8 @@ def _mistake(one: Scenario) -> str:
         return f"canary: write {CANARY!r}"
     if bool(one.hold) == (one.expect is Expect.NOTHING):
         return "hold: families to hold and nothing-to-stop exclude each other"
+    if not one.families:
+        return "keep: name what must still work, as nothing has to hold"
     for reference in one.workloads:
         workload(reference)
     try:
