@@ -25,6 +25,7 @@ from evaluator.cli_explain import explain
 from evaluator.cli_harden import harden
 from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
+from evaluator.cli_scenarios import scenarios
 from evaluator.cli_search import search
 from evaluator.cli_workloads import workloads
 from evaluator.errors import HarnessError, InputError, SidestepError, border
@@ -490,6 +491,7 @@ cli.add_command(search)
 cli.add_command(harden)
 cli.add_command(workloads)
 cli.add_command(record)
+cli.add_command(scenarios)
 attacks.add_command(attainable)
 
 

@@ -69,9 +69,7 @@ def _profile(default: str, denied: Sequence[str] = ()) -> str:
     return json.dumps({"defaultAction": default, "architectures": _ABIS, "syscalls": rules})
 
 
-def check(
-    scenario: Scenario, on_progress: Callable[[Progress], None], *, jobs: int = 1
-) -> Checked:
+def check(scenario: Scenario, on_progress: Callable[[Progress], None], *, jobs: int = 1) -> Checked:
     """Evaluates the known answers and compares with what is known of them."""
     answers = known_answers(scenario)
     results = evaluated(scenario, [(name, answers[name]) for name in answers], on_progress, jobs)

@@ -100,7 +100,7 @@ def is_hidden(hold: Hold, variant: str, technique: Technique) -> bool:
 
     What a rewrite made is hidden with what it was made of, and by its own technique.
     """
-    name = variant.partition("/")[2]
+    name = variant.rpartition("/")[2]
     return technique in hold.hidden or name.partition("~")[0] in hold.hidden
 
 

@@ -149,9 +149,9 @@ def _kept(
     trials = {one.variant: one.outcome for one in result.trials}
     for name in scenario.keep:
         record = families.get(name)
-        outcome = trials.get(record.baseline) if record is not None else None
-        if outcome is Outcome.BLOCKED or outcome is Outcome.INEFFECTIVE:
+        seen = trials.get(record.baseline) if record is not None else None
+        if seen in (Outcome.BLOCKED, Outcome.INEFFECTIVE):
             broken.append(name)
-        elif outcome is not Outcome.BYPASSED:
+        elif seen is not Outcome.BYPASSED:
             unjudged.append(name)
     return tuple(broken), tuple(unjudged)
