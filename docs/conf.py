@@ -27,7 +27,9 @@ smartquotes = False
 
 nitpicky = True
 # Other projects' objects: a look-up of theirs would need the network.
-nitpick_ignore_regex = [("py:.*", r"(pd|pandas|pathlib|msgspec|collections\.abc)\..*|(.*\.)?Document")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(pd|pandas|pathlib|msgspec|collections\.abc)\..*|(.*\.)?Document")
+]
 
 html_theme = "furo"
 html_title = "sidestep"

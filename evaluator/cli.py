@@ -29,6 +29,8 @@ from evaluator.cli_harden import harden
 from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
 from evaluator.cli_report import report
+from evaluator.cli_scenarios import scenarios
+from evaluator.cli_score import score
 from evaluator.cli_search import search
 from evaluator.cli_workloads import workloads
 from evaluator.errors import HarnessError, InputError, SidestepError, border
@@ -502,6 +504,8 @@ cli.add_command(harden)
 cli.add_command(workloads)
 cli.add_command(record)
 cli.add_command(report)
+cli.add_command(scenarios)
+cli.add_command(score)
 attacks.add_command(attainable)
 
 

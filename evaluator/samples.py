@@ -1,0 +1,147 @@
+"""Answers to scenarios as somebody stored them: lines of ``samples.jsonl``, or a tree of files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from evaluator.errors import InputError
+from evaluator.scenarios import scenario
+
+_LARGEST_LINE = 4 * 1024 * 1024
+
+
+class Status(StrEnum):
+    """What became of a request."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    TRUNCATED = "truncated"
+    INVALID = "invalid"
+    """An answer that holds no profile that can be used."""
+    API_ERROR = "api_error"
+
+
+class Usage(Struct, frozen=True):
+    """Tokens, as the provider counted them; cost in US dollars where somebody knows it."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """One answer, or why there is none.  A line of ``samples.jsonl`` is one of these as JSON."""
+
+    scenario: Annotated[str, Meta(min_length=1)]
+    model: Annotated[str, Meta(min_length=1)]
+    sample: Annotated[int, Meta(ge=0)] = 0
+    """Its number among those of the same request."""
+    strategy: str = "single"
+    level: str = "effect"
+    status: Status = Status.OK
+    mitigation: str | None = None
+    """The text of the answer, whatever it is; ``path`` may name a file instead."""
+    path: str | None = None
+    """Relative to the file that holds the line."""
+    usage: Usage = Usage()
+    source: str = ""
+    """Where it stands, for messages."""
+
+    @property
+    def arm(self) -> tuple[str, str, str]:
+        """What is compared: model, strategy and level."""
+        return self.model, self.strategy, self.level
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """The samples of a ``*.jsonl`` file, or of a tree ``MODEL/SCENARIO/SAMPLE.ext``.
+
+    ``InputError`` with the line or the file if one of them is malformed, names a scenario that is
+    not there, or is there twice.
+    """
+    try:
+        found = list(_tree(path) if path.is_dir() else _lines(path))
+    except OSError as error:
+        raise InputError(f"{error.filename or path}: cannot read: {error.strerror}") from None
+    if not found:
+        raise InputError(f"{path}: holds no sample")
+    taken: dict[tuple[object, ...], str] = {}
+    for one in found:
+        key = (one.scenario, *one.arm, one.sample)
+        if key in taken:
+            raise InputError(f"{one.source}: is the same sample as {taken[key]}")
+        taken[key] = one.source
+    return found
+
+
+def _lines(path: Path) -> Iterator[Sample]:
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(_LARGEST_LINE + 1):
+            number += 1
+            where = f"{path}:{number}"
+            if len(line) > _LARGEST_LINE:
+                raise InputError(f"{where}: longer than {_LARGEST_LINE >> 20} MiB")
+            if line.strip():
+                yield _with_text(_decoded(line, where), path.parent)
+
+
+def _decoded(line: bytes, where: str) -> Sample:
+    try:
+        one = msgspec.json.decode(line, type=Sample)
+        _known(one.scenario)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{where}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if one.mitigation is not None and one.path is not None:
+        raise InputError(f"{where}: mitigation and path: give one of them")
+    if one.status is Status.OK and one.mitigation is None and one.path is None:
+        raise InputError(f"{where}: status ok, and neither mitigation nor path")
+    return msgspec.structs.replace(one, source=where)
+
+
+def _known(name: str) -> None:
+    scenario(name)
+
+
+def _with_text(one: Sample, directory: Path) -> Sample:
+    if one.path is None:
+        return one
+    text = (directory / one.path).read_bytes().decode("utf-8", errors="replace")
+    return msgspec.structs.replace(one, mitigation=text)
+
+
+def _tree(root: Path) -> Iterator[Sample]:
+    """``MODEL/SCENARIO/SAMPLE.ext``; the samples are numbered in the order of their names."""
+    for model in _directories(root):
+        for folder in _directories(model):
+            try:
+                _known(folder.name)
+            except InputError as error:
+                raise InputError(f"{folder}: {error}") from None
+            files = sorted(one for one in folder.iterdir() if one.is_file())
+            for number, file in enumerate(one for one in files if one.name[0] != "."):
+                yield Sample(
+                    scenario=folder.name,
+                    model=model.name,
+                    sample=number,
+                    mitigation=file.read_bytes().decode("utf-8", errors="replace"),
+                    source=str(file),
+                )
+
+
+def _directories(path: Path) -> list[Path]:
+    return sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] != ".")
+
+
+def schema() -> str:
+    """The JSON Schema of a line."""
+    return json.dumps(msgspec.json.schema(Sample), indent=2)
