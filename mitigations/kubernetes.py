@@ -71,14 +71,14 @@ def candidates(
         yield FailedCandidate(pod.name, source, error)
         return
     known = [one for one in found if isinstance(one, SecurityContext)]
-    bare = [one for one in known if not _profile_type(one, setup)]
+    bare = [one.name for one in known if one.stays and not _profile_type(one, setup)]
     for one in found:
         name = f"{pod.name}:{one.name}"
         try:
             if isinstance(one, ContainerError):
                 raise one.error
             filtered = _filtered(one, setup, profiles)
-            yield _candidate(pod, one, filtered, [other.name for other in bare], name, source)
+            yield _candidate(pod, one, filtered, bare, name, source)
         except ProfileError as error:
             yield FailedCandidate(name, source, error)
 
@@ -120,13 +120,20 @@ def _localhost_path(profile: Profile, root: Path) -> Path:
             "path-climbs-out",
         )
     path = root / relative
-    if not path.is_file():
+    if not _is_there(path):
         raise profile.node.error(
             f"{path} is not there: a node would not start the container (--seccomp-root says where "
             "its profiles are)",
             "no-such-profile",
         )
     return path
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _as_blamed(

@@ -44,7 +44,7 @@ class Node(Struct, frozen=True):
         return ProfileError(f"{self.path}: {message}" if self.path else message, self.where, code)
 
     def finding(self, code: str, message: str) -> Finding:
-        return Finding(code, f"{self.path}: {message}", self.where)
+        return Finding(code, f"{self.path}: {message}" if self.path else message, self.where)
 
     # ------------------------------------------------------------------------------ what is in it
 

@@ -88,6 +88,8 @@ class SecurityContext(Struct, frozen=True):
     """None where the image decides."""
     gid: int | None
     run_as_non_root: bool
+    stays: bool
+    """False for an init container that ends before the containers start."""
     shares_processes: bool
     """With every container of the pod (or, for an ephemeral one, with its target)."""
     findings: tuple[Finding, ...]
@@ -123,7 +125,8 @@ def contexts(pod: Pod, all_capabilities: frozenset[str]) -> list[SecurityContext
                     "ephemeral containers are not allowed in a template: the API server refuses it",
                     "refused-by-api",
                 )
-            found.append(_context(shared, node, name, all_capabilities))
+            stays = group != "initContainers" or text_of(node.get("restartPolicy")) == "Always"
+            found.append(_context(shared, node, name, all_capabilities, stays=stays))
         except ProfileError as error:
             found.append(ContainerError(name, error))
     return found
@@ -233,7 +236,7 @@ def _not_modelled(node: Node, fields: dict[str, str]) -> Iterator[Finding]:
 
 
 def _context(
-    pod: _PodContext, node: Node, name: str, all_capabilities: frozenset[str]
+    pod: _PodContext, node: Node, name: str, all_capabilities: frozenset[str], *, stays: bool
 ) -> SecurityContext:
     own = node.get("securityContext")
 
@@ -274,6 +277,7 @@ def _context(
         uid=uid,
         gid=number_of(either("runAsGroup")),
         run_as_non_root=flag_of(non_root) or False,
+        stays=stays,
         shares_processes=pod.is_shared or target is not None,
         findings=tuple(findings),
     )

@@ -64,7 +64,10 @@ class Document(Struct, frozen=True):
     """
 
     line: int
+    """Where its value begins."""
     text: str
+    first: int
+    """The line that ``text`` begins with."""
     value: Any = None
     error: ProfileError | None = None
 
@@ -72,6 +75,12 @@ class Document(Struct, frozen=True):
     def is_template(self) -> bool:
         """Whether somebody still has to fill it in: ``{{ ... }}``."""
         return _TEMPLATE.search(self.text) is not None
+
+    def fills(self, line: int) -> bool:
+        """Whether there is such a place in a line."""
+        rows = self.text.split("\n")
+        index = line - self.first
+        return 0 <= index < len(rows) and _TEMPLATE.search(rows[index]) is not None
 
 
 class _Built(Struct):
@@ -157,12 +166,12 @@ def _documents(text: str, line: int, source: str) -> Iterator[Document]:
             if isinstance(event, yaml.DocumentStartEvent):
                 built = builder.build(events, next(events), 0)
                 if built.value is not None:
-                    yield Document(built.line, text, built.value)
+                    yield Document(built.line, text, line, built.value)
     except ProfileError as error:
-        yield Document(line, text, error=_template_error(text, source, line) or error)
+        yield Document(line, text, line, error=_template_error(text, source, line) or error)
     except yaml.YAMLError as error:
         why = _template_error(text, source, line) or _syntax_error(error, text, source, line)
-        yield Document(line, text, error=why)
+        yield Document(line, text, line, error=why)
 
 
 def _template_error(text: str, source: str, first: int) -> ProfileError | None:
@@ -295,7 +304,7 @@ class _Builder:
                     into.lines[key] = one.lines[key]
 
     def _alias(self, event: AliasEvent) -> _Built:
-        name = event.anchor
+        name = str(event.anchor)
         if name not in self._anchors:
             raise self._error(event, f"alias {quote(name)} without an anchor", "unknown-alias")
         built = self._anchors[name]
@@ -328,7 +337,9 @@ class _Builder:
         return float(word) if _FLOAT.fullmatch(word) else word
 
     def _line(self, event: Event) -> int:
-        return self._first + event.start_mark.line
+        mark = event.start_mark
+        assert mark is not None
+        return self._first + mark.line
 
     def _error(self, event: Event, message: str, code: str) -> ProfileError:
         return ProfileError(message, place(self._source, self._line(event)), code)
