@@ -112,7 +112,7 @@ def _filtered(context: SecurityContext, setup: NodeSetup, profiles: Profiles) ->
 
 
 def _localhost_path(profile: Profile, root: Path) -> Path:
-    """Where the kubelet looks for it; ProfileError where the API server or the node would refuse."""
+    """Where the kubelet looks for it; ProfileError where the API server or the node refuses."""
     relative = PurePosixPath(profile.localhost)
     if relative.is_absolute() or ".." in relative.parts or "\0" in profile.localhost:
         raise profile.node.error(

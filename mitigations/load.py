@@ -25,6 +25,7 @@ LIBRARY_INDEX = "library.toml"
 STDIN = "-"
 _SUFFIXES = (".json", ".bpf", *manifests.SUFFIXES)
 _MANIFEST = re.compile(rb"^(?:apiVersion|kind):", re.MULTILINE)
+_AS_INSTALLED = NodeSetup()
 _NOT_FOR_US = ("no-pod", "no-kind")
 _LARGEST_PROGRAM_BYTES = (MAX_INSTRUCTIONS + 1) * 8
 
@@ -38,7 +39,7 @@ def load(
     runtime: str = DEFAULT_MODEL,
     capabilities: frozenset[str] = DOCKER_CAPABILITIES,
     kernel: tuple[int, int] | None = None,
-    setup: NodeSetup = NodeSetup(),
+    setup: NodeSetup = _AS_INSTALLED,
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a file, of `-` (stdin), or of the files in a directory, sorted by name.
 
@@ -164,7 +165,7 @@ class _Loader:
         meaning = self._meaning
         if meaning == "auto" and _is_manifest(content, path):
             return manifests.read(content, path, meaning, self._setup, self)
-        if meaning == "kubernetes" or meaning == "spo":  # noqa: PLR1714 - mypy narrows only this
+        if meaning == "kubernetes" or meaning == "spo":
             return manifests.read(content, path, meaning, self._setup, self)
         document = strict_json.parse(content)
         if raw.is_raw(document):

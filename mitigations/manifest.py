@@ -48,7 +48,7 @@ class Node(Struct, frozen=True):
 
     # ------------------------------------------------------------------------------ what is in it
 
-    def keys(self) -> list[str]:
+    def fields(self) -> list[str]:
         return list(self._mapping())
 
     def get(self, key: str) -> Node | None:
@@ -132,7 +132,7 @@ def number_of(node: Node | None) -> int | None:
 
 def unknown_keys(node: Node, known: Sequence[str]) -> Iterator[Finding]:
     """A finding for each key that the API server does not know and so drops."""
-    for key in node.keys():
+    for key in node.fields():
         if key not in known:
             said = f"unknown field, which the API server drops{did_you_mean(key, known)}"
             yield _at_key(node, key).finding("unknown-field", said)
@@ -140,7 +140,7 @@ def unknown_keys(node: Node, known: Sequence[str]) -> Iterator[Finding]:
 
 def misspelt_keys(node: Node, known: Sequence[str], wanted: Sequence[str]) -> Iterator[Finding]:
     """The same where only what is near to a field of ours matters: ``known`` may be incomplete."""
-    for key in node.keys():
+    for key in node.fields():
         if key not in known and nearest(key, known) in wanted:
             said = f"unknown field, which the API server drops{did_you_mean(key, known)}"
             yield _at_key(node, key).finding("unknown-field", said)

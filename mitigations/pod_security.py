@@ -11,16 +11,19 @@ from mitigations.manifest import Node, Pod, flag_of, text_of
 from mitigations.security_context import SecurityContext
 
 LEVELS = ("privileged", "baseline", "restricted")
-_BASELINE_CAPABILITIES = frozenset(
-    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE SETFCAP SETGID "
-    "SETPCAP SETUID SYS_CHROOT".split()
+# fmt: off
+_BASELINE_CAPABILITIES = (
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD",
+    "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
 )
-_SAFE_SYSCTLS = frozenset(
-    "kernel.shm_rmid_forced net.ipv4.ip_local_port_range net.ipv4.ip_local_reserved_ports "
-    "net.ipv4.ip_unprivileged_port_start net.ipv4.ping_group_range net.ipv4.tcp_fin_timeout "
-    "net.ipv4.tcp_keepalive_intvl net.ipv4.tcp_keepalive_probes net.ipv4.tcp_keepalive_time "
-    "net.ipv4.tcp_rmem net.ipv4.tcp_syncookies net.ipv4.tcp_wmem".split()
+_SAFE_SYSCTLS = (
+    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ping_group_range",
+    "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_rmem", "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_wmem",
 )
+# fmt: on
 _SELINUX_TYPES = ("", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
 _RESTRICTED_VOLUMES = (
     *("name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image"),
@@ -108,6 +111,6 @@ def _against_restricted(pod: Pod, context: SecurityContext) -> Iterator[str]:
         if name != "NET_BIND_SERVICE":
             yield f"capabilities.add {name}"
     for volume in pod.spec.items("volumes"):
-        for key in volume.keys():
+        for key in volume.fields():
             if key not in _RESTRICTED_VOLUMES:
                 yield f"volume {text_of(volume.get('name'))} is a {key}"

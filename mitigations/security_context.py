@@ -1,4 +1,4 @@
-"""What each container of a pod gets: its security context over that of the pod, as the node sees it.
+"""What each container of a pod gets: its security context over that of the pod, as on a node.
 
 Defaults are those of the API, the kubelet and containerd; what the API server or the kubelet would
 refuse raises ProfileError.
@@ -28,34 +28,40 @@ SECCOMP_POD = "seccomp.security.alpha.kubernetes.io/pod"
 SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
 APPARMOR_CONTAINER = "container.apparmor.security.beta.kubernetes.io/"
 
-_SHARED = "appArmorProfile runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile".split()
+# fmt: off
+_SHARED = (
+    "appArmorProfile", "runAsGroup", "runAsNonRoot", "runAsUser", "seLinuxOptions",
+    "seccompProfile",
+)
 _POD_CONTEXT = (
-    *_SHARED,
-    *"fsGroup fsGroupChangePolicy seLinuxChangePolicy supplementalGroups".split(),
-    *"supplementalGroupsPolicy sysctls windowsOptions".split(),
+    *_SHARED, "fsGroup", "fsGroupChangePolicy", "seLinuxChangePolicy", "supplementalGroups",
+    "supplementalGroupsPolicy", "sysctls", "windowsOptions",
 )
 _CONTAINER_CONTEXT = (
-    *_SHARED,
-    *"allowPrivilegeEscalation capabilities privileged procMount".split(),
-    *"readOnlyRootFilesystem windowsOptions".split(),
+    *_SHARED, "allowPrivilegeEscalation", "capabilities", "privileged", "procMount",
+    "readOnlyRootFilesystem", "windowsOptions",
 )
 _POD_FIELDS = (
-    *"containers ephemeralContainers hostIPC hostNetwork hostPID hostUsers initContainers".split(),
-    *"runtimeClassName securityContext shareProcessNamespace".split(),
+    "containers", "ephemeralContainers", "hostIPC", "hostNetwork", "hostPID", "hostUsers",
+    "initContainers", "runtimeClassName", "securityContext", "shareProcessNamespace",
 )
-_OTHER_POD_FIELDS = """
-activeDeadlineSeconds affinity automountServiceAccountToken dnsConfig dnsPolicy enableServiceLinks
-hostAliases hostname hostnameOverride imagePullSecrets nodeName nodeSelector os overhead
-preemptionPolicy priority priorityClassName readinessGates resourceClaims resources restartPolicy
-schedulerName schedulingGates serviceAccount serviceAccountName setHostnameAsFQDN subdomain
-terminationGracePeriodSeconds tolerations topologySpreadConstraints volumes
-""".split()
-_OTHER_CONTAINER_FIELDS = """
-args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe
-resizePolicy resources restartPolicy restartPolicyRules startupProbe stdin stdinOnce
-targetContainerName terminationMessagePath terminationMessagePolicy tty volumeDevices volumeMounts
-workingDir
-""".split()
+_OTHER_POD_FIELDS = (
+    "activeDeadlineSeconds", "affinity", "automountServiceAccountToken", "dnsConfig", "dnsPolicy",
+    "enableServiceLinks", "hostAliases", "hostname", "hostnameOverride", "imagePullSecrets",
+    "nodeName", "nodeSelector", "os", "overhead", "preemptionPolicy", "priority",
+    "priorityClassName", "readinessGates", "resourceClaims", "resources", "restartPolicy",
+    "schedulerName", "schedulingGates", "serviceAccount", "serviceAccountName",
+    "setHostnameAsFQDN", "subdomain", "terminationGracePeriodSeconds", "tolerations",
+    "topologySpreadConstraints", "volumes",
+)
+_OTHER_CONTAINER_FIELDS = (
+    "args", "command", "env", "envFrom", "image", "imagePullPolicy", "lifecycle", "livenessProbe",
+    "name", "ports", "readinessProbe", "resizePolicy", "resources", "restartPolicy",
+    "restartPolicyRules", "startupProbe", "stdin", "stdinOnce", "targetContainerName",
+    "terminationMessagePath", "terminationMessagePolicy", "tty", "volumeDevices", "volumeMounts",
+    "workingDir",
+)
+# fmt: on
 _GROUPS = ("initContainers", "containers", "ephemeralContainers")
 
 
@@ -169,7 +175,7 @@ class _PodContext:
     def _context_findings(self) -> Iterator[Finding]:
         if self.context is None:
             return
-        for key in self.context.keys():
+        for key in self.context.fields():
             if key in _CONTAINER_CONTEXT and key not in _POD_CONTEXT:
                 node = self.context.get(key)
                 if node is not None:
@@ -198,7 +204,7 @@ class _PodContext:
     def _annotation_findings(self, names: Sequence[str]) -> Iterator[Finding]:
         if self.annotations is None:
             return
-        for key in self.annotations.keys():
+        for key in self.annotations.fields():
             node = self.annotations.get(key)
             if node is None:
                 continue
@@ -285,7 +291,7 @@ def _context(
 
 def _strangers(own: Node) -> list[str]:
     """Keys of the pod's context, which get a line of their own."""
-    return [key for key in own.keys() if key in _POD_CONTEXT and key not in _CONTAINER_CONTEXT]
+    return [key for key in own.fields() if key in _POD_CONTEXT and key not in _CONTAINER_CONTEXT]
 
 
 def _misplaced(own: Node) -> Iterator[Finding]:
@@ -322,7 +328,7 @@ def _profile(node: Node | None) -> Profile | None:
     if kind is None:
         raise node.error(f"no type given: one of {', '.join(PROFILE_TYPES)}", "no-type")
     name = node.get("localhostProfile")
-    for key in node.keys():
+    for key in node.fields():
         if key not in ("type", "localhostProfile"):
             hint = did_you_mean(key, ("type", "localhostProfile"))
             raise node.error(f"unknown field {quote(key)}{hint}", "unknown-field")

@@ -52,6 +52,182 @@ class SpoProfile(Struct, frozen=True):
     """By JSON path in ``document``."""
     findings: tuple[Finding, ...]
 
+    def located(self, error: ProfileError) -> ProfileError:
+        """An error about the document, at path, file and line of the resource."""
+        origin = self._origin(error.where)
+        return ProfileError(f"{origin.path}: {error.message}", origin.where, error.code)
+
+    def finding(self, one: Finding) -> Finding:
+        """The same for a finding."""
+        origin = self._origin(one.where)
+        return replace(one, message=f"{origin.path}: {one.message}", where=origin.where)
+
+    def _origin(self, path: str) -> Origin:
+        """Of a value, or of what holds it."""
+        while path and path not in self.origins:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self.origins[path]
+
+
+class _Rule(Struct, frozen=True):
+    """An element of ``syscalls`` as the operator writes it; origins by path within it."""
+
+    document: JsonObject
+    origins: Mapping[str, Origin]
+
+
+def is_spo(node: Node) -> bool:
+    return text_of(node.get("apiVersion")).partition("/")[0] == GROUP
+
+
+def seccomp_profile(node: Node, others: Iterable[Node]) -> SpoProfile:
+    """The file of a SeccompProfile; ``others`` are the objects among which its base may be."""
+    kind = kind_of(node)
+    if kind in _NO_SECCOMP:
+        what = f"a {kind} is {_NO_SECCOMP[kind]}, which is not evaluated"
+        raise node.error(what, "not-evaluated")
+    if kind != "SeccompProfile":
+        raise node.error(f"unknown kind {quote(kind)} of {GROUP}", "unknown-kind")
+    bases = {
+        object_name(one): one
+        for one in others
+        if is_spo(one) and kind_of(one) == "SeccompProfile" and one is not node
+    }
+    spec = _spec(node)
+    findings: list[Finding] = []
+    _refuse_disabled(spec)
+    _note_unknown(spec, findings)
+    document, origins = _own_part(spec)
+    rules = _rules(spec, findings)
+    for base in _chain(spec, bases):
+        more = _rules(base, findings)
+        _refuse_clash(rules, more, base)
+        rules = more + rules
+    if rules:
+        document["syscalls"] = [one.document for one in rules]
+    for index, rule in enumerate(rules):
+        origins.update({f"syscalls[{index}]{path}": at for path, at in rule.origins.items()})
+    return SpoProfile(object_name(node), document, origins, tuple(findings))
+
+
+def _spec(node: Node) -> Node:
+    spec = node.get("spec")
+    if spec is None:
+        raise node.error("a SeccompProfile without spec", "no-spec")
+    return spec
+
+
+def _refuse_disabled(spec: Node) -> None:
+    disabled, state = spec.get("disabled"), spec.get("state")
+    if disabled is not None and disabled.flag():
+        raise disabled.error("disabled: the operator writes no file for it", "disabled")
+    if state is not None and state.text() == "Disabled":
+        raise state.error("disabled: the operator writes no file for it", "disabled")
+
+
+def _note_unknown(spec: Node, findings: list[Finding]) -> None:
+    for key in spec.fields():
+        if key not in _SPEC:
+            hint = did_you_mean(key, _SPEC)
+            said = f"spec.{key}: unknown field, which the API server drops{hint}"
+            where = place(spec.source, spec.value.lines[key])
+            findings.append(Finding("unknown-field", said, where))
+
+
+def _own_part(spec: Node) -> tuple[JsonObject, dict[str, Origin]]:
+    """All but the rules, and where it stands."""
+    document = JsonObject()
+    origins = {"": Origin(spec.path, spec.where)}
+    for key in _PROFILE:
+        value = spec.get(key)
+        if value is not None and key != "syscalls":
+            document[key] = value.value
+            origins.update(_origins(value, key))
+    return document, origins
+
+
+def _origins(node: Node, path: str) -> dict[str, Origin]:
+    """Of a value and of all that is in it, which has this path in the written profile."""
+    found = {path: Origin(node.path, node.where)}
+    for inner, line in lines_of(node.value).items():
+        joint = inner if inner.startswith("[") else f".{inner}"
+        found[path + joint] = Origin(node.path + joint, place(node.source, line))
+    return found
+
+
+def _rules(spec: Node, findings: list[Finding]) -> list[_Rule]:
+    found: list[_Rule] = []
+    for node in spec.items("syscalls"):
+        rule = JsonObject()
+        for key in node.fields():
+            value = node.get(key)
+            if value is None:
+                continue
+            rule[key] = value.value
+            if key == "errnoRet":
+                rule[key] = _errno(value)
+                if not rule[key]:
+                    del rule[key]
+                    said = "0 is unset to the operator: the runtime answers EPERM"
+                    findings.append(value.finding("errno-zero-unset", said))
+        found.append(_Rule(rule, _origins(node, "")))
+    return found
+
+
+def _errno(node: Node) -> int:
+    """A number; v1beta1 had it as a string."""
+    if isinstance(node.value, str) and node.value.isascii() and node.value.isdigit():
+        return int(node.value[:10])
+    return node.number()
+
+
+# --------------------------------------------------------------------------------- base profiles
+
+
+def _chain(spec: Node, others: Mapping[str, Node]) -> list[Node]:
+    """The specs of its base profile, of the base of that, and so on."""
+    found: list[Node] = []
+    seen: set[str] = set()
+    while True:
+        base = spec.get("baseProfileName")
+        name = text_of(base)
+        if base is None or not name:
+            return found
+        if name.startswith("oci://"):
+            said = f"{quote(name)} is in a registry: pull it (spoc pull) and give it as a file"
+            raise base.error(said, "base-in-registry")
+        if f"seccompprofile/{name}" not in others:
+            hint = did_you_mean(name, [one.partition("/")[2] for one in others])
+            said = f"no SeccompProfile {quote(name)} in this file or beside it{hint}"
+            raise base.error(said, "no-base-profile")
+        if name in seen or len(seen) >= _MOST_BASES:
+            said = f"a chain of base profiles that does not end within {_MOST_BASES}"
+            raise base.error(said, "endless-base")
+        seen.add(name)
+        spec = _spec(others[f"seccompprofile/{name}"])
+        found.append(spec)
+
+
+def _refuse_clash(rules: Iterable[_Rule], more: Iterable[_Rule], base: Node) -> None:
+    """What is said of a call in both is one rule or the other, by the operator's version."""
+    own = _answers(rules)
+    for name, answers in _answers(more).items():
+        if name in own and own[name] != answers:
+            said = f"says of {quote(name)} something else than the profile that is based on it"
+            what = f"{said}: what the operator makes of that hangs on its version"
+            raise base.error(what, "base-disagrees")
+
+
+def _answers(rules: Iterable[_Rule]) -> dict[str, set[tuple[object, object]]]:
+    found: dict[str, set[tuple[object, object]]] = {}
+    for rule in rules:
+        names: object = rule.document.get("names")
+        for name in names if is_list(names) else ():
+            if isinstance(name, str):
+                answer = (str(rule.document.get("action")), rule.document.get("errnoRet"))
+                found.setdefault(name, set()).add(answer)
+    return found
+
 
 # --------------------------------------------------------------------------------------- AppArmor
 
