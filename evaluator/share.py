@@ -37,6 +37,7 @@ from evaluator.records import (
     WorkloadRecord,
     counts,
     judged,
+    with_assumptions,
 )
 from evaluator.sampling import Sampler
 from evaluator.sentinel import sentinel
@@ -234,9 +235,10 @@ class Share:
     ) -> tuple[tuple[Profile | None, tuple[Cause, ...]], ...]:
         """What lets through whatever got through and counts, by the source of the filters."""
         known = self._controls.get(stance.name, {})
+        plan = with_assumptions(self._plan, candidate)
         through: dict[str, list[Through]] = {}
         for trial in sorted(trials, key=lambda one: one.length):
-            if trial.outcome is Outcome.BYPASSED and counts(trial, self._plan):
+            if trial.outcome is Outcome.BYPASSED and counts(trial, plan):
                 control = known.get(trial.variant)
                 seen = control if isinstance(control, Result) else None
                 through.setdefault(trial.family, []).append(
