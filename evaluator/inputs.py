@@ -84,7 +84,8 @@ def changed_since(revision: str, paths: Iterable[str]) -> list[str]:
 
 def _changed(revision: str, folder: Path) -> Iterator[Path]:
     top = Path(_git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
-    commit = _git(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+    wanted = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    commit = _git(folder, *wanted, failing=f"{top} has no commit {revision!r}")
     different = _git(
         top, "diff", "--name-only", "-z", "--no-ext-diff", "--diff-filter=d", commit.strip(), "--"
     )
@@ -94,7 +95,8 @@ def _changed(revision: str, folder: Path) -> Iterator[Path]:
             yield (top / name).resolve()
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def _git(folder: Path, *arguments: str, failing: str = "") -> str:
+    """What git prints; ``InputError`` with ``failing``, or with git's own word, if it refuses."""
     command = ["git", "-C", str(folder), *arguments]
     try:
         done = subprocess.run(
@@ -111,6 +113,6 @@ def _git(folder: Path, *arguments: str) -> str:
     except subprocess.TimeoutExpired:
         raise InputError(f"--changed-since: git took more than {_GIT_S:g} s") from None
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
-        raise InputError(f"--changed-since: git in {folder}: {said}")
+        said = (done.stderr.strip().splitlines() or ["git said nothing"])[0]
+        raise InputError(f"--changed-since: {failing or f'{folder}: {said}'}")
     return done.stdout

@@ -163,7 +163,8 @@ def _candidate(
     name: str,
     source: str,
 ) -> Candidate:
-    posture, capabilities, findings = _standing(context)
+    posture, capabilities, odd = _standing(context)
+    findings: list[Finding] = []
     neighbours = [one for one in bare if one != context.name]
     is_beside = filtered is not None and context.shares_processes and bool(neighbours)
     if is_beside:
@@ -184,7 +185,7 @@ def _candidate(
         meaning=MEANING,
         posture=posture,
         intent="",
-        warnings=(*findings, *context.findings, *base.warnings),
+        warnings=(*findings, *context.findings, *base.warnings, *odd),
         notes=(*base.notes, pod_security.said(pod, context)),
         assumes=frozenset({_NEIGHBOUR}) if is_beside else frozenset(),
     )

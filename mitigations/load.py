@@ -152,8 +152,8 @@ class _Loader:
 
     def load_file(self, path: Path) -> list[Candidate | FailedCandidate]:
         if str(path) == STDIN:
-            content = strict_json.read_limited(Path("/dev/stdin"), MANIFEST_BYTES)
-            return self._load(content, Path("stdin"), "")
+            path = Path("/dev/stdin")
+            return self._load(strict_json.read_limited(path, MANIFEST_BYTES), path, "")
         intent = str(load_index(path.parent).get(path.name, {}).get("intent", ""))
         if path.suffix == ".bpf":
             content = strict_json.read_limited(path, _LARGEST_PROGRAM_BYTES)
