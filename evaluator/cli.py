@@ -22,6 +22,7 @@ from evaluator.cli_attacks import attacks
 from evaluator.cli_attainable import attainable
 from evaluator.cli_diff import diff
 from evaluator.cli_explain import explain
+from evaluator.cli_export import export
 from evaluator.cli_harden import harden
 from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
@@ -480,6 +481,7 @@ def _publish(request: Request, run: Run) -> int:
 cli.add_command(attacks)
 cli.add_command(diff)
 cli.add_command(explain)
+cli.add_command(export)
 cli.add_command(objectives)
 cli.add_command(search)
 cli.add_command(harden)
