@@ -7,8 +7,10 @@ format, whose includes and excludes are resolved for the container's capabilitie
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mitigations import oci, strict_json
 from mitigations.candidate import Finding, ProfileError
@@ -32,9 +34,31 @@ def read(path: Path | None, capabilities: frozenset[str], kernel: tuple[int, int
         said = "taken for RuntimeDefault whatever the capabilities: it is not in Docker's format"
         same = Finding("runtime-default-given", said)
         return Reading(reading.profile, reading.meaning, (same, *reading.findings))
-    if captured != capabilities:
-        raise _other_capabilities(captured, capabilities)
-    return oci.read(document["seccomp"], meaning="oci", kernel=kernel)
+    if captured == capabilities:
+        return oci.read(document["seccomp"], meaning="oci", kernel=kernel)
+    if "by_capability" in document:
+        try:
+            block = with_capabilities(document["by_capability"], capabilities)
+        except (AttributeError, KeyError, TypeError):
+            where = "by_capability"
+            raise ProfileError(
+                "not as benchmarks/capture writes it", where, "bad-capture"
+            ) from None
+        return oci.read(block, meaning="oci", kernel=kernel)
+    raise _other_capabilities(captured, capabilities)
+
+
+def with_capabilities(parts: Mapping[str, Any], capabilities: frozenset[str]) -> JsonObject:
+    """The block for these capabilities: ``none``, with what ``each`` one adds and takes away.
+
+    That the parts add up was checked when they were captured.
+    """
+    each = [part for name, part in parts["each"].items() if name in capabilities]
+    removed = [rule for part in each for rule in part["removed"]]
+    rules = [rule for rule in parts["none"]["syscalls"] if rule not in removed]
+    for part in each:
+        rules += [rule for rule in part["added"] if rule not in rules]
+    return JsonObject({**parts["none"], "syscalls": rules})
 
 
 @cache
