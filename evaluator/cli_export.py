@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evaluator.errors import InputError, border
+from evaluator.inputs import named
 from evaluator.options import debug_option, posture_option, reading_options
 from evaluator.terminal import complain
 
@@ -73,7 +74,8 @@ def _to_file(content: bytes, output: str, candidate: str) -> None:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{output}: not a regular file")
-        if path.exists() and Path(candidate).exists() and path.samefile(candidate):
+        source = Path(named(candidate).path)
+        if path.exists() and source.exists() and path.samefile(source):
             raise InputError(f"{output}: the output would overwrite the input")
         path.write_bytes(content)
     except OSError as error:

@@ -123,8 +123,8 @@ def _localhost_path(profile: Profile, root: Path) -> Path:
     path = root / relative
     if not _is_there(path):
         raise profile.node.error(
-            f"{plain(str(path))} is not there: a node would not start the container (--seccomp-root says where "
-            "its profiles are)",
+            f"{plain(str(path))} is not there: a node would not start the container "
+            "(--seccomp-root says where its profiles are)",
             "no-such-profile",
         )
     return path
