@@ -1,4 +1,4 @@
-"""Manifests on the real kernel: what a container may do there, and what its neighbours give away."""
+"""Manifests on the real kernel: what a container may do, and what its neighbours give away."""
 
 import json
 import shutil
