@@ -8,9 +8,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mitigations import oci, raw, runtimes, strict_json
+from msgspec.structs import replace
+
+from mitigations import apparmor, landlock, layered, oci, raw, runtimes, strict_json, toml_document
 from mitigations.bpf import Filter
-from mitigations.candidate import Attachment, Candidate, FailedCandidate, ProfileError
+from mitigations.candidate import (
+    Attachment,
+    Candidate,
+    FailedCandidate,
+    Finding,
+    Layer,
+    NoNewPrivsLayer,
+    ProfileError,
+)
 from mitigations.classic import MAX_INSTRUCTIONS
 from mitigations.oci import DOCKER_CAPABILITIES
 from mitigations.runtimes import DEFAULT_MODEL, Model
@@ -20,7 +30,9 @@ from mitigations.traps import find_traps
 LIBRARY = Path(__file__).parent / "library"
 LIBRARY_INDEX = "library.toml"
 
-_SUFFIXES = (".json", ".bpf")
+_SUFFIXES = (".json", ".bpf", ".toml", ".apparmor")
+_FILTERS = (".json", ".bpf")
+_TOML = re.compile(rb"^\s*\[\[\s*(layer|ruleset|path_beneath|net_port)\s*\]\]", re.MULTILINE)
 _LARGEST_PROGRAM_BYTES = (MAX_INSTRUCTIONS + 1) * 8
 
 Meaning = Literal["auto", "oci", "docker"]
@@ -34,7 +46,9 @@ def load(
     capabilities: frozenset[str] = DOCKER_CAPABILITIES,
     kernel: tuple[int, int] | None = None,
 ) -> list[Candidate | FailedCandidate]:
-    """One candidate of a file; of a directory one per *.json and *.bpf in it, sorted by name.
+    """One candidate of a file; of a directory one per file that is one, sorted by name.
+
+    Those are *.json, *.bpf and *.apparmor, and of *.toml what has layers or a Landlock ruleset.
 
     A bad file raises ProfileError, but in a directory it becomes a FailedCandidate and the others
     go on; a directory without any such file raises. `capabilities` (the bounding set of the
@@ -51,7 +65,9 @@ def load(
         return [loader.load_file(path)]
     files = profiles_in(path)
     if not files:
-        raise ProfileError("no profile (*.json, *.bpf) in this directory", code="no-profiles")
+        raise ProfileError(
+            "no profile (*.json, *.bpf, *.toml, *.apparmor) in this directory", code="no-profiles"
+        )
     return [_load_or_fail(loader, file) for file in files]
 
 
@@ -108,8 +124,19 @@ def profiles_in(directory: Path) -> list[Path]:
     return [
         entry
         for entry in entries
-        if entry.suffix in _SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+        if entry.suffix in _SUFFIXES
+        and not entry.name.startswith(".")
+        and not entry.is_dir()
+        and (entry.suffix != ".toml" or _is_candidate(entry))
     ]
+
+
+def _is_candidate(path: Path) -> bool:
+    """Whether a TOML in a directory is one of ours: there are many others."""
+    try:
+        return _TOML.search(strict_json.read_limited(path)) is not None
+    except ProfileError:
+        return False
 
 
 def _load_or_fail(loader: "_Loader", file: Path) -> Candidate | FailedCandidate:
@@ -146,10 +173,33 @@ class _Loader:
                 meaning="raw",
                 intent=intent,
             )
-        document = strict_json.parse(strict_json.read_limited(path))
+        if path.suffix == ".apparmor":
+            return _of_layers(path, "apparmor", intent, (apparmor.read(_content(path)),))
+        if path.suffix == ".toml":
+            return self._toml_candidate(path, intent)
+        document = strict_json.parse(_content(path))
         if raw.is_raw(document):
             return _raw_candidate(path, raw.parse_raw(document), intent)
+        if landlock.is_landlock(document):
+            return _landlock_candidate(path, landlock.read(document, landlock.in_json), intent)
         return self._profile_candidate(path, document, intent)
+
+    def _toml_candidate(self, path: Path, intent: str) -> Candidate:
+        content = _content(path)
+        with toml_document.lines_of(content):
+            document = toml_document.parse(content)
+            if not layered.is_layered(document):
+                return _landlock_candidate(path, layered.read_landlock(path), intent)
+            found = layered.read(path, document, self._capabilities, self._filter)
+        findings = toml_document.with_lines(content, found.warnings)
+        return replace(found, intent=found.intent or intent, warnings=findings)
+
+    def _filter(self, path: Path, capabilities: frozenset[str]) -> Candidate:
+        """A seccomp profile that is one layer of several."""
+        if path.suffix not in _FILTERS:
+            raise ProfileError("a filter is a *.json or a *.bpf", code="wrong-layer")
+        loader = _Loader(self._meaning, self._model, capabilities, self._kernel)
+        return loader.load_file(path)
 
     def _profile_candidate(self, path: Path, document: object, intent: str) -> Candidate:
         reading = oci.read(
@@ -188,6 +238,34 @@ class _Loader:
             profile=profile,
             warnings=(*warnings, *find_traps(profile, Filter.decode(layer.program))),
         )
+
+
+def _content(path: Path) -> bytes:
+    return strict_json.read_limited(path)
+
+
+def _landlock_candidate(path: Path, found: landlock.Reading, intent: str) -> Candidate:
+    # Who has no CAP_SYS_ADMIN can do it in no other way, and launchers do so.
+    layers = (NoNewPrivsLayer(), found.layer)
+    return _of_layers(path, "landlock", intent, layers, found.findings)
+
+
+def _of_layers(
+    path: Path,
+    meaning: str,
+    intent: str,
+    layers: tuple[Layer, ...],
+    warnings: tuple[Finding, ...] = (),
+) -> Candidate:
+    return Candidate(
+        name=path.stem,
+        source=str(path),
+        layers=layers,
+        attachment=Attachment.RUNTIME,
+        meaning=meaning,
+        intent=intent,
+        warnings=warnings,
+    )
 
 
 def _raw_candidate(path: Path, found: raw.RawCandidate, intent: str) -> Candidate:
