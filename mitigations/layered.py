@@ -1,9 +1,9 @@
 """Layered candidates: a TOML that stacks layers, so that several mitigations are one.
 
-``name``, ``intent``, ``attachment``, ``posture`` and a ``[[layer]]`` for each layer, in the order in
-which they are put on, except that the kernel's own order wins: rulesets before filters, and
-no_new_privs before both.  Files are named relative to this one and lie beside or below it; none of
-them can be a layered candidate itself.
+``name``, ``intent``, ``attachment``, ``posture`` and a ``[[layer]]`` for each layer.  Whatever
+their order, they are put on as the kernel can take them: capabilities, no_new_privs, rulesets, filters.
+Files are named relative to this one and lie beside or below it; none of them can be a layered
+candidate itself.
 """
 
 from __future__ import annotations
