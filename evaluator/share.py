@@ -51,6 +51,7 @@ from mitigations.rules import Profile
 _AT_A_TIME = 3
 """Groups: the runners are at work for one while another is prepared, and a third judged."""
 _CONTROL_ROUNDS = 3
+_SILENT_RUNS = 3
 _LEAST_WAIT_US = 250_000
 _HOPELESS_US = 30_000
 _LATENCIES = 50
@@ -330,6 +331,7 @@ class Share:
                 if second.outcome is not Outcome.HARNESS_ERROR:
                     records[i], pairs[i] = second, pair
         yield from self._attribute(pairs, records, applied)
+        yield from self._attribute_silence(pairs, records, applied)
         yield from self._diagnose(records, applied)
         return records
 
@@ -356,7 +358,35 @@ class Share:
                 if isinstance(result, str) or isinstance(control, str) or _effect(variant, result):
                     continue
                 if outcome.difference(variant.program, control, result) == found:
-                    records[i] = outcome.stopped_by(records[i], variant, found, kind)
+                    records[i] = outcome.stopped_by(records[i], found, kind)
+
+    def _attribute_silence(
+        self, pairs: Sequence[Pair], records: list[TrialRecord], applied: Applied
+    ) -> Asking[None]:
+        """An effect that did not come though nothing was refused: a signal that nobody is told of.
+
+        Such an answer is believed only if it is the same time and again, and never the control's.
+        """
+        for kind, config in applied.alone.items():
+            open_ = [
+                i
+                for i, one in enumerate(records)
+                if one.outcome is Outcome.INEFFECTIVE and _refused(pairs[i]) is None
+            ]
+            arms = [
+                self._arm(pairs[i].variant, each, applied.victim, self._timeout_us)
+                for i in open_
+                for each in (config, applied.control)
+                for _ in range(_SILENT_RUNS)
+            ]
+            results = yield from self._asked(arms)
+            for place, i in enumerate(open_):
+                at = place * 2 * _SILENT_RUNS
+                under = results[at : at + _SILENT_RUNS]
+                free = results[at + _SILENT_RUNS : at + 2 * _SILENT_RUNS]
+                if _silent(pairs[i], under, free):
+                    variant = pairs[i].variant
+                    records[i] = outcome.without_effect(records[i], variant, kind, _SILENT_RUNS)
 
     def _diagnose(self, records: list[TrialRecord], applied: Applied) -> Asking[None]:
         """An effect that did not come for calls that are not in our trace: whose they are."""
@@ -576,6 +606,20 @@ def _refused(pair: Pair) -> outcome.Difference | None:
         for arm in pair.mitigated
     }
     return found.pop() if len(found) == 1 else None
+
+
+def _silent(pair: Pair, under: Sequence[Result | str], free: Sequence[Result | str]) -> bool:
+    """Whether a layer alone keeps an effect from coming that comes without it, in every run."""
+    variant, control = pair.variant, pair.control
+    if isinstance(control, str):
+        return False
+    kept_away = all(
+        isinstance(one, Result)
+        and _effect(variant, one) is None
+        and outcome.difference(variant.program, control, one) is None
+        for one in under
+    )
+    return kept_away and all(_effect(variant, one) is not None for one in free)
 
 
 def _execs(variant: Variant) -> bool:

@@ -8,9 +8,30 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mitigations import manifests, oci, raw, runtime_default, runtimes, strict_json
+from msgspec.structs import replace
+
+from mitigations import (
+    apparmor,
+    landlock,
+    layered,
+    manifests,
+    oci,
+    raw,
+    runtime_default,
+    runtimes,
+    strict_json,
+    toml_document,
+)
 from mitigations.bpf import Filter
-from mitigations.candidate import Attachment, Candidate, FailedCandidate, ProfileError
+from mitigations.candidate import (
+    Attachment,
+    Candidate,
+    FailedCandidate,
+    Finding,
+    Layer,
+    NoNewPrivsLayer,
+    ProfileError,
+)
 from mitigations.classic import MAX_INSTRUCTIONS
 from mitigations.kubernetes import NodeSetup
 from mitigations.oci import DOCKER_CAPABILITIES, Reading
@@ -23,7 +44,9 @@ LIBRARY = Path(__file__).parent / "library"
 LIBRARY_INDEX = "library.toml"
 
 STDIN = "-"
-_SUFFIXES = (".json", ".bpf", *manifests.SUFFIXES)
+_SUFFIXES = (".json", ".bpf", ".toml", ".apparmor", *manifests.SUFFIXES)
+_FILTERS = (".json", ".bpf")
+_TOML = re.compile(rb"^\s*\[\[\s*(layer|ruleset|path_beneath|net_port)\s*\]\]", re.MULTILINE)
 _MANIFEST = re.compile(rb"^(?:apiVersion|kind):", re.MULTILINE)
 _AS_INSTALLED = NodeSetup()
 _NOT_FOR_US = ("no-pod", "no-kind")
@@ -42,6 +65,8 @@ def load(
     setup: NodeSetup = _AS_INSTALLED,
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a file, of `-` (stdin), or of the files in a directory, sorted by name.
+
+    In a directory, of *.toml only what has layers or a Landlock ruleset is one.
 
     A bad file raises ProfileError, but in a directory it becomes a FailedCandidate and the others
     go on, as they do behind a bad document of a stream; a directory without any candidate raises.
@@ -118,8 +143,19 @@ def profiles_in(directory: Path) -> list[Path]:
     return [
         entry
         for entry in entries
-        if entry.suffix in _SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+        if entry.suffix in _SUFFIXES
+        and not entry.name.startswith(".")
+        and not entry.is_dir()
+        and (entry.suffix != ".toml" or _is_candidate(entry))
     ]
+
+
+def _is_candidate(path: Path) -> bool:
+    """Whether a TOML in a directory is one of ours: there are many others."""
+    try:
+        return _TOML.search(strict_json.read_limited(path)) is not None
+    except ProfileError:
+        return False
 
 
 def _load_or_fail(loader: "_Loader", file: Path) -> list[Candidate | FailedCandidate]:
@@ -158,6 +194,10 @@ class _Loader:
         if path.suffix == ".bpf":
             content = strict_json.read_limited(path, _LARGEST_PROGRAM_BYTES)
             return [_binary_candidate(path, content, intent)]
+        if path.suffix == ".apparmor":
+            return [_of_layers(path, "apparmor", intent, (apparmor.read(_content(path)),))]
+        if path.suffix == ".toml":
+            return [self._toml_candidate(path, intent)]
         limit = strict_json.LIMIT_BYTES if path.suffix == ".json" else MANIFEST_BYTES
         return self._load(strict_json.read_limited(path, limit), path, intent)
 
@@ -170,7 +210,29 @@ class _Loader:
         document = strict_json.parse(content)
         if raw.is_raw(document):
             return [_raw_candidate(path, raw.parse_raw(document), intent)]
+        if landlock.is_landlock(document):
+            return [_landlock_candidate(path, landlock.read(document, landlock.in_json), intent)]
         return [self._profile_candidate(path, document, meaning, intent)]
+
+    def _toml_candidate(self, path: Path, intent: str) -> Candidate:
+        content = _content(path)
+        with toml_document.lines_of(content):
+            document = toml_document.parse(content)
+            if not layered.is_layered(document):
+                return _landlock_candidate(path, layered.read_landlock(path), intent)
+            found = layered.read(path, document, self._capabilities, self._filter)
+        findings = toml_document.with_lines(content, found.warnings)
+        return replace(found, intent=found.intent or intent, warnings=findings)
+
+    def _filter(self, path: Path, capabilities: frozenset[str]) -> Candidate:
+        """A seccomp profile that is one layer of several."""
+        if path.suffix not in _FILTERS:
+            raise ProfileError("a filter is a *.json or a *.bpf", code="wrong-layer")
+        loader = _Loader(self._meaning, self._model, capabilities, self._kernel, self._setup)
+        (found,) = loader.load_file(path)
+        if isinstance(found, FailedCandidate):
+            raise found.error
+        return found
 
     def localhost(self, path: Path) -> Candidate:
         """What a manifest names, read as containerd reads it."""
@@ -268,6 +330,34 @@ def _binary_candidate(path: Path, content: bytes, intent: str) -> Candidate:
         attachment=Attachment.RUNTIME,
         meaning="raw",
         intent=intent,
+    )
+
+
+def _content(path: Path) -> bytes:
+    return strict_json.read_limited(path)
+
+
+def _landlock_candidate(path: Path, found: landlock.Reading, intent: str) -> Candidate:
+    # Who has no CAP_SYS_ADMIN can do it in no other way, and launchers do so.
+    layers = (NoNewPrivsLayer(), found.layer)
+    return _of_layers(path, "landlock", intent, layers, found.findings)
+
+
+def _of_layers(
+    path: Path,
+    meaning: str,
+    intent: str,
+    layers: tuple[Layer, ...],
+    warnings: tuple[Finding, ...] = (),
+) -> Candidate:
+    return Candidate(
+        name=path.stem,
+        source=str(path),
+        layers=layers,
+        attachment=Attachment.RUNTIME,
+        meaning=meaning,
+        intent=intent,
+        warnings=warnings,
     )
 
 

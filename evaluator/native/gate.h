@@ -62,32 +62,65 @@ static void standard_files(void)
 	SYS3(close_range, 3, ~0U, 0);
 }
 
-static i64 set_capabilities(u64 all)
-{
-	struct { u32 version; int pid; } head = { 0x20080522, 0 };
-	struct { u32 effective, permitted, inheritable; } data[2];
+struct cap_head { u32 version; int pid; };
+struct cap_sets { u32 effective, permitted, inheritable; };
+#define CAP_HEAD { 0x20080522, 0 }
+#define CAP_SETPCAP_BIT (1 << 8)
 
+static void drop_bounding(u64 kept)
+{
+	for (u64 cap = 0; cap < 64; cap++)
+		if (!(kept >> cap & 1))
+			SYS2(prctl, PR_CAPBSET_DROP, cap);
+}
+
+// Whether the posture can take its bounding set away after setup, when the layers come.
+static int drops_late(const struct config *c)
+{
+	return (c->effective & CAP_SETPCAP_BIT) != 0;
+}
+
+// A layer: takes away what it does not keep, after setup as all layers.
+static i64 keep_capabilities(const struct config *c)
+{
+	struct cap_head head = CAP_HEAD;
+	struct cap_sets set[2];
+	i64 e;
+
+	if (!(c->effective & ~c->kept) && !(c->bounding & ~c->kept))
+		return 0;
+	if (drops_late(c))
+		drop_bounding(c->kept);
+	if ((e = SYS2(capget, &head, set)) < 0)
+		return e;
 	for (int i = 0; i < 2; i++) {
-		data[i].effective = data[i].permitted = (u32)(all >> 32 * i);
-		data[i].inheritable = 0;
+		u32 kept = (u32)(c->kept >> 32 * i);
+
+		set[i].effective &= kept;
+		set[i].permitted &= kept;
+		set[i].inheritable &= kept;
 	}
-	return SYS2(capset, &head, data);
+	return SYS2(capset, &head, set);
 }
 
 static void enter_posture(const struct config *c, int core_file)
 {
+	struct cap_head head = CAP_HEAD;
+	struct cap_sets set[2];
 	i64 e;
 
 	set_limits(core_file);
 	if (many_ids && (e = SYS2(setgroups, 0, 0)) < 0)
 		gate_fail(X_POSTURE, e);
-	for (u64 cap = 0; cap < 64; cap++)
-		if (!((c->bounding & c->kept) >> cap & 1))
-			SYS2(prctl, PR_CAPBSET_DROP, cap);
+	drop_bounding(drops_late(c) ? c->bounding : c->bounding & c->kept);
 	SYS2(prctl, PR_SET_KEEPCAPS, 1);
 	if ((e = SYS3(setresgid, c->gid, c->gid, c->gid)) < 0 || (e = SYS3(setresuid, c->uid, c->uid, c->uid)) < 0)
 		gate_fail(X_POSTURE, e);
-	if ((e = set_capabilities(c->effective)) < 0)
+	for (int i = 0; i < 2; i++) {
+		set[i].effective = set[i].permitted = (u32)(c->effective >> 32 * i);
+		set[i].inheritable = 0;
+	}
+	if ((e = SYS2(capset, &head, set)) < 0)
 		gate_fail(X_POSTURE, e);
 	SYS2(prctl, PR_SET_KEEPCAPS, 0);
 	SYS2(prctl, PR_SET_DUMPABLE, 1);
@@ -244,13 +277,10 @@ static void confine(const struct program *p, const struct config *c, int gate)
 			    !(page->op[i].flags & F_MAY_FAIL) && trace->record[i].result >= (u64)-4095)
 				gate_fail(X_SETUP, (i64)trace->record[i].result);
 	}
-	// What setup makes was there before this layer, as before the others.
-	if (c->effective & ~c->kept) {
-		i64 e = set_capabilities(c->effective & c->kept);
+	i64 taken = keep_capabilities(c);
 
-		if (e < 0)
-			gate_fail(X_LOAD, e);
-	}
+	if (taken < 0)
+		gate_fail(X_LOAD, taken);
 	forget_control();
 	if (!c->n_layers) {
 		control->loaded = 1;
