@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from evaluator.errors import InputError, border
-from evaluator.inputs import named
 from evaluator.options import debug_option, posture_option, reading_options
 from evaluator.terminal import complain
 
@@ -70,6 +69,8 @@ def _to_stdout(content: bytes, to: str) -> None:
 
 
 def _to_file(content: bytes, output: str, candidate: str) -> None:
+    from evaluator.inputs import named
+
     path = Path(output)
     try:
         if path.exists() and not path.is_file():
