@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmarks.capture import store, systemd_manager
 from benchmarks.capture.private_space import REPOSITORY, CaptureError
-from benchmarks.capture.systemd_units import UNITS
+from benchmarks.capture.systemd_units import REFUSED, UNITS
+from mitigations.systemd_facts import sets_of
 
 FACTS = store.DATA / "systemd.json"
 CAPTURE = REPOSITORY / "tests" / "data" / "systemd" / "capture.json"
@@ -51,21 +52,10 @@ def _facts() -> dict[str, Any]:
                 "cc -E -dM -include sys/socket.h",
             ],
         },
-        "sets": _sets(_output("systemd-analyze", "--no-pager", "syscall-filter")),
+        "sets": sets_of(_output("systemd-analyze", "--no-pager", "syscall-filter")),
         "settings": _settings(_output(str(systemd_manager.MANAGER), "--dump-configuration-items")),
         "address_families": _families(_output("cc", "-E", "-dM", "-include", "sys/socket.h", "-")),
     }
-
-
-def _sets(listing: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    members: list[str] = []
-    for line in listing.splitlines():
-        if line.startswith("@"):
-            members = found.setdefault(line.strip(), [])
-        elif line.strip() and not line.strip().startswith("#"):
-            members.append(line.strip())
-    return found
 
 
 def _settings(listing: str) -> dict[str, list[str]]:
@@ -95,10 +85,12 @@ def _families(defines: str) -> dict[str, int]:
 
 
 def _captured() -> dict[str, Any]:
-    services = systemd_manager.capture(UNITS)
+    services = systemd_manager.capture({**UNITS, **REFUSED})
     names = [name for name in UNITS if "/" not in name and name.endswith(".service")]
     if missing := [name for name in names if name not in services]:
         raise CaptureError(f"systemd did not keep {', '.join(missing)} running")
+    if started := [name for name in REFUSED if name in services]:
+        raise CaptureError(f"systemd started {', '.join(started)}")
     return {
         "provenance": {
             "version": systemd_manager.version(),
@@ -107,6 +99,7 @@ def _captured() -> dict[str, Any]:
             "date": store.today(),
             "command": "python -m benchmarks.capture.record_systemd",
         },
+        "refused": {name: list(lines) for name, lines in REFUSED.items()},
         "units": {
             name: {
                 "files": {file: list(lines) for file, lines in UNITS.items() if _is_of(file, name)},

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MANAGER = Path("/lib/systemd/systemd")
 _GROUP = "sidestep-systemd"
 _PATIENCE_S = 30.0
+_QUIET_S = 2.0
+"""So long after the last sign of a service, those that are missing have failed."""
 _NEEDED = ("unshare", "mount", "umount", "cc")
 _STATUS = (
     "NoNewPrivs",
@@ -137,7 +139,7 @@ def _prepare(directory: Path, units: Mapping[str, Sequence[str]], services: Sequ
         text = "\n".join(lines)
         if name in services:
             text = f"[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/run/pause\n{text}"
-        file.write_text(f"{text}\n")
+        file.write_text(f"{text}\n", errors="surrogateescape")
     wants = "\n".join(f"Wants={name}" for name in services)
     (folder / "capture.target").write_text(f"[Unit]\nDefaultDependencies=no\n{wants}\n")
     directory.chmod(0o755)
@@ -197,7 +199,7 @@ def _found(manager: int, services: Sequence[str]) -> dict[str, Service]:
     found: dict[str, Service] = {}
     quiet_since = time.monotonic()
     deadline = quiet_since + _PATIENCE_S
-    while len(found) < len(services) and time.monotonic() < min(deadline, quiet_since + 5):
+    while len(found) < len(services) and time.monotonic() < min(deadline, quiet_since + _QUIET_S):
         for pid in _children(manager):
             with suppress(FileNotFoundError, ProcessLookupError):
                 if _name(pid) != "pause":

@@ -31,6 +31,12 @@ UNITS: Mapping[str, Sequence[str]] = {
         "AmbientCapabilities=CAP_NET_BIND_SERVICE CAP_SYS_ADMIN",
         "LockPersonality=yes",
     ],
+    "ambient-unbound.service": [
+        "User=nobody",
+        "CapabilityBoundingSet=CAP_KILL",
+        "AmbientCapabilities=CAP_CHOWN",
+    ],
+    "ambient-root.service": ["CapabilityBoundingSet=CAP_KILL", "AmbientCapabilities=CAP_CHOWN"],
     "bounded.service": ["CapabilityBoundingSet=CAP_CHOWN CAP_NET_RAW", "SystemCallFilter=~mkdir"],
     "bounded-without.service": [
         "CapabilityBoundingSet=~CAP_SYS_ADMIN CAP_SYS_PTRACE",
@@ -146,7 +152,10 @@ UNITS: Mapping[str, Sequence[str]] = {
         "RestrictNamespaces=~mnt",
         "RestrictNamespaces=cgroup",
     ],
-    "namespaces-wrong.service": ["RestrictNamespaces=yes", "RestrictNamespaces=net time"],
+    "namespaces-time.service": ["RestrictNamespaces=yes", "RestrictNamespaces=net time"],
+    "namespaces-time-only.service": ["RestrictNamespaces=time"],
+    "namespaces-not-time.service": ["RestrictNamespaces=~time"],
+    "namespaces-wrong.service": ["RestrictNamespaces=~uts", "RestrictNamespaces=net nosuch"],
     "dashed-name.service": ["SystemCallFilter=~mkdir"],
     "dashed-name.service.d/20-more.conf": [
         "[Service]",
@@ -163,3 +172,17 @@ UNITS: Mapping[str, Sequence[str]] = {
     "dashed-name.service.d/.hidden.conf": ["[Service]", "LockPersonality=yes"],
     "dashed-name.service.d/no-suffix": ["[Service]", "LockPersonality=yes"],
 }
+
+REFUSED: Mapping[str, Sequence[str]] = {
+    # libseccomp takes no rule that says what the default says.
+    "errno-of-all.service": [
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~uname:EPERM",
+        "SystemCallErrorNumber=EPERM",
+    ],
+    "kill-of-all.service": ["SystemCallFilter=@system-service", "SystemCallFilter=~uname:kill"],
+    "errno-4095.service": ["SystemCallFilter=~uname:4095"],
+    "section.service": ["[Install", "WantedBy=multi-user.target"],
+    "not-utf8.service": ["Description=\udcff"],
+}
+"""Services that systemd cannot start."""
