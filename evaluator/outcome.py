@@ -15,9 +15,19 @@ from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import Technique, Variant
-from attacks.program import Abi, Entry, Operation, Program, Syscall, is_decisive
+from attacks.program import (
+    Abi,
+    Entry,
+    Load,
+    Operation,
+    Program,
+    Store,
+    Syscall,
+    is_decisive,
+)
 from attacks.text import context_of, program_text, render
 from evaluator import aftermath, predict
+from evaluator.confinement import Absent
 from evaluator.outline import Call, known_args, outline
 from evaluator.records import Aftermath, StepRecord, StoppedAt, TrialRecord
 from evaluator.sentinel import SENTINEL_ERRNO
@@ -52,6 +62,17 @@ class Terms(Struct, frozen=True):
     """Whether somebody will look at what each operation did."""
     logging: frozenset[int] = frozenset()
     """Positions of the filters that are loaded with SECCOMP_FILTER_FLAG_LOG."""
+    others: tuple[str, ...] = ()
+    """Kinds of the layers in force that are no filters; empty for a candidate of filters alone."""
+    capabilities: int | None = None
+    """What the subject may be left with at most, where a layer takes some away."""
+    absent: tuple[Absent, ...] = ()
+    """Parts of the candidate that are not in force here."""
+
+    @property
+    def seccomp_only(self) -> bool:
+        """Whether the filters explain all that may be stopped."""
+        return not self.others and not self.absent
 
 
 def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
@@ -102,10 +123,12 @@ def foresee(variant: Variant, terms: Terms) -> TrialRecord:
     """The record of a variant that nobody runs: what the filters say of it, and no evidence."""
     nothing = Pair(variant, "nothing was run", ())
     found = _record(nothing, terms, Outcome.SIMULATED, reason=None)
-    return replace(found, reason=f"predicted {found.predicted}")
+    said = found.predicted or "nothing: layers other than seccomp are not simulated"
+    return replace(found, reason=f"predicted {said}")
 
 
 _ANYTHING = (None,) * 6
+_ERRNOS = 4096
 _NEVER_CAME = "every call that matters was allowed, but the effect did not come"
 _STRONGEST = (
     Outcome.NOT_ENFORCED,
@@ -152,6 +175,9 @@ def _one(
         hidden = "the sentinel hides this answer: it is the simulator's"
         return _blocked(outranked, predict.answer(outranked.decision), hidden, terms)
     if reached is Grade.EXACT or reached is achieved:
+        missing = _absent(variant, terms)
+        if missing:
+            return _Single(Outcome.NOT_ENFORCED, f"it gets through without it: {missing}")
         return _Single(Outcome.BYPASSED, left_behind=_logged(calls, terms))
     for one in calls:
         found = predict.contradiction(one, arm.records[one.slot], arm)
@@ -159,14 +185,109 @@ def _one(
             return _Single(Outcome.DISAGREEMENT, found)
     decisive = predict.decisive_calls(variant.program)
     passed = False
+    other = difference(variant.program, control, arm) if terms.others else None
     for one in calls:
+        if other is not None and other.slot < one.slot:
+            break
         said = predict.stopped(one, arm.records[one.slot], arm)
         if said is not None and not (passed and _goes_on(one, arm)):
             why = f"the decisive call passed; {one.op.name}, which has to follow it, did not"
             return _blocked(one, said, why if passed else None, terms, decisive)
         passed = passed or _passed(one, arm)
+    if other is not None:
+        # Whose answer that is must be tried: whoever runs the trials does so.
+        return _Single(Outcome.INEFFECTIVE, f"{other.call} answered {other.answer}")
     late = " in time" if arm.timed_out else ""
     return _Single(Outcome.INEFFECTIVE, f"{_NEVER_CAME}{late}")
+
+
+class Difference(NamedTuple):
+    """The first operation that the two arms got different answers to."""
+
+    slot: int
+    """Where the answer is."""
+    call: str
+    """Its name; an operation of a ring is called as its opcode is."""
+    abi: Abi
+    answer: str
+    ends: bool
+    """Whether the program ends by it, or the effect should have come of it."""
+    decisive: bool
+
+
+def difference(program: Program, control: Result, arm: Result) -> Difference | None:
+    """What an arm was refused and the control was not: a call, or an operation of a ring.
+
+    One that the program ends by, or that causes the effect, rather than one that may fail.
+    """
+    found: list[Difference] = []
+    submitted: Syscall | Store | None = None
+    decisive = predict.decisive_calls(program)
+    for slot, (section, op) in enumerate(program.flatten()):
+        if section != "attack":
+            continue
+        left, right = control.records[slot], arm.records[slot]
+        done = right.state is RecordState.DONE
+        if isinstance(op, Syscall):
+            submitted = op if op.opcode else submitted
+            if done and right.error and right.error != left.error:
+                answer = predict.errno_name(right.error)
+                same = op.decisive or (op.abi, op.name) in decisive
+                ends = op.decisive or not op.may_fail
+                found.append(Difference(slot, op.name, op.abi, answer, ends, same))
+        elif isinstance(op, Store):
+            submitted = op if op.decisive else submitted
+        elif isinstance(op, Load) and submitted is not None and done:
+            error = _of_completion(right)
+            if error and error != _of_completion(left):
+                found.append(_of_ring(slot, submitted, predict.errno_name(error)))
+    return next((one for one in found if one.ends), found[0] if found else None)
+
+
+def _of_completion(record: Record) -> int:
+    """The errno in ``res`` of struct io_uring_cqe, as it was loaded; 0 if there is none."""
+    error = (1 << 32) - record.result
+    return error if record.state is RecordState.DONE and 0 < error < _ERRNOS else 0
+
+
+def _of_ring(slot: int, submitted: Syscall | Store, answer: str) -> Difference:
+    if isinstance(submitted, Store):  # a kernel thread took it
+        return Difference(slot, "io_uring", Abi.X86_64, answer, ends=True, decisive=True)
+    called, abi = submitted.opcode, submitted.abi
+    return Difference(slot, called, abi, answer, ends=True, decisive=submitted.decisive)
+
+
+def stopped_by(record: TrialRecord, found: Difference, layer: str) -> TrialRecord:
+    """The record of a trial whose refusal by a layer that is no filter was tried alone."""
+    return replace(
+        record,
+        outcome=Outcome.BLOCKED,
+        stopped_at=StoppedAt(found.call, found.abi.value, found.answer, found.decisive, layer),
+        prerequisite_only=not found.decisive,
+        reason=None,
+    )
+
+
+def without_effect(record: TrialRecord, variant: Variant, layer: str, runs: int) -> TrialRecord:
+    """The record of a trial whose calls were answered as ever, and still nothing came of them."""
+    flat = [op for section, op in variant.program.flatten() if section == "attack"]
+    decisive = next(op for op in flat if is_decisive(op))
+    call, abi = (
+        (decisive.name, decisive.abi) if isinstance(decisive, Syscall) else ("a store", Abi.X86_64)
+    )
+    return replace(
+        record,
+        outcome=Outcome.BLOCKED,
+        stopped_at=StoppedAt(call, abi.value, "no effect", decisive=True, layer=layer),
+        reason=f"nothing was refused; in {runs} runs under this layer alone no effect came, and in "
+        f"{runs} without it it did",
+    )
+
+
+def _absent(variant: Variant, terms: Terms) -> str:
+    """What of the candidate is not in force and might have stopped this; empty if nothing is."""
+    reasons = (one.reason for one in terms.absent if one.concerns(variant.family))
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
@@ -180,6 +301,9 @@ def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
         return f"/proc/PID/status says Seccomp: {arm.truth.seccomp}"
     if terms.no_new_privs and not arm.truth.no_new_privs:
         return "no_new_privs is not set"
+    sets = (arm.truth.effective, arm.truth.permitted, arm.truth.bounding)
+    if terms.capabilities is not None and any(one & ~terms.capabilities for one in sets):
+        return f"capabilities are {', '.join(f'{one:016x}' for one in sets)}"
     return None
 
 
@@ -344,10 +468,12 @@ def _record(
     )
 
 
-def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
+def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str | None:
     variant, filters = pair.variant, terms.filters
     found = pair.foretold or predict.foretold(variant.program, filters, control, terms.syscall_insn)
-    return predict.of_variant(variant, found, filters)
+    said = predict.of_variant(variant, found, filters)
+    # What the filters let pass another layer may stop, and nobody simulates that.
+    return said if terms.seccomp_only or said == "BLOCKED" else None
 
 
 def _title(program: Program, decisive: Operation | None) -> str:

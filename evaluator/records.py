@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique
 from evaluator.plan import Plan
+from evaluator.posture import posture
 from evaluator.verdict import (
     SCORES,
     ExitCode,
@@ -41,21 +42,24 @@ from evaluator.verdict import (
     score,
 )
 from mitigations.candidate import (
+    AppArmorLayer,
     Attachment,
     Candidate,
+    CapabilitiesLayer,
     FailedCandidate,
     Finding,
+    LandlockLayer,
     Layer,
     NoNewPrivsLayer,
+    ReadOnlyRootLayer,
     SeccompLayer,
 )
+from mitigations.landlock_rights import denies
 from mitigations.rules import Profile
 
 SCHEMA = "sidestep.results/1"
 PROFILE_TEXT_LIMIT = 64 * 1024
 _PREDICTED = "prediction only: nothing was run; every way is taken to work without the candidate"
-_SECCOMP = {"seccomp", "no-new-privs"}
-"""Kinds of layers that no attack without a system call can be stopped by."""
 
 
 class StoppedAt(Struct, frozen=True):
@@ -67,6 +71,8 @@ class StoppedAt(Struct, frozen=True):
     """``EPERM``, ``0 (faked)``, ``SIGSYS (killed)``, ``SIGSYS (trapped)``, ``ENOSYS (no tracer)``.
     """
     decisive: bool
+    layer: str = "seccomp"
+    """The kind of the layer that stopped it."""
 
 
 class Aftermath(Struct, frozen=True):
@@ -153,6 +159,11 @@ class GroundTruth(Struct, frozen=True):
     capabilities: Mapping[str, str] = field(default_factory=dict[str, str])
     """The sets of /proc/PID/status that differ from the control's: ``CapBnd`` and so on."""
     apparmor: str = ""
+    landlock_abi: int | None = None
+    """None where the candidate has no ruleset, as for the next one."""
+    landlock_rulesets: int | str | None = None
+    """Those in force beyond the control's, counted by how many more the kernel takes; or why not.
+    """
 
 
 class Enforcement(Struct, frozen=True):
@@ -350,6 +361,8 @@ class LayerRecord(Struct, frozen=True):
     kind: str
     instructions: int = 0
     flags: tuple[str, ...] = ()
+    said: str = ""
+    """What it denies or leaves, for a layer that is no filter."""
 
 
 class CandidateResult(Struct, frozen=True):
@@ -516,16 +529,17 @@ def _outcome(trial: TrialRecord) -> Outcome:
     return trial.outcome
 
 
-def counts(trial: TrialRecord, plan: Plan) -> bool:
-    """Whether a trial of a candidate that is nothing but seccomp takes part in the verdict."""
-    return scope(facts(trial), plan.assume, seccomp_only=True) is Scope.IN
+def counts(trial: TrialRecord, plan: Plan, candidate: Candidate) -> bool:
+    """Whether a trial of a candidate takes part in the verdict."""
+    only = candidate.seccomp_only
+    return scope(facts(trial), plan.assume, seccomp_only=only) is Scope.IN
 
 
 def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     """What a candidate's trials mean."""
     candidate = run.candidate
     layers = tuple(_layer_record(one) for one in candidate.layers)
-    seccomp_only = {one.kind for one in layers} <= _SECCOMP
+    seccomp_only = candidate.seccomp_only
     trials = tuple(
         replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
         for one in run.trials
@@ -647,7 +661,7 @@ def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
         errors=(Problem(error.message, error.where, error.code),),
         enforced=False,
         starts=Starts(),
-        posture=plan.posture,
+        posture=posture(plan.posture).name,
         runtime_model="",
         attachment="",
         meaning="",
@@ -681,9 +695,21 @@ def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
 def _layer_record(layer: Layer) -> LayerRecord:
     match layer:
         case SeccompLayer():
-            return LayerRecord("seccomp", len(layer.program) // 8, layer.flags)
+            return LayerRecord(layer.kind, len(layer.program) // 8, layer.flags)
+        case CapabilitiesLayer():
+            kept = ", ".join(sorted(layer.kept)) or "nothing"
+            return LayerRecord(layer.kind, said=f"keeps {kept}")
+        case LandlockLayer():
+            rules = len(layer.path_rules) + len(layer.port_rules)
+            denied = ", ".join(denies(layer)) or "nothing"
+            return LayerRecord(layer.kind, said=f"denies {denied}; {rules} rules allow")
+        case AppArmorLayer():
+            return LayerRecord(layer.kind, said=f"profile {layer.profile}")
+        case ReadOnlyRootLayer():
+            writable = ", ".join(layer.writable)
+            return LayerRecord(layer.kind, said=f"but {writable}" if writable else "")
         case NoNewPrivsLayer():
-            return LayerRecord("no-new-privs")
+            return LayerRecord(layer.kind)
         case _:
             assert_never(layer)
 

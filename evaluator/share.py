@@ -51,6 +51,7 @@ from mitigations.rules import Profile
 _AT_A_TIME = 3
 """Groups: the runners are at work for one while another is prepared, and a third judged."""
 _CONTROL_ROUNDS = 3
+_SILENT_RUNS = 3
 _LEAST_WAIT_US = 250_000
 _HOPELESS_US = 30_000
 _LATENCIES = 50
@@ -73,8 +74,7 @@ def arm_of(
     """One arm of a variant; what must not run for real is under a sentinel in both arms."""
     if variant.guarded:
         config = replace(config, filters=(sentinel(), *config.filters))
-    # Who is beside the subject is under no layer at all.
-    return Arm(spec, config, replace(victim, rulesets=()), timeout_us, flags)
+    return Arm(spec, config, victim, timeout_us, flags)
 
 
 class Groups:
@@ -133,10 +133,10 @@ class Share:
         self._by_id: dict[str, Variant] = {}
         self._timeout_us = int(plan.timeout_s * 1e6)
         self._specs: dict[str, ProgramSpec] = {}
-        self._controls: dict[str, dict[str, Result | str]] = {}
-        self._honest_controls: dict[str, dict[str, tuple[Ran, ...]]] = {}
-        self._uses: Counter[str] = Counter()
-        self._needs: dict[str, Needs] = {}
+        self._controls: dict[Posture, dict[str, Result | str]] = {}
+        self._honest_controls: dict[Posture, dict[str, tuple[Ran, ...]]] = {}
+        self._uses: Counter[Posture] = Counter()
+        self._needs: dict[Posture, Needs] = {}
         self._sampler = Sampler(plan.suite)
         self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
         self._sources: dict[str, list[Candidate]] = {}
@@ -157,7 +157,7 @@ class Share:
     def run(self, candidate: Candidate) -> CandidateRun:
         """One candidate; a runner that is lost over it twice costs this candidate and no other."""
         stance = posture(candidate.posture or self._plan.posture)
-        self._uses[stance.name] += 1
+        self._uses[stance.nameless] += 1
         try:
             return self._run(candidate, stance)
         except HarnessError:
@@ -189,8 +189,8 @@ class Share:
         begin = time.monotonic()
         applied = enforcement.apply(self._pool, candidate, stance)
         if not self._plan.fast_path:
-            self._controls.pop(stance.name, None)
-            self._honest_controls.pop(stance.name, None)
+            self._controls.pop(stance.nameless, None)
+            self._honest_controls.pop(stance.nameless, None)
         insn = self._pool.first.hello.syscall_insn
         terms = applied.terms(insn, with_steps=self._plan.with_steps)
         asking = (self._group(group, candidate, applied, terms) for group in self._groups)
@@ -205,7 +205,7 @@ class Share:
                 applied,
                 self._plan.workloads,
                 lambda done, more: self._on_step(candidate.name, done, more),
-                self._honest_controls.setdefault(stance.name, {}),
+                self._honest_controls.setdefault(stance.nameless, {}),
             )
         return CandidateRun(
             candidate=candidate,
@@ -233,10 +233,10 @@ class Share:
         trials: Sequence[TrialRecord],
     ) -> tuple[tuple[Profile | None, tuple[Cause, ...]], ...]:
         """What lets through whatever got through and counts, by the source of the filters."""
-        known = self._controls.get(stance.name, {})
+        known = self._controls.get(stance.nameless, {})
         through: dict[str, list[Through]] = {}
         for trial in sorted(trials, key=lambda one: one.length):
-            if trial.outcome is Outcome.BYPASSED and counts(trial, self._plan):
+            if trial.outcome is Outcome.BYPASSED and counts(trial, self._plan, candidate):
                 control = known.get(trial.variant)
                 seen = control if isinstance(control, Result) else None
                 through.setdefault(trial.family, []).append(
@@ -299,9 +299,12 @@ class Share:
 
         And those that nobody may have meant, but that would be said to be held.
         """
-        if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing or not terms.filters:
+        if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing:
             return []
-        said = [(one, judged(one, trials, self._plan, seccomp_only=True)) for one in group]
+        if terms.seccomp_only and not terms.filters:
+            return []
+        only = terms.seccomp_only
+        said = [(one, judged(one, trials, self._plan, seccomp_only=only)) for one in group]
         return [one for one, what in said if what.worth_rewriting]
 
     def _taken(self) -> list[FamilyInstance]:
@@ -325,9 +328,65 @@ class Share:
             retried = yield from self._pairs(doubtful, candidate, applied, terms, patient=True)
             for i, pair in zip(again, retried, strict=True):
                 second = outcome.classify(pair, terms, needs.unmet(pair.variant))
-                records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
+                if second.outcome is not Outcome.HARNESS_ERROR:
+                    records[i], pairs[i] = second, pair
+        yield from self._attribute(pairs, records, applied)
+        yield from self._attribute_silence(pairs, records, applied)
         yield from self._diagnose(records, applied)
         return records
+
+    def _attribute(
+        self, pairs: Sequence[Pair], records: list[TrialRecord], applied: Applied
+    ) -> Asking[None]:
+        """An effect that a call was refused for that no filter denies: by which layer.
+
+        Each kind of layer is put on alone.  What then answers the same is what stopped it; if none
+        does, nothing is said.
+        """
+        for kind, config in applied.alone.items():
+            open_ = [
+                (i, found)
+                for i, one in enumerate(records)
+                if one.outcome is Outcome.INEFFECTIVE and (found := _refused(pairs[i])) is not None
+            ]
+            variants = [pairs[i].variant for i, _ in open_]
+            results = yield from self._asked(
+                [self._arm(v, config, applied.victim, self._timeout_us) for v in variants]
+            )
+            for (i, found), result in zip(open_, results, strict=True):
+                variant, control = pairs[i].variant, pairs[i].control
+                if isinstance(result, str) or isinstance(control, str) or _effect(variant, result):
+                    continue
+                if outcome.difference(variant.program, control, result) == found:
+                    records[i] = outcome.stopped_by(records[i], found, kind)
+
+    def _attribute_silence(
+        self, pairs: Sequence[Pair], records: list[TrialRecord], applied: Applied
+    ) -> Asking[None]:
+        """An effect that did not come though nothing was refused: a signal that nobody is told of.
+
+        Such an answer is believed only if it is the same time and again, and never the control's.
+        """
+        for kind, config in applied.alone.items():
+            open_ = [
+                i
+                for i, one in enumerate(records)
+                if one.outcome is Outcome.INEFFECTIVE and _refused(pairs[i]) is None
+            ]
+            arms = [
+                self._arm(pairs[i].variant, each, applied.victim, self._timeout_us)
+                for i in open_
+                for each in (config, applied.control)
+                for _ in range(_SILENT_RUNS)
+            ]
+            results = yield from self._asked(arms)
+            for place, i in enumerate(open_):
+                at = place * 2 * _SILENT_RUNS
+                under = results[at : at + _SILENT_RUNS]
+                free = results[at + _SILENT_RUNS : at + 2 * _SILENT_RUNS]
+                if _silent(pairs[i], under, free):
+                    variant = pairs[i].variant
+                    records[i] = outcome.without_effect(records[i], variant, kind, _SILENT_RUNS)
 
     def _diagnose(self, records: list[TrialRecord], applied: Applied) -> Asking[None]:
         """An effect that did not come for calls that are not in our trace: whose they are."""
@@ -348,7 +407,7 @@ class Share:
         arms = [
             replace(
                 self._arm(
-                    self._by_id[records[i].variant], config, applied.control, self._timeout_us
+                    self._by_id[records[i].variant], config, applied.victim, self._timeout_us
                 ),
                 flags=RunFlag.DIAGNOSE,
             )
@@ -389,7 +448,7 @@ class Share:
         arms: list[Arm] = []
         for v in wanted:
             bound = self._bound(controls[v.id], said[v.id].said, patient=patient)
-            arms += [self._arm(v, applied.config, applied.control, bound)] * self._plan.repeats
+            arms += [self._arm(v, applied.config, applied.victim, bound)] * self._plan.repeats
         # What is run once more was counted before.
         counts = 0 if patient else 1
         results = yield from self._asked(
@@ -419,15 +478,16 @@ class Share:
     # ------------------------------------------------------------------ controls
 
     def _needs_of(self, stance: Posture) -> Needs:
-        if stance.name not in self._needs:
-            self._needs[stance.name] = Needs(self._pool, enforcement.control_of(self._pool, stance))
-        return self._needs[stance.name]
+        key = stance.nameless
+        if key not in self._needs:
+            self._needs[key] = Needs(self._pool, enforcement.control_of(self._pool, stance))
+        return self._needs[key]
 
     def _control(
         self, stance: Posture, variants: Sequence[Variant], rounds: int = _CONTROL_ROUNDS
     ) -> Asking[dict[str, Result | str]]:
         """The control arm of each variant in a posture; what fails without a cause is retried."""
-        known = self._controls.setdefault(stance.name, {})
+        known = self._controls.setdefault(stance.nameless, {})
         needs = self._needs_of(stance)
         open_ = [v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)]
         for attempt in range(rounds):
@@ -465,8 +525,8 @@ class Share:
 
     def check_controls(self) -> None:
         """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
-        for name, known in self._controls.items():
-            if self._uses[name] < 2:
+        for stance, known in self._controls.items():
+            if self._uses[stance] < 2:
                 continue  # one candidate, and its control was its own
             working = [
                 variant
@@ -474,11 +534,11 @@ class Share:
                 for variant in family.variants
                 if variant.id in known and _worked(variant, known[variant.id])
             ]
-            results = alone(self._run_control(posture(name), working))
+            results = alone(self._run_control(stance, working))
             for variant, second in zip(working, results, strict=True):
                 if _effect(variant, second) is _effect(variant, known[variant.id]):
                     continue
-                again = alone(self._run_control(posture(name), [variant] * _CONTROL_ROUNDS))
+                again = alone(self._run_control(stance, [variant] * _CONTROL_ROUNDS))
                 if all(
                     _effect(variant, one) is not _effect(variant, known[variant.id])
                     for one in again
@@ -526,13 +586,40 @@ class Share:
         working = [v for v in rescues.values() if _worked(v, controls[v.id])]
         wait = min(self._timeout_us, _LEAST_WAIT_US)
         results = yield from self._asked(
-            [self._arm(v, applied.config, applied.control, wait) for v in working]
+            [self._arm(v, applied.config, applied.victim, wait) for v in working]
         )
         said: dict[str, str | None] = {}
         for variant, result in zip(working, results, strict=True):
             one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
             said[variant.id.removesuffix(_RESCUE)] = _rescue_text(one)
         return [replace(t, reason=said.get(t.variant) or t.reason) for t in trials]
+
+
+def _refused(pair: Pair) -> outcome.Difference | None:
+    """What all repeats of a pair were refused, and the control was not."""
+    if isinstance(pair.control, str):
+        return None
+    found = {
+        None
+        if isinstance(arm, str)
+        else outcome.difference(pair.variant.program, pair.control, arm)
+        for arm in pair.mitigated
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _silent(pair: Pair, under: Sequence[Result | str], free: Sequence[Result | str]) -> bool:
+    """Whether a layer alone keeps an effect from coming that comes without it, in every run."""
+    variant, control = pair.variant, pair.control
+    if isinstance(control, str):
+        return False
+    kept_away = all(
+        isinstance(one, Result)
+        and _effect(variant, one) is None
+        and outcome.difference(variant.program, control, one) is None
+        for one in under
+    )
+    return kept_away and all(_effect(variant, one) is not None for one in free)
 
 
 def _execs(variant: Variant) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 from enum import StrEnum
+from typing import ClassVar
 
 import msgspec
 from msgspec import Struct
@@ -41,6 +42,8 @@ class SeccompLayer(Struct, frozen=True):
     where the runtime itself is not deterministic; all members decide alike.
     """
 
+    kind: ClassVar[str] = "seccomp"
+
     program: bytes
     valid: tuple[bytes, ...]
     flags: tuple[str, ...] = ()
@@ -52,6 +55,8 @@ class SeccompLayer(Struct, frozen=True):
 class NoNewPrivsLayer(Struct, frozen=True):
     """PR_SET_NO_NEW_PRIVS, where the candidate itself asks for it."""
 
+    kind: ClassVar[str] = "no-new-privs"
+
 
 class LandlockLayer(Struct, frozen=True):
     """One Landlock ruleset: what it denies, and where it does not (landlock(7)).
@@ -60,6 +65,8 @@ class LandlockLayer(Struct, frozen=True):
     ABI that each came with.  Whoever puts one into a candidate puts a ``NoNewPrivsLayer`` before
     it: without that only CAP_SYS_ADMIN may restrict itself.
     """
+
+    kind: ClassVar[str] = "landlock"
 
     handled_fs: int = 0
     """``LANDLOCK_ACCESS_FS_...`` that are denied where no rule allows them."""
@@ -80,12 +87,16 @@ class CapabilitiesLayer(Struct, frozen=True):
     Effective, permitted and bounding become one set, the inheritable and the ambient set are empty.
     """
 
+    kind: ClassVar[str] = "capabilities"
+
     kept: frozenset[str]
     """Names of capabilities(7): ``CAP_CHOWN``."""
 
 
 class AppArmorLayer(Struct, frozen=True):
     """An AppArmor profile that is to confine the program, loaded or still to be loaded."""
+
+    kind: ClassVar[str] = "apparmor"
 
     profile: str
     """Its name."""
@@ -95,6 +106,8 @@ class AppArmorLayer(Struct, frozen=True):
 
 class ReadOnlyRootLayer(Struct, frozen=True):
     """All file systems are mounted read-only but what is at ``writable`` and below it."""
+
+    kind: ClassVar[str] = "read-only-root"
 
     writable: tuple[str, ...] = ()
     """Absolute paths."""

@@ -1,5 +1,9 @@
-"""The names of capabilities(7), by number; the list ends with Linux 5.9."""
+"""The names of capabilities(7), and sets of them as people write them down."""
 
+from mitigations.candidate import ProfileError
+from mitigations.suggestion import did_you_mean, quote
+
+# In the order of their numbers; the list ends with Linux 5.9.
 # fmt: off
 _NAMES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
@@ -11,3 +15,20 @@ _NAMES = (
 )
 # fmt: on
 CAPABILITIES = tuple(f"CAP_{name}" for name in _NAMES)
+ALL = "ALL"
+
+
+def named(word: str, where: str = "") -> frozenset[str]:
+    """The capability of that name, or all of them for ``ALL``.
+
+    As Docker and Kubernetes read it: in any case, with or without ``CAP_``.  ``ProfileError``
+    where no capability is called so.
+    """
+    upper = word.upper()
+    if upper == ALL:
+        return frozenset(CAPABILITIES)
+    name = upper if upper.startswith("CAP_") else f"CAP_{upper}"
+    if name not in CAPABILITIES:
+        hint = did_you_mean(name, CAPABILITIES)
+        raise ProfileError(f"no capability {quote(word)}{hint}", where, "unknown-capability")
+    return frozenset((name,))

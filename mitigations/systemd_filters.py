@@ -14,7 +14,14 @@ from mitigations.classic import Action
 from mitigations.libseccomp import NumberedRule
 from mitigations.rules import NATIVE, Condition
 from mitigations.systemd_facts import Facts
-from mitigations.systemd_settings import ALL_NAMESPACES, ARCHITECTURES, KILL, NAMESPACES, Calls, Settings
+from mitigations.systemd_settings import (
+    ALL_NAMESPACES,
+    ARCHITECTURES,
+    KILL,
+    NAMESPACES,
+    Calls,
+    Settings,
+)
 
 _X86, _X32 = "SCMP_ARCH_X86", "SCMP_ARCH_X32"
 _LOCAL = (_X86, _X32, NATIVE)
@@ -97,7 +104,9 @@ def _programs(settings: Settings, facts: Facts) -> Iterator[bytes]:
 
 
 def _each(
-    architectures: Iterable[str], compiled: Callable[[str, Sequence[NumberedRule]], bytes], of: _Rules
+    architectures: Iterable[str],
+    compiled: Callable[[str, Sequence[NumberedRule]], bytes],
+    of: _Rules,
 ) -> Iterator[bytes]:
     for architecture in architectures:
         rules = of(architecture)
@@ -154,6 +163,7 @@ def _socket(operator: str, family: int) -> NumberedRule:
 
 def _writable_or_executable(architecture: str) -> tuple[NumberedRule, ...]:
     both, executable = _masked(2, _PROT_WRITE | _PROT_EXEC), _masked(2, _PROT_EXEC)
+    maps: tuple[NumberedRule, ...]
     if architecture == _X86:
         maps = (_rule(_EPERM, "mmap2", both), _rule(_EPERM, "mmap"))
     else:
@@ -210,9 +220,7 @@ def _answer(number: int) -> int:
     return int(Action.KILL_PROCESS) if number == KILL else int(Action.ERRNO) | number
 
 
-def _calls(
-    calls: Calls, architectures: Sequence[str], listed: int, others: int
-) -> Iterator[bytes]:
+def _calls(calls: Calls, architectures: Sequence[str], listed: int, others: int) -> Iterator[bytes]:
     """What the calls of the list are answered that have no errno of their own, and all others."""
     if not calls.answers and others == _ALLOW:
         return

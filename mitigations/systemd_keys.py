@@ -10,7 +10,8 @@ def _words(text: str) -> frozenset[str]:
 
 HONOURED = _words("""
 AmbientCapabilities CapabilityBoundingSet LockPersonality MemoryDenyWriteExecute NoNewPrivileges
-Personality RestrictAddressFamilies RestrictNamespaces RestrictSUIDSGID SystemCallArchitectures SystemCallErrorNumber SystemCallFilter SystemCallLog User
+Personality RestrictAddressFamilies RestrictNamespaces RestrictSUIDSGID SystemCallArchitectures
+SystemCallErrorNumber SystemCallFilter SystemCallLog User
 """)
 """All that they enforce is part of the candidate."""
 
@@ -81,4 +82,6 @@ Writable
 """)
 """How a program is started, watched, logged, scheduled and ended."""
 
-COMMANDS = _words("ExecCondition ExecReload ExecStart ExecStartPost ExecStartPre ExecStop ExecStopPost ExecStopPre")
+COMMANDS = _words("""
+ExecCondition ExecReload ExecStart ExecStartPost ExecStartPre ExecStop ExecStopPost ExecStopPre
+""")

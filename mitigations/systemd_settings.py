@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Struct, field
 
 from mitigations import libseccomp
-from mitigations.candidate import Finding, ProfileError
+from mitigations.candidate import Finding
 from mitigations.capabilities import CAPABILITIES
 from mitigations.classic import MAX_ERRNO
 from mitigations.suggestion import did_you_mean, quote
@@ -18,6 +18,8 @@ from mitigations.systemd_facts import Facts
 from mitigations.systemd_keys import COMMANDS, IN_PART, NOT_MODELLED
 from mitigations.unit_file import Assignment, words
 
+SECTIONS = {".service": "Service", ".socket": "Socket", ".mount": "Mount", ".swap": "Swap"}
+"""Where units of each kind have the settings of the commands that they run."""
 NAMESPACES = {
     "cgroup": 0x02000000,
     "ipc": 0x08000000,
@@ -37,10 +39,10 @@ ARCHITECTURES = {
     "x86": "SCMP_ARCH_X86",
     "x32": "SCMP_ARCH_X32",
 }
-_OTHER_ARCHITECTURES = frozenset(
-    "arm arm64 loongarch64 mips mips64 mips64-n32 mips-le mips64-le mips64-le-n32 parisc parisc64 "
-    "ppc ppc64 ppc64-le riscv64 s390 s390x".split()
-)
+_OTHER_ARCHITECTURES = """
+arm arm64 loongarch64 mips mips64 mips64-n32 mips-le mips64-le mips64-le-n32 parisc parisc64 ppc
+ppc64 ppc64-le riscv64 s390 s390x
+"""
 _PERSONALITIES = {"x86-64": 0, "x86": 8}  # PER_LINUX, PER_LINUX32
 _YES = frozenset({"1", "yes", "y", "true", "t", "on"})
 _NO = frozenset({"0", "no", "n", "false", "f", "off"})
@@ -60,7 +62,10 @@ _SWITCHES = (
     "RestrictRealtime",
     "RestrictSUIDSGID",
 )
-_OFF = frozenset({"", "0", "no", "n", "false", "f", "off", "infinity", "auto", "default", "inherit"})
+_FILTERING = frozenset(_SWITCHES) - {"DynamicUser", "NoNewPrivileges"}
+_OFF = frozenset(
+    {"", "0", "no", "n", "false", "f", "off", "infinity", "auto", "default", "inherit"}
+)
 
 
 class Calls(Struct):
@@ -98,6 +103,21 @@ class Settings(Struct):
         return self.namespaces is not None and self.namespaces & ALL_NAMESPACES != ALL_NAMESPACES
 
     @property
+    def asks_for_filters(self) -> bool:
+        """Whether systemd sets no_new_privs for whoever may not load a filter without it."""
+        return (
+            any(self.has(switch) for switch in _FILTERING)
+            or self.restricts_families
+            or self.restricts_namespaces
+            or bool(self.architectures)
+            or any(one is not None and (one.is_allow_list or one.answers) for one in self.lists)
+        )
+
+    @property
+    def lists(self) -> tuple[Calls | None, Calls | None]:
+        return self.log, self.filter
+
+    @property
     def restricts_families(self) -> bool:
         return self.families_allowed or bool(self.families)
 
@@ -105,7 +125,7 @@ class Settings(Struct):
 def read(
     assignments: Iterable[Assignment], section: str, facts: Facts, findings: list[Finding]
 ) -> Settings:
-    """Follows the lines in their order; ProfileError where systemd would refuse the unit."""
+    """Follows the lines in their order."""
     reader = _Reader(section, facts, findings)
     for one in assignments:
         reader.take(one)
@@ -148,7 +168,9 @@ class _Reader:
         elif one.key in NOT_MODELLED and one.value.casefold() not in _OFF:
             self._note("not-modelled", f"{one.key}= enforces something that is not modelled", one)
         elif one.key in COMMANDS and "+" in one.value[: _prefix(one.value)]:
-            message = f"{one.key}=: by the + this command runs without any of the unit's restrictions"
+            message = (
+                f"{one.key}=: by the + this command runs without any of the unit's restrictions"
+            )
             self._note("unrestricted-command", message, one)
 
     def _note(self, code: str, message: str, one: Assignment) -> None:
@@ -254,11 +276,12 @@ class _Reader:
         if not one.value:
             self.settings.architectures.clear()
             return
+        known = (*ARCHITECTURES, *_OTHER_ARCHITECTURES.split())
         for word in self._words(one, one.value, unquote=True):
-            if word in ARCHITECTURES or word in _OTHER_ARCHITECTURES:
+            if word in known:
                 self.settings.architectures.add(word)
             else:
-                hint = did_you_mean(word, (*ARCHITECTURES, *_OTHER_ARCHITECTURES))
+                hint = did_you_mean(word, known)
                 self._ignored(f"{quote(word)} is no architecture{hint}", one)
 
     # --- others that become filters -------------------------------------------------------------
@@ -346,8 +369,12 @@ class _Reader:
             else:
                 found.add(name)
         if unknown and not found:
-            message = f"{one.key}=: no known capability is left in it, so that systemd takes it for "
-            self._note("reset-by-typo", f"{message}{'~ alone: all' if inverted else 'empty: none'}", one)
+            message = (
+                f"{one.key}=: no known capability is left in it, so that systemd takes it for "
+            )
+            self._note(
+                "reset-by-typo", f"{message}{'~ alone: all' if inverted else 'empty: none'}", one
+            )
         if not found or before == initial:
             return everything - found if inverted else frozenset(found)
         return before - found if inverted else before | found
@@ -398,16 +425,6 @@ def _prefix(command: str) -> int:
     return len(command) - len(command.lstrip("@-:+!"))
 
 
-_ERRNOS = {name: number for name, number in vars(errno).items() if name.startswith("E")}
-
-
-def check_type(suffix: str) -> str:
-    """The section with the settings of a unit of that kind; ProfileError for a kind without."""
-    try:
-        return SECTIONS[suffix]
-    except KeyError:
-        message = f"a unit of kind {quote(suffix)} runs no command: name a .service"
-        raise ProfileError(message, code="unit-without-commands") from None
-
-
-SECTIONS = {".service": "Service", ".socket": "Socket", ".mount": "Mount", ".swap": "Swap"}
+_ERRNOS: dict[str, int] = {
+    name: number for name, number in vars(errno).items() if name.startswith("E")
+}

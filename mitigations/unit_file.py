@@ -73,7 +73,9 @@ def _text(content: bytes, source: str) -> str:
         text = content.decode()
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise ProfileError("not UTF-8: systemd refuses it", f"{source}:{line}", "not-utf-8") from None
+        raise ProfileError(
+            "not UTF-8: systemd refuses it", f"{source}:{line}", "not-utf-8"
+        ) from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise ProfileError("a NUL byte: no unit file", f"{source}:{line}", "nul-byte")

@@ -1,8 +1,8 @@
-"""Runs the real systemd as the first process of namespaces of its own, and reads its services back.
+"""Runs the real systemd as the first process of namespaces of its own; reads its services back.
 
-Nothing of the machine's is changed: /etc, /usr, /var and /proc/sys are read-only there, /run and the
-temporary directories fresh, and the only cgroup hierarchy is the second version's below a group of
-our own, which is removed.
+Nothing of the machine's is changed: /etc, /usr, /var and /proc/sys are read-only there, /run and
+the temporary directories fresh, and the only cgroup hierarchy is the second version's below a group
+of our own, which is removed.
 systemd needs no bus and no journal for this; each service is found by the name of its cgroup.
 """
 
