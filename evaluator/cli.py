@@ -22,6 +22,7 @@ from evaluator.cli_attacks import attacks
 from evaluator.cli_attainable import attainable
 from evaluator.cli_diff import diff
 from evaluator.cli_explain import explain
+from evaluator.cli_export import export
 from evaluator.cli_harden import harden
 from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
@@ -59,7 +60,6 @@ INTERRUPTED = 130
 TERMINATED = 143
 HUNG_UP = 129
 HARNESS_FAILED = 4
-RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 FAIL_ON = ("leaky", "undecided", "reachable-elsewhere", "broken-workload")
 FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet")
 
@@ -194,22 +194,13 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("paths", metavar="CANDIDATE...", nargs=-1, required=True)
-@click.option(
-    "--from",
-    "meaning",
-    type=click.Choice(["auto", "oci", "docker"]),
-    default="auto",
-    show_default=True,
-    help="How to read a profile that both engines take.",
-)
-@click.option(
-    "--runtime-model",
-    type=click.Choice(RUNTIME_MODELS),
-    default=RUNTIME_MODELS[0],
-    show_default=True,
-    help="Whose filter to load: what this runtime makes of the profile.",
-)
+@reading_options
 @posture_option
+@click.option(
+    "--changed-since",
+    metavar="REV",
+    help="Only candidates in files that git says have changed since then.",
+)
 @click.option(
     "--family",
     "families",
@@ -299,7 +290,9 @@ def cli() -> None:
 def evaluate(context: click.Context, /, **options: Any) -> None:
     """Run the attack library under each candidate and say what gets through.
 
-    CANDIDATE is a seccomp profile (OCI or Docker JSON) or a directory of them.
+    CANDIDATE is a file, a directory, a pattern or - for stdin: a seccomp profile (OCI or Docker
+    JSON), a raw filter, Kubernetes manifests or resources of the Security Profiles Operator. One of
+    several in a file is PATH#NAME, as in web.yaml#deployment/web:app.
     """
     from evaluator.request import Request
 
@@ -315,8 +308,11 @@ def _evaluate(request: Request) -> int:
     if request.output is not None:
         _check_output(request.output, request.paths)
     planned = plan(request)
+    if request.changed_since is not None and not planned.candidates and not request.prints_json:
+        complain(f"no candidate has changed since {request.changed_since}")
+        return 0
     failures = _complain_of_failed(planned)
-    if failures == len(planned.candidates) and not request.prints_json:
+    if failures and failures == len(planned.candidates) and not request.prints_json:
         return InputError.exit_code
     where = _where(simulated=request.simulate)
     results, stopped = _campaign(planned, request)
@@ -485,6 +481,7 @@ def _publish(request: Request, run: Run) -> int:
 cli.add_command(attacks)
 cli.add_command(diff)
 cli.add_command(explain)
+cli.add_command(export)
 cli.add_command(objectives)
 cli.add_command(search)
 cli.add_command(harden)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from evaluator.errors import InputError, border
-from evaluator.options import debug_option, format_option
+from evaluator.options import debug_option, format_option, reading_options
 from evaluator.terminal import page, say
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         FamilyExplanation,
         VariantExplanation,
     )
+    from mitigations.load import Meaning
 
 
 class _Explained(TypedDict, total=False):
@@ -31,9 +32,12 @@ class _Explained(TypedDict, total=False):
 @click.command()
 @click.argument("candidate")
 @click.argument("what")
+@reading_options
 @format_option
 @debug_option
-def explain(candidate: str, what: str, form: str, as_json: bool) -> None:
+def explain(
+    candidate: str, what: str, meaning: Meaning, runtime_model: str, form: str, as_json: bool
+) -> None:
     """Say what a candidate's filters answer, and which instructions and rules are behind it.
 
     WHAT is a call, with or without arguments (openat, "i386:openat(AT_FDCWD, _, O_CREAT)", where _
@@ -46,7 +50,7 @@ def explain(candidate: str, what: str, form: str, as_json: bool) -> None:
     from evaluator.request import candidate_of
 
     with border():
-        explainer = Explainer(candidate_of(candidate))
+        explainer = Explainer(candidate_of(candidate, meaning=meaning, runtime_model=runtime_model))
         found = _explained(explainer, what)
     if as_json or form == "json":
         say(json.dumps(plain(found)))

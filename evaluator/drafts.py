@@ -92,6 +92,10 @@ class Draft(Struct, frozen=True):
 def draft_of(path: str, meaning: Meaning, runtime_model: str, posture: str) -> Draft:
     """A user's candidate, to begin with; ``InputError`` if it cannot be changed."""
     candidate = candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=posture)
+    if candidate.meaning not in ("oci", "docker", "raw"):
+        raise InputError(
+            f"{path}: harden changes profiles in JSON: sidestep export --to oci makes one of this"
+        )
     if not candidate.seccomp:
         raise InputError(
             f"{path}: it has no filter to change: begin with a profile that allows everything"

@@ -531,13 +531,20 @@ def _outcome(trial: TrialRecord) -> Outcome:
 
 def counts(trial: TrialRecord, plan: Plan, candidate: Candidate) -> bool:
     """Whether a trial of a candidate takes part in the verdict."""
-    only = candidate.seccomp_only
-    return scope(facts(trial), plan.assume, seccomp_only=only) is Scope.IN
+    assume = with_assumptions(plan, candidate).assume
+    return scope(facts(trial), assume, seccomp_only=candidate.seccomp_only) is Scope.IN
+
+
+def with_assumptions(plan: Plan, candidate: Candidate) -> Plan:
+    """The plan with what an attacker has anyway, by the way the candidate is deployed."""
+    brought = {Assumption(one) for one in candidate.assumes}
+    return replace(plan, assume=plan.assume | brought) if brought - plan.assume else plan
 
 
 def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     """What a candidate's trials mean."""
     candidate = run.candidate
+    plan = with_assumptions(plan, candidate)
     layers = tuple(_layer_record(one) for one in candidate.layers)
     seccomp_only = candidate.seccomp_only
     trials = tuple(
@@ -609,9 +616,10 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
 
 def _notes(run: CandidateRun) -> tuple[str, ...]:
     reason = run.enforcement.reason
+    notes = (*run.candidate.notes, *run.notes)
     if run.simulated:
-        return (_PREDICTED, *run.notes)
-    return (f"not in force: {reason}", *run.notes) if reason else run.notes
+        return (_PREDICTED, *notes)
+    return (f"not in force: {reason}", *notes) if reason else notes
 
 
 def _confirmed(

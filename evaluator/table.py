@@ -104,6 +104,9 @@ def _show_environment(console: Console, document: Mapping[str, Any]) -> None:
         console.print(_dim(environment["audit_log"]["said"]))
 
 
+_POD_SECURITY = "Pod Security: "
+
+
 def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
     console.print(_headline(candidate))
     source, model = candidate["source"], candidate["runtime_model"]
@@ -121,6 +124,9 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
         console.print(_indented(line))
     for line in _aftermath_lines(candidate):
         console.print(_indented(line))
+    for note in candidate["notes"]:
+        if note.startswith(_POD_SECURITY):
+            console.print(_indented(_dim(printable(note))))
     silent = Text(_silent(candidate))
     for line in (silent, _beside_line(candidate), _warnings_line(candidate)):
         if line:

@@ -157,6 +157,10 @@ class Candidate(Struct, frozen=True):
     profile: Profile | None = None
     """What the filter was compiled from; None for a raw program."""
     warnings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What is to be known of the source and is nobody's mistake."""
+    assumes: frozenset[str] = frozenset()
+    """What an attacker has here by the way it is deployed: ``unfiltered-neighbour``."""
 
     @property
     def seccomp(self) -> tuple[SeccompLayer, ...]:

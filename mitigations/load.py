@@ -1,4 +1,4 @@
-"""From a path to candidates: profiles in JSON, filters in our JSON or in binary, directories."""
+"""From a path to candidates: profiles, raw filters, manifests, and directories of them."""
 
 import os
 import re
@@ -8,22 +8,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mitigations import oci, raw, runtimes, strict_json
+from mitigations import manifests, oci, raw, runtime_default, runtimes, strict_json
 from mitigations.bpf import Filter
 from mitigations.candidate import Attachment, Candidate, FailedCandidate, ProfileError
 from mitigations.classic import MAX_INSTRUCTIONS
-from mitigations.oci import DOCKER_CAPABILITIES
+from mitigations.kubernetes import NodeSetup
+from mitigations.oci import DOCKER_CAPABILITIES, Reading
 from mitigations.runtimes import DEFAULT_MODEL, Model
-from mitigations.strict_json import is_list
+from mitigations.strict_json import JsonObject, is_list
 from mitigations.traps import find_traps
+from mitigations.yaml_text import LIMIT_BYTES as MANIFEST_BYTES
 
 LIBRARY = Path(__file__).parent / "library"
 LIBRARY_INDEX = "library.toml"
 
-_SUFFIXES = (".json", ".bpf")
+STDIN = "-"
+_SUFFIXES = (".json", ".bpf", *manifests.SUFFIXES)
+_MANIFEST = re.compile(rb"^(?:apiVersion|kind):", re.MULTILINE)
+_AS_INSTALLED = NodeSetup()
+_NOT_FOR_US = ("no-pod", "no-kind")
 _LARGEST_PROGRAM_BYTES = (MAX_INSTRUCTIONS + 1) * 8
 
-Meaning = Literal["auto", "oci", "docker"]
+Meaning = Literal["auto", "oci", "docker", "kubernetes", "spo"]
 
 
 def load(
@@ -33,12 +39,14 @@ def load(
     runtime: str = DEFAULT_MODEL,
     capabilities: frozenset[str] = DOCKER_CAPABILITIES,
     kernel: tuple[int, int] | None = None,
+    setup: NodeSetup = _AS_INSTALLED,
 ) -> list[Candidate | FailedCandidate]:
-    """One candidate of a file; of a directory one per *.json and *.bpf in it, sorted by name.
+    """The candidates of a file, of `-` (stdin), or of the files in a directory, sorted by name.
 
     A bad file raises ProfileError, but in a directory it becomes a FailedCandidate and the others
-    go on; a directory without any such file raises. `capabilities` (the bounding set of the
-    posture) and `kernel` (by default the running one) decide Docker's includes and excludes.
+    go on, as they do behind a bad document of a stream; a directory without any candidate raises.
+    `capabilities` (the bounding set of the posture) and `kernel` (by default the running one)
+    decide Docker's includes and excludes, and `setup` what a manifest leaves to the node.
     LibseccompMissing escapes: no other file would fare better.
     """
     loader = _Loader(
@@ -46,13 +54,15 @@ def load(
         runtimes.find_model(runtime),
         capabilities,
         running_kernel() if kernel is None else kernel,
+        setup,
     )
     if not path.is_dir():
-        return [loader.load_file(path)]
-    files = profiles_in(path)
-    if not files:
-        raise ProfileError("no profile (*.json, *.bpf) in this directory", code="no-profiles")
-    return [_load_or_fail(loader, file) for file in files]
+        return loader.load_file(path)
+    found = [one for file in profiles_in(path) for one in _load_or_fail(loader, file)]
+    if not found:
+        known = ", ".join(f"*{suffix}" for suffix in _SUFFIXES)
+        raise ProfileError(f"no candidate ({known}) in this directory", code="no-profiles")
+    return found
 
 
 def running_kernel() -> tuple[int, int]:
@@ -112,11 +122,13 @@ def profiles_in(directory: Path) -> list[Path]:
     ]
 
 
-def _load_or_fail(loader: "_Loader", file: Path) -> Candidate | FailedCandidate:
+def _load_or_fail(loader: "_Loader", file: Path) -> list[Candidate | FailedCandidate]:
     try:
         return loader.load_file(file)
     except ProfileError as error:
-        return FailedCandidate(file.stem, str(file), error)
+        if file.suffix in manifests.SUFFIXES and error.code in _NOT_FOR_US:
+            return []  # a Service, the values of a chart: not everything there is about pods
+        return [FailedCandidate(file.stem, str(file), error)]
 
 
 class _Loader:
@@ -128,36 +140,75 @@ class _Loader:
         model: Model,
         capabilities: frozenset[str],
         kernel: tuple[int, int],
+        setup: NodeSetup,
     ) -> None:
         self._meaning: Meaning = meaning
         self._model = model
         self._capabilities = capabilities
         self._kernel = kernel
+        self._setup = setup
+        self._localhost: dict[Path, Candidate | ProfileError] = {}
+        self._defaults: dict[frozenset[str], Candidate | ProfileError] = {}
 
-    def load_file(self, path: Path) -> Candidate:
+    def load_file(self, path: Path) -> list[Candidate | FailedCandidate]:
+        if str(path) == STDIN:
+            path = Path("/dev/stdin")
+            return self._load(strict_json.read_limited(path, MANIFEST_BYTES), path, "")
         intent = str(load_index(path.parent).get(path.name, {}).get("intent", ""))
         if path.suffix == ".bpf":
-            layer = raw.parse_program(strict_json.read_limited(path, _LARGEST_PROGRAM_BYTES))
-            return Candidate(
-                name=path.stem,
-                source=str(path),
-                layers=(layer,),
-                attachment=Attachment.RUNTIME,
-                meaning="raw",
-                intent=intent,
-            )
-        document = strict_json.parse(strict_json.read_limited(path))
-        if raw.is_raw(document):
-            return _raw_candidate(path, raw.parse_raw(document), intent)
-        return self._profile_candidate(path, document, intent)
+            content = strict_json.read_limited(path, _LARGEST_PROGRAM_BYTES)
+            return [_binary_candidate(path, content, intent)]
+        limit = strict_json.LIMIT_BYTES if path.suffix == ".json" else MANIFEST_BYTES
+        return self._load(strict_json.read_limited(path, limit), path, intent)
 
-    def _profile_candidate(self, path: Path, document: object, intent: str) -> Candidate:
+    def _load(self, content: bytes, path: Path, intent: str) -> list[Candidate | FailedCandidate]:
+        meaning = self._meaning
+        if meaning == "auto" and _is_manifest(content, path):
+            return manifests.read(content, path, meaning, self._setup, self)
+        if meaning == "kubernetes" or meaning == "spo":
+            return manifests.read(content, path, meaning, self._setup, self)
+        document = strict_json.parse(content)
+        if raw.is_raw(document):
+            return [_raw_candidate(path, raw.parse_raw(document), intent)]
+        return [self._profile_candidate(path, document, meaning, intent)]
+
+    def localhost(self, path: Path) -> Candidate:
+        """What a manifest names, read as containerd reads it."""
+        if path not in self._localhost:
+            try:
+                document = strict_json.parse(strict_json.read_limited(path))
+                self._localhost[path] = self._profile_candidate(path, document, "oci")
+            except ProfileError as error:
+                self._localhost[path] = error
+        return _or_raise(self._localhost[path])
+
+    def runtime_default(self, path: Path | None, capabilities: frozenset[str]) -> Candidate:
+        """What the runtime makes for a container with this bounding set."""
+        if capabilities not in self._defaults:
+            try:
+                reading = runtime_default.read(path, capabilities, self._kernel)
+                name = path or Path("RuntimeDefault")
+                self._defaults[capabilities] = self._compiled(name, reading)
+            except ProfileError as error:
+                self._defaults[capabilities] = error
+        return _or_raise(self._defaults[capabilities])
+
+    def document(self, document: JsonObject) -> Candidate:
+        """What the Security Profiles Operator writes to a node."""
+        return self._profile_candidate(Path(), document, "oci")
+
+    def _profile_candidate(
+        self, path: Path, document: object, meaning: oci.Choice, intent: str = ""
+    ) -> Candidate:
         reading = oci.read(
             document,
-            meaning=self._meaning,
+            meaning=meaning,
             capabilities=self._capabilities,
             kernel=self._kernel,
         )
+        return self._compiled(path, reading, intent)
+
+    def _compiled(self, path: Path, reading: Reading, intent: str = "") -> Candidate:
         profile, warnings = reading.profile, reading.findings
         if profile is None:
             if self._model.refuses_pointless_errno:
@@ -188,6 +239,36 @@ class _Loader:
             profile=profile,
             warnings=(*warnings, *find_traps(profile, Filter.decode(layer.program))),
         )
+
+
+def _is_manifest(content: bytes, path: Path) -> bool:
+    """By what is in it where the name does not say: a JSON object with apiVersion and kind."""
+    if path.suffix in manifests.SUFFIXES:
+        return True
+    if not content.lstrip().startswith(b"{"):
+        return _MANIFEST.search(content) is not None
+    try:
+        document: object = strict_json.parse(content)
+    except ProfileError:
+        return False
+    return isinstance(document, JsonObject) and {"apiVersion", "kind"} <= document.keys()
+
+
+def _or_raise(found: Candidate | ProfileError) -> Candidate:
+    if isinstance(found, ProfileError):
+        raise found
+    return found
+
+
+def _binary_candidate(path: Path, content: bytes, intent: str) -> Candidate:
+    return Candidate(
+        name=path.stem,
+        source=str(path),
+        layers=(raw.parse_program(content),),
+        attachment=Attachment.RUNTIME,
+        meaning="raw",
+        intent=intent,
+    )
 
 
 def _raw_candidate(path: Path, found: raw.RawCandidate, intent: str) -> Candidate:

@@ -1,0 +1,157 @@
+"""A candidate in another format, for deployment: the text or bytes, and what they leave out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mitigations import export_c, export_spo, export_systemd
+from mitigations.candidate import (
+    AppArmorLayer,
+    Attachment,
+    Candidate,
+    CapabilitiesLayer,
+    LandlockLayer,
+    Layer,
+    NoNewPrivsLayer,
+    OwnPosture,
+    ProfileError,
+    ReadOnlyRootLayer,
+    SeccompLayer,
+)
+from mitigations.rules import Profile
+
+_PERMITTED = 1  # EPERM, which runtimes answer where no errno is given
+
+
+class Exported(Struct, frozen=True):
+    content: bytes
+    lost: tuple[str, ...]
+    """A sentence without a full stop for each thing that it does not say."""
+
+
+def export(candidate: Candidate, to: str) -> Exported:
+    """The candidate as one of ``FORMATS``; ProfileError where nothing true can be written."""
+    return FORMATS[to](candidate)
+
+
+# ------------------------------------------------------------------------------- seccomp profiles
+
+
+def _oci(candidate: Candidate) -> Exported:
+    profile = _profile_of(candidate)
+    return Exported(_as_json(profile), tuple(_lost_layers(candidate)))
+
+
+def _docker(candidate: Candidate) -> Exported:
+    profile = _profile_of(candidate)
+    lost = list(_lost_layers(candidate))
+    if profile.default_errno_ret not in (None, _PERMITTED):
+        said = (
+            f"defaultErrnoRet {profile.default_errno_ret}: Docker 20.10 drops it and answers EPERM"
+        )
+        lost.append(said)
+    return Exported(_as_json(profile), tuple(lost))
+
+
+def _spo(candidate: Candidate) -> Exported:
+    text, lost = export_spo.resource(_profile_of(candidate), candidate.name)
+    return Exported(text.encode(), (*_lost_layers(candidate), *lost))
+
+
+def _as_json(profile: Profile) -> bytes:
+    return json.dumps(profile.as_dict(), indent=2).encode() + b"\n"
+
+
+def _profile_of(candidate: Candidate) -> Profile:
+    """The rules behind its one filter."""
+    filters = candidate.seccomp
+    if not filters:
+        raise ProfileError("it has no filter: there is nothing to write", code="no-filter")
+    if len(filters) > 1:
+        said = f"{len(filters)} filters, and this format holds one: --to c takes them all"
+        raise ProfileError(said, code="several-filters")
+    if candidate.profile is None:
+        raise ProfileError(
+            "a filter without rules: only --to bpf and --to c write one down", code="no-rules"
+        )
+    return candidate.profile
+
+
+def _lost_layers(
+    candidate: Candidate, kept: tuple[type[Layer], ...] = (SeccompLayer,)
+) -> Iterator[str]:
+    """What stands beside the filter and not in the format."""
+    for layer in candidate.layers:
+        if not isinstance(layer, kept):
+            yield _said(layer)
+    if isinstance(candidate.posture, OwnPosture) and candidate.posture.uid:
+        yield f"it runs as uid {candidate.posture.uid}"
+    if candidate.attachment is Attachment.SELF:
+        yield "the program puts it on itself, later than a runtime does"
+
+
+def _said(layer: Layer) -> str:
+    match layer:
+        case SeccompLayer():
+            return "a seccomp filter"
+        case NoNewPrivsLayer():
+            return "no_new_privs (allowPrivilegeEscalation: false, noNewPrivileges)"
+        case CapabilitiesLayer():
+            return f"the capability set: {', '.join(sorted(layer.kept)) or 'none'}"
+        case AppArmorLayer():
+            return f"the AppArmor profile {layer.profile}"
+        case LandlockLayer():
+            return "a Landlock ruleset"
+        case ReadOnlyRootLayer():
+            return "the read-only root"
+        case _:
+            assert_never(layer)
+
+
+# -------------------------------------------------------------------------------- everything else
+
+
+def _systemd(candidate: Candidate) -> Exported:
+    filters = candidate.seccomp
+    profile = _profile_of(candidate) if filters else None
+    text, lost = export_systemd.drop_in(candidate, profile)
+    kept = (
+        SeccompLayer, NoNewPrivsLayer, CapabilitiesLayer, AppArmorLayer, ReadOnlyRootLayer
+    )  # fmt: skip
+    standing = replace(candidate, posture=None)  # User= says it
+    return Exported(text.encode(), (*_lost_layers(standing, kept), *lost))
+
+
+def _bpf(candidate: Candidate) -> Exported:
+    filters = candidate.seccomp
+    if len(filters) != 1:
+        said = f"it has {len(filters)} filters, and a file of instructions holds one"
+        raise ProfileError(said, code="several-filters" if filters else "no-filter")
+    (layer,) = filters
+    lost = [*_lost_layers(candidate)]
+    if layer.flags:
+        lost.append(f"the flags {', '.join(layer.flags)}")
+    return Exported(layer.program, tuple(lost))
+
+
+def _c(candidate: Candidate) -> Exported:
+    if not candidate.seccomp:
+        raise ProfileError("it has no filter: there is nothing to load", code="no-filter")
+    text = export_c.loader(candidate)
+    kept = (SeccompLayer, NoNewPrivsLayer)
+    return Exported(text.encode(), tuple(_lost_layers(candidate, kept)))
+
+
+FORMATS: dict[str, Callable[[Candidate], Exported]] = {
+    "oci": _oci,
+    "docker": _docker,
+    "spo": _spo,
+    "systemd": _systemd,
+    "bpf": _bpf,
+    "c": _c,
+}
