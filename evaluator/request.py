@@ -177,6 +177,7 @@ def _load(
     given: str, meaning: Meaning, runtime_model: str, stance: str
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a path, or the one of them that is named behind a ``#``."""
+    from evaluator.installed_systemd import facts
     from mitigations.libseccomp import LibseccompMissing
     from mitigations.load import load
 
@@ -188,6 +189,7 @@ def _load(
             runtime=runtime_model,
             capabilities=posture(stance).capabilities,
             setup=node_setup(),
+            known_to_systemd=facts,
         )
     except LibseccompMissing as error:
         raise EnvironmentLackError(str(error)) from error

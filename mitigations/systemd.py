@@ -48,7 +48,7 @@ SEARCH_PATH = tuple(
         ),
     )
 )
-_OTHER_KINDS = (".automount", ".device", ".path", ".scope", ".slice", ".target", ".timer")
+OTHER_KINDS = (".automount", ".device", ".path", ".scope", ".slice", ".target", ".timer")
 _HEADER = re.compile(rb"\s*(?:[#;][^\n]*\n\s*)*\[(?:Unit|Install|Service|Socket|Mount|Swap)\]\s")
 _TAKEN = {
     "PrivateDevices": {"CAP_MKNOD", "CAP_SYS_RAWIO"},
@@ -72,7 +72,7 @@ def is_unit(content: bytes) -> bool:
     return _HEADER.match(content) is not None
 
 
-def load(path: Path, facts: Facts, intent: str = "") -> Candidate:
+def load(path: Path, content: bytes, facts: Facts, intent: str = "") -> Candidate:
     """The candidate of a unit file and its drop-ins; ProfileError where systemd refuses it.
 
     Drop-ins are those beside the file; of a file in one of systemd's own directories, those in all
@@ -80,7 +80,9 @@ def load(path: Path, facts: Facts, intent: str = "") -> Candidate:
     """
     section = _section(path)
     findings: list[Finding] = []
-    texts = [_read(each, findings) for each in (path, *drop_ins(path))]
+    more = drop_ins(path)
+    texts = [_parsed(content, path, findings)]
+    texts += [_parsed(strict_json.read_limited(each), each, findings) for each in more]
     _note_sections(texts, section, facts, findings)
     _note_kind(path, findings)
     lines = [one for text in texts for one in text.assignments]
@@ -102,17 +104,14 @@ def load(path: Path, facts: Facts, intent: str = "") -> Candidate:
 
 
 def _section(path: Path) -> str:
-    if path.suffix in _OTHER_KINDS:
+    if path.suffix in OTHER_KINDS:
         message = f"a {path.suffix} unit runs no command: name a .service"
         raise ProfileError(message, code="unit-without-commands")
     return SECTIONS.get(path.suffix, SECTIONS[".service"])
 
 
-def _read(path: Path, findings: list[Finding]) -> UnitText:
-    if path.is_symlink() and str(path.resolve()) == "/dev/null":
-        raise ProfileError("the unit is masked: systemd does not start it", code="masked-unit")
-    content = strict_json.read_limited(path)
-    if not content.strip():
+def _parsed(content: bytes, path: Path, findings: list[Finding]) -> UnitText:
+    if not content:
         raise ProfileError("an empty file: systemd takes the unit for masked", code="masked-unit")
     text = unit_file.parse(content, str(path))
     findings += text.findings
