@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -50,7 +50,7 @@ class Process(Struct, frozen=True):
     uid: int
     """The effective one, as its own user namespace counts."""
     filters: tuple[bytes, ...]
-    others: tuple[str, ...]
+    others: Sequence[str]
     """Threads that are under another number of filters, in words."""
 
 
@@ -227,7 +227,7 @@ def _described(process: Process) -> str:
     status = process.status
     count = len(process.filters)
     said = [
-        f"{process.name}: Seccomp {status.get('Seccomp')}",
+        f"Process: {process.name}, Seccomp {status.get('Seccomp')}",
         f"{count} filter{'s' if count > 1 else ''}",
         f"NoNewPrivs {status.get('NoNewPrivs', '?')}",
         *(f"{name} {status[name]}" for name in ("CapEff", "CapBnd") if name in status),

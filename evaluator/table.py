@@ -104,7 +104,7 @@ def _show_environment(console: Console, document: Mapping[str, Any]) -> None:
         console.print(_dim(environment["audit_log"]["said"]))
 
 
-_POD_SECURITY = "Pod Security: "
+_SHOWN = ("Pod Security: ", "Process: ")
 
 
 def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
@@ -125,7 +125,7 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
     for line in _aftermath_lines(candidate):
         console.print(_indented(line))
     for note in candidate["notes"]:
-        if note.startswith(_POD_SECURITY):
+        if note.startswith(_SHOWN):
             console.print(_indented(_dim(printable(note))))
     silent = Text(_silent(candidate))
     for line in (silent, _beside_line(candidate), _warnings_line(candidate)):
