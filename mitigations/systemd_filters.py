@@ -7,9 +7,10 @@ none.  tests/data/systemd holds what the real one loaded, and the tests compare.
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NoReturn
 
-from mitigations import libseccomp
-from mitigations.candidate import SeccompLayer
+from mitigations import libseccomp, x86_64
+from mitigations.candidate import ProfileError, SeccompLayer
 from mitigations.classic import Action
 from mitigations.libseccomp import NumberedRule
 from mitigations.rules import NATIVE, Condition
@@ -56,7 +57,13 @@ _Rules = Callable[[str], Sequence[NumberedRule] | None]
 
 def layers(settings: Settings, facts: Facts) -> tuple[SeccompLayer, ...]:
     """Oldest first.  ProfileError where systemd could not load one and so not start the unit."""
-    programs = _programs(settings, facts)
+    try:
+        programs = tuple(_programs(settings, facts))
+    except ProfileError as error:
+        if error.code != "libseccomp-refuses":
+            raise
+        message = f"{error.message}: systemd cannot start the unit"
+        raise ProfileError(message, error.where, "systemd-cannot-start") from None
     return tuple(SeccompLayer(program, (program,)) for program in programs)
 
 
@@ -228,5 +235,18 @@ def _calls(calls: Calls, architectures: Sequence[str], listed: int, others: int)
         NumberedRule(listed if answer is None else _answer(answer), number, (), "SystemCallFilter=")
         for number, answer in sorted(calls.answers.items())
     ]
+    for rule in rules:
+        if rule.action == others:
+            _refuse(rule.number)
     for architecture in architectures:
         yield libseccomp.compile_exactly(others, architecture, rules, may_refuse=_NOT_THERE)
+
+
+def _refuse(number: int) -> NoReturn:
+    """Libseccomp takes no rule that says what the default says."""
+    name = x86_64.name("x86_64", number) or f"call {number}"
+    message = (
+        f"{name} is answered what all calls are that are not named, a rule that libseccomp "
+        "refuses: systemd cannot start the unit"
+    )
+    raise ProfileError(message, "SystemCallFilter=", "systemd-cannot-start")
