@@ -193,7 +193,15 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("paths", metavar="CANDIDATE...", nargs=-1, required=True)
+@click.argument("paths", metavar="CANDIDATE...", nargs=-1)
+@click.option(
+    "--pid",
+    "pids",
+    metavar="N",
+    type=click.IntRange(1, 1 << 22),
+    multiple=True,
+    help="Evaluate what a live process is under; repeatable. Needs root.",
+)
 @reading_options
 @posture_option
 @click.option(
@@ -291,11 +299,14 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
     """Run the attack library under each candidate and say what gets through.
 
     CANDIDATE is a file, a directory, a pattern or - for stdin: a seccomp profile (OCI or Docker
-    JSON), a raw filter, Kubernetes manifests or resources of the Security Profiles Operator. One of
-    several in a file is PATH#NAME, as in web.yaml#deployment/web:app.
+    JSON), a raw filter, a systemd unit, Kubernetes manifests or resources of the Security Profiles
+    Operator. One of several in a file is PATH#NAME, as in web.yaml#deployment/web:app; pid:N is a
+    live process, here and wherever a candidate is named.
     """
     from evaluator.request import Request
 
+    if not options["paths"] and not options["pids"]:
+        raise click.UsageError("Missing argument 'CANDIDATE...', or --pid.", context)
     with border():
         code = _evaluate(Request(**options))
     context.exit(code)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mitigations.kubernetes import NodeSetup
 
 POSTURES = ("container", "restricted", "root")
-MEANINGS = ("auto", "oci", "docker", "kubernetes", "spo")
+MEANINGS = ("auto", "oci", "docker", "kubernetes", "spo", "systemd", "raw")
 RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from attacks import library
 from attacks.family import Assumption, FamilyInstance
+from evaluator import process
 from evaluator.errors import EnvironmentLackError, InputError
 from evaluator.inputs import changed_since, expanded, named
 from evaluator.objectives import objective, unknown
@@ -57,6 +58,7 @@ class Request(Struct, frozen=True, kw_only=True):
     as_json: bool
     output: str | None
     changed_since: str | None = None
+    pids: tuple[int, ...] = ()
 
     @property
     def prints_json(self) -> bool:
@@ -150,7 +152,7 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
         paths = changed_since(request.changed_since, _expanded(paths, found))
     else:
         paths = _expanded(paths, found)
-    for path in paths:
+    for path in (*paths, *(f"pid:{pid}" for pid in request.pids)):
         try:
             loaded = _load(path, request.meaning, request.runtime_model, request.posture)
             found += [with_findings(one) if isinstance(one, Candidate) else one for one in loaded]
@@ -177,9 +179,13 @@ def _load(
     given: str, meaning: Meaning, runtime_model: str, stance: str
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a path, or the one of them that is named behind a ``#``."""
+    from evaluator.installed_systemd import facts
     from mitigations.libseccomp import LibseccompMissing
     from mitigations.load import load
 
+    pid = process.pid_of(given)
+    if pid is not None:
+        return [process.candidate(process.read(pid))]
     wanted = named(given)
     try:
         loaded = load(
@@ -188,6 +194,7 @@ def _load(
             runtime=runtime_model,
             capabilities=posture(stance).capabilities,
             setup=node_setup(),
+            known_to_systemd=facts,
         )
     except LibseccompMissing as error:
         raise EnvironmentLackError(str(error)) from error

@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +14,14 @@ from mitigations import (
     apparmor,
     landlock,
     layered,
+    listing,
     manifests,
     oci,
     raw,
     runtime_default,
     runtimes,
     strict_json,
+    systemd,
     toml_document,
 )
 from mitigations.bpf import Filter
@@ -32,11 +34,11 @@ from mitigations.candidate import (
     NoNewPrivsLayer,
     ProfileError,
 )
-from mitigations.classic import MAX_INSTRUCTIONS
 from mitigations.kubernetes import NodeSetup
 from mitigations.oci import DOCKER_CAPABILITIES, Reading
 from mitigations.runtimes import DEFAULT_MODEL, Model
 from mitigations.strict_json import JsonObject, is_list
+from mitigations.systemd_facts import Facts, recorded
 from mitigations.traps import find_traps
 from mitigations.yaml_text import LIMIT_BYTES as MANIFEST_BYTES
 
@@ -44,15 +46,15 @@ LIBRARY = Path(__file__).parent / "library"
 LIBRARY_INDEX = "library.toml"
 
 STDIN = "-"
-_SUFFIXES = (".json", ".bpf", ".toml", ".apparmor", *manifests.SUFFIXES)
+_SUFFIXES = (".json", ".bpf", ".toml", ".apparmor", *manifests.SUFFIXES, *systemd.SUFFIXES)
 _FILTERS = (".json", ".bpf")
 _TOML = re.compile(rb"^\s*\[\[\s*(layer|ruleset|path_beneath|net_port)\s*\]\]", re.MULTILINE)
 _MANIFEST = re.compile(rb"^(?:apiVersion|kind):", re.MULTILINE)
 _AS_INSTALLED = NodeSetup()
 _NOT_FOR_US = ("no-pod", "no-kind")
-_LARGEST_PROGRAM_BYTES = (MAX_INSTRUCTIONS + 1) * 8
+_LARGEST_FILTERS = 1 << 22  # as text, a filter of 4096 instructions has 300 KB
 
-Meaning = Literal["auto", "oci", "docker", "kubernetes", "spo"]
+Meaning = Literal["auto", "oci", "docker", "kubernetes", "spo", "systemd", "raw"]
 
 
 def load(
@@ -63,6 +65,7 @@ def load(
     capabilities: frozenset[str] = DOCKER_CAPABILITIES,
     kernel: tuple[int, int] | None = None,
     setup: NodeSetup = _AS_INSTALLED,
+    known_to_systemd: Callable[[], Facts] = recorded,
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a file, of `-` (stdin), or of the files in a directory, sorted by name.
 
@@ -71,7 +74,8 @@ def load(
     A bad file raises ProfileError, but in a directory it becomes a FailedCandidate and the others
     go on, as they do behind a bad document of a stream; a directory without any candidate raises.
     `capabilities` (the bounding set of the posture) and `kernel` (by default the running one)
-    decide Docker's includes and excludes, and `setup` what a manifest leaves to the node.
+    decide Docker's includes and excludes, and `setup` what a manifest leaves to the node;
+    `known_to_systemd`, which is asked for units only, knows the sets of calls in them.
     LibseccompMissing escapes: no other file would fare better.
     """
     loader = _Loader(
@@ -80,6 +84,7 @@ def load(
         capabilities,
         running_kernel() if kernel is None else kernel,
         setup,
+        known_to_systemd,
     )
     if not path.is_dir():
         return loader.load_file(path)
@@ -177,12 +182,14 @@ class _Loader:
         capabilities: frozenset[str],
         kernel: tuple[int, int],
         setup: NodeSetup,
+        known_to_systemd: Callable[[], Facts],
     ) -> None:
         self._meaning: Meaning = meaning
         self._model = model
         self._capabilities = capabilities
         self._kernel = kernel
         self._setup = setup
+        self._known_to_systemd = known_to_systemd
         self._localhost: dict[Path, Candidate | ProfileError] = {}
         self._defaults: dict[frozenset[str], Candidate | ProfileError] = {}
 
@@ -192,8 +199,7 @@ class _Loader:
             return self._load(strict_json.read_limited(path, MANIFEST_BYTES), path, "")
         intent = str(load_index(path.parent).get(path.name, {}).get("intent", ""))
         if path.suffix == ".bpf":
-            content = strict_json.read_limited(path, _LARGEST_PROGRAM_BYTES)
-            return [_binary_candidate(path, content, intent)]
+            return [_filters(path, strict_json.read_limited(path, _LARGEST_FILTERS), intent)]
         if path.suffix == ".apparmor":
             return [_of_layers(path, "apparmor", intent, (apparmor.read(_content(path)),))]
         if path.suffix == ".toml":
@@ -203,6 +209,10 @@ class _Loader:
 
     def _load(self, content: bytes, path: Path, intent: str) -> list[Candidate | FailedCandidate]:
         meaning = self._meaning
+        if meaning == "systemd" or (meaning == "auto" and _is_unit(content, path)):
+            return [systemd.load(path, content, self._known_to_systemd(), intent)]
+        if meaning == "raw" or (meaning == "auto" and listing.is_listing(content)):
+            return [_filters(path, content, intent)]
         if meaning == "auto" and _is_manifest(content, path):
             return manifests.read(content, path, meaning, self._setup, self)
         if meaning == "kubernetes" or meaning == "spo":
@@ -228,7 +238,14 @@ class _Loader:
         """A seccomp profile that is one layer of several."""
         if path.suffix not in _FILTERS:
             raise ProfileError("a filter is a *.json or a *.bpf", code="wrong-layer")
-        loader = _Loader(self._meaning, self._model, capabilities, self._kernel, self._setup)
+        loader = _Loader(
+            self._meaning,
+            self._model,
+            capabilities,
+            self._kernel,
+            self._setup,
+            self._known_to_systemd,
+        )
         (found,) = loader.load_file(path)
         if isinstance(found, FailedCandidate):
             raise found.error
@@ -322,15 +339,19 @@ def _or_raise(found: Candidate | ProfileError) -> Candidate:
     return found
 
 
-def _binary_candidate(path: Path, content: bytes, intent: str) -> Candidate:
-    return Candidate(
-        name=path.stem,
-        source=str(path),
-        layers=(raw.parse_program(content),),
-        attachment=Attachment.RUNTIME,
-        meaning="raw",
-        intent=intent,
-    )
+def _is_unit(content: bytes, path: Path) -> bool:
+    named = path.suffix in systemd.SUFFIXES or path.suffix in systemd.OTHER_KINDS
+    return named or systemd.is_unit(content)
+
+
+def _filters(path: Path, content: bytes, intent: str) -> Candidate:
+    """Filters in our JSON, as text, or one as bytes."""
+    if content.lstrip().startswith(b"{"):
+        document = strict_json.parse(content)
+        if not raw.is_raw(document):
+            raise ProfileError("no raw filters: they have the key filters", code="not-a-filter")
+        return _raw_candidate(path, raw.parse_raw(document), intent)
+    return _raw_candidate(path, raw.parse_filters(content), intent)
 
 
 def _content(path: Path) -> bytes:
