@@ -215,6 +215,18 @@ def test_a_value_that_the_operator_cannot_hold(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------- systemd
 
 
+def deny(names: list[str], action: str = "SCMP_ACT_ERRNO", **more: Any) -> dict[str, Any]:
+    errno = {"errnoRet": more.pop("errno")} if "errno" in more else {}
+    rule = {"names": names, "action": action, **errno}
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **more}
+
+
+def allow(names: list[str], action: str = "SCMP_ACT_ERRNO", **more: Any) -> dict[str, Any]:
+    errno = {"defaultErrnoRet": more.pop("errno")} if "errno" in more else {}
+    rule = {"names": names, "action": "SCMP_ACT_ALLOW"}
+    return {"defaultAction": action, "syscalls": [rule], **errno, **more}
+
+
 def systemd(folder: Path, profile: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
     written = export(candidate(folder, profile), "systemd")
     return written.content.decode(), written.lost
@@ -242,6 +254,40 @@ def test_an_allow_list_of_systemd(tmp_path: Path) -> None:
     text, lost = systemd(tmp_path, {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules})
     assert "SystemCallErrorNumber=EPERM\nSystemCallFilter=read write\n" in text
     assert any("@default" in one for one in lost)
+
+
+EVERY = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "opens"),
+    [
+        (deny(["mkdir", "mkdirat"]), False),
+        (deny(["mkdir"], errno=38, architectures=EVERY), False),
+        (deny(["mkdir"], errno=38, architectures=EVERY[:2]), False),
+        (deny(["mkdir", "chmod"], action="SCMP_ACT_KILL_PROCESS"), False),
+        (allow(["read", "execve"]), True),
+        (allow(["read", "mkdir"], errno=38, architectures=EVERY), True),
+        (allow(["read"], action="SCMP_ACT_KILL_PROCESS"), True),
+    ],
+)
+def test_a_unit_decides_as_the_profile(
+    tmp_path: Path, profile: dict[str, Any], opens: bool
+) -> None:
+    """But for @default, which an allow-list of systemd always lets through."""
+    before = candidate(tmp_path, profile)
+    unit = tmp_path / "some.service"
+    unit.write_bytes(export(before, "systemd").content)
+    (after,) = load(unit)
+    assert isinstance(after, Candidate)
+    changes = list(
+        difference(
+            [Filter.decode(one.program) for one in before.seccomp],
+            [Filter.decode(one.program) for one in after.seccomp],
+        )
+    )
+    assert bool(changes) is opens
+    assert all(one.opened for one in changes)
 
 
 @pytest.mark.parametrize(

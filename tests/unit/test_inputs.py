@@ -216,9 +216,11 @@ def test_export_writes_what_is_asked_and_says_what_is_lost(command: Command, fol
     code, out, err = command("export", "profile.json", "--to", "oci", "-o", "out.json")
     assert (code, out, err) == (0, "", "")
     assert json.loads((folder / "out.json").read_text()) == json.loads(PROFILE)
-    code, out, err = command("export", "profile.json", "--to", "systemd", "-o", "out.conf")
+    one = ("web.yaml#pod/web:a", "--seccomp-root", "root")
+    (folder / "root" / "deny.json").write_text(PROFILE.replace("_ERRNO", "_KILL"))
+    code, out, err = command("export", *one, "--to", "systemd", "-o", "out.conf")
     assert (code, out) == (0, "")
-    assert err.startswith("sidestep: not in the systemd output: ")
+    assert err.startswith("sidestep: not in the systemd output: SCMP_ACT_KILL")
 
 
 @pytest.mark.parametrize(
