@@ -69,11 +69,14 @@ def _to_stdout(content: bytes, to: str) -> None:
 
 
 def _to_file(content: bytes, output: str, candidate: str) -> None:
+    from evaluator.inputs import named
+
     path = Path(output)
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{output}: not a regular file")
-        if path.exists() and Path(candidate).exists() and path.samefile(candidate):
+        source = Path(named(candidate).path)
+        if path.exists() and source.exists() and path.samefile(source):
             raise InputError(f"{output}: the output would overwrite the input")
         path.write_bytes(content)
     except OSError as error:

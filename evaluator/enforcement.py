@@ -28,6 +28,8 @@ from mitigations import bpf
 from mitigations.candidate import Attachment, Candidate, LandlockLayer
 
 _SOMEBODY = 1000
+_OF_PROGRAMS = {"/", "/work", "/work/w"}
+"""Where the directory of honest programs lies, and what leads there."""
 _CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
@@ -113,7 +115,10 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
                 truth = _ground_truth(status_fields(before.text), status_fields(status.text), back)
         if not refused and config.rulesets:
             counted = rulesets_in_force(pool, control, config)
-            truth = replace(truth, landlock_abi=abi, landlock_rulesets=counted)
+            if isinstance(counted, str):
+                refused = f"Landlock rulesets cannot be counted: {counted}"
+            else:
+                truth = replace(truth, landlock_abi=abi, landlock_rulesets=counted)
     reason = refused or _not_in_force(truth, config)
     lacking = "; ".join(dict.fromkeys(one.reason for one in confined.absent))
     return Applied(
@@ -123,7 +128,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
         filters,
         Enforcement(not (reason or lacking), truth, reason or lacking),
         loads=not reason,
-        notes=tuple(_notes(pool, stance)),
+        notes=(*_notes(pool, stance), *_left_out(config)),
         alone=confined.alone,
         absent=confined.absent,
     )
@@ -135,6 +140,13 @@ def _notes(pool: Pool, stance: Posture) -> Iterator[str]:
         yield "one id is mapped: every posture runs as uid 0 of the sandbox"
     if not single and stance.uid != _mapped(stance.uid):
         yield f"uid {stance.uid} is not mapped: the sandbox runs it as uid {_mapped(stance.uid)}"
+
+
+def _left_out(config: ConfigSpec) -> Iterator[str]:
+    """What a ruleset denies that lies only in the sandbox: nobody could have named it."""
+    paths = {path for one in config.rulesets for path, _ in one.path_rules}
+    if any(one.handled_fs for one in config.rulesets) and paths.isdisjoint(_OF_PROGRAMS):
+        yield "no rule is for /work, where honest programs run here: what breaks them may be that"
 
 
 def _rulesets(candidate: Candidate) -> list[LandlockLayer]:
@@ -187,6 +199,8 @@ def read_back_refused(pool: Pool, control: ConfigSpec) -> str:
 
 
 def _read_back(pid: int | None, candidate: Candidate) -> str:
+    if not candidate.seccomp and not candidate.seccomp_only:
+        return "no filter to read back"
     loaded = _filters_of(pid)
     if isinstance(loaded, str):
         return loaded
@@ -249,8 +263,7 @@ def _not_in_force(truth: GroundTruth, config: ConfigSpec) -> str:
         return "the filter that the kernel holds is not the one that was loaded"
     if config.rulesets and truth.landlock_rulesets != len(config.rulesets):
         found = truth.landlock_rulesets
-        said = found if isinstance(found, str) else f"the kernel counts {found}"
-        return f"{len(config.rulesets)} Landlock rulesets were put on: {said}"
+        return f"the kernel counts {found} Landlock rulesets, not {len(config.rulesets)}"
     return _more_capabilities(truth, config)
 
 

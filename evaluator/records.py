@@ -161,9 +161,8 @@ class GroundTruth(Struct, frozen=True):
     apparmor: str = ""
     landlock_abi: int | None = None
     """None where the candidate has no ruleset, as for the next one."""
-    landlock_rulesets: int | str | None = None
-    """Those in force beyond the control's, counted by how many more the kernel takes; or why not.
-    """
+    landlock_rulesets: int | None = None
+    """Those in force beyond the control's, counted by how many more the kernel takes."""
 
 
 class Enforcement(Struct, frozen=True):
@@ -347,6 +346,8 @@ class FamilyRecord(Struct, frozen=True):
     """What lets the bypasses through, that of the shortest first."""
     aftermaths: tuple[AftermathCount, ...] = ()
     """What blocks leave behind, and bypasses that are logged; the most frequent first."""
+    stopped_by: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Blocked trials in scope by the kind of layer that stopped each."""
 
 
 class Problem(Struct, frozen=True):
@@ -554,6 +555,9 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     of_family: dict[str, list[TrialRecord]] = {one.label: [] for one in plan.families}
     for trial in trials:
         of_family[trial.family].append(trial)
+    if not seccomp_only:
+        of_family = {name: _elsewhere(some) for name, some in of_family.items()}
+        trials = tuple(trial for some in of_family.values() for trial in some)
     verdicts = {
         one.label: judged(
             one,
@@ -566,7 +570,7 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     }
     causes = [one for made_of, some in run.causes if made_of == candidate.profile for one in some]
     families = tuple(
-        _family_record(one, verdicts[one.label], run, causes, aftermaths(of_family[one.label]))
+        _family_record(one, verdicts[one.label], run, causes, of_family[one.label])
         for one in plan.families
     )
     scores = score(
@@ -612,6 +616,19 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
         simulated=run.simulated,
     )
+
+
+def _elsewhere(trials: list[TrialRecord]) -> list[TrialRecord]:
+    """Trials of a family, without guesses on what another kernel would let through.
+
+    Filters judge a call, and let pass what they do not name.  A layer that judges the object stops
+    it whatever the call: where such layers stopped all that works here, nothing says that a way
+    more would be open elsewhere.
+    """
+    layers = {one.stopped_at.layer for one in trials if one.stopped_at is not None}
+    if not layers or SeccompLayer.kind in layers:
+        return trials
+    return [replace(one, reachable_elsewhere=False) for one in trials]
 
 
 def _notes(run: CandidateRun) -> tuple[str, ...]:
@@ -727,7 +744,7 @@ def _family_record(
     judgement: Judgement,
     run: CandidateRun,
     causes: Iterable[Cause],
-    left_behind: tuple[AftermathCount, ...],
+    trials: Sequence[TrialRecord],
 ) -> FamilyRecord:
     return FamilyRecord(
         family=family.label,
@@ -752,8 +769,21 @@ def _family_record(
         reason=judgement.reason,
         search=run.searched.get(family.label),
         causes=_causes(judgement.bypasses, causes),
-        aftermaths=left_behind,
+        aftermaths=aftermaths(trials),
+        stopped_by=_stopped_by(trials),
     )
+
+
+def _stopped_by(trials: Iterable[TrialRecord]) -> dict[str, int]:
+    layers = (
+        one.stopped_at.layer
+        for one in trials
+        if one.outcome is Outcome.BLOCKED
+        and one.stopped_at is not None
+        and one.scope is Scope.IN
+        and one.agree
+    )
+    return dict(Counter(layers).most_common())
 
 
 def aftermaths(trials: Iterable[TrialRecord]) -> tuple[AftermathCount, ...]:

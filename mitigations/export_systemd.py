@@ -18,7 +18,8 @@ from mitigations.candidate import (
 )
 from mitigations.rules import LETS_THROUGH, NATIVE, OF_ABI, Profile, Rule
 
-_KILLS = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD")
+_KILLS_THREAD = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD")
+_KILLS = (*_KILLS_THREAD, "SCMP_ACT_KILL_PROCESS")
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _PERMITTED = errno.EPERM
 _WIDTH = 90
@@ -77,6 +78,9 @@ def _filter_lines(profile: Profile, lost: list[str]) -> Iterator[str]:
 def _lost_of(profile: Profile) -> Iterator[str]:
     if profile.flags:
         yield f"the flags {', '.join(profile.flags)}"
+    for action in dict.fromkeys((profile.default_action, *(one.action for one in profile.rules))):
+        if action in _KILLS_THREAD:
+            yield f"{action}: systemd kills the process, not the thread"
     if profile.default_action == "SCMP_ACT_LOG":
         yield "the log of what no rule names (SystemCallLog= would take it)"
 
@@ -86,8 +90,6 @@ def _architecture_lines(profile: Profile, lost: list[str]) -> Iterator[str]:
     judged = [abi for abi in OF_ABI if profile.judges(abi)]
     names = {"x86_64": "x86-64", "i386": "x86", "x32": "x32"}
     yield f"SystemCallArchitectures={' '.join(names[abi] for abi in judged)}"
-    if len(judged) < len(OF_ABI):
-        lost.append("calls through other tables kill the process, not the thread")
     others = [one for one in profile.architectures if one not in (NATIVE, *OF_ABI.values())]
     if others:
         lost.append(f"the architectures {', '.join(others)}: there is no such call on this machine")

@@ -30,6 +30,7 @@ from mitigations.capabilities import CAPABILITIES
 from mitigations.manifest import Pod
 from mitigations.oci import DOCKER_CAPABILITIES
 from mitigations.security_context import ContainerError, Profile, SecurityContext, contexts
+from mitigations.suggestion import plain, quote
 
 SECCOMP_ROOT = Path("/var/lib/kubelet/seccomp")
 MEANING = "kubernetes"
@@ -116,14 +117,14 @@ def _localhost_path(profile: Profile, root: Path) -> Path:
     relative = PurePosixPath(profile.localhost)
     if relative.is_absolute() or ".." in relative.parts or "\0" in profile.localhost:
         raise profile.node.error(
-            f"must be a path below the node's profiles, without '..': {profile.localhost!r}",
+            f"must be a path below the node's profiles, without '..': {quote(profile.localhost)}",
             "path-climbs-out",
         )
     path = root / relative
     if not _is_there(path):
         raise profile.node.error(
-            f"{path} is not there: a node would not start the container (--seccomp-root says where "
-            "its profiles are)",
+            f"{plain(str(path))} is not there: a node would not start the container "
+            "(--seccomp-root says where its profiles are)",
             "no-such-profile",
         )
     return path

@@ -8,7 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec.structs import replace
+
 from mitigations import (
+    apparmor,
+    landlock,
+    layered,
     listing,
     manifests,
     oci,
@@ -17,9 +22,18 @@ from mitigations import (
     runtimes,
     strict_json,
     systemd,
+    toml_document,
 )
 from mitigations.bpf import Filter
-from mitigations.candidate import Attachment, Candidate, FailedCandidate, ProfileError
+from mitigations.candidate import (
+    Attachment,
+    Candidate,
+    FailedCandidate,
+    Finding,
+    Layer,
+    NoNewPrivsLayer,
+    ProfileError,
+)
 from mitigations.kubernetes import NodeSetup
 from mitigations.oci import DOCKER_CAPABILITIES, Reading
 from mitigations.runtimes import DEFAULT_MODEL, Model
@@ -32,7 +46,9 @@ LIBRARY = Path(__file__).parent / "library"
 LIBRARY_INDEX = "library.toml"
 
 STDIN = "-"
-_SUFFIXES = (".json", ".bpf", *manifests.SUFFIXES, *systemd.SUFFIXES)
+_SUFFIXES = (".json", ".bpf", ".toml", ".apparmor", *manifests.SUFFIXES, *systemd.SUFFIXES)
+_FILTERS = (".json", ".bpf")
+_TOML = re.compile(rb"^\s*\[\[\s*(layer|ruleset|path_beneath|net_port)\s*\]\]", re.MULTILINE)
 _MANIFEST = re.compile(rb"^(?:apiVersion|kind):", re.MULTILINE)
 _AS_INSTALLED = NodeSetup()
 _NOT_FOR_US = ("no-pod", "no-kind")
@@ -52,6 +68,8 @@ def load(
     known_to_systemd: Callable[[], Facts] = recorded,
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a file, of `-` (stdin), or of the files in a directory, sorted by name.
+
+    In a directory, of *.toml only what has layers or a Landlock ruleset is one.
 
     A bad file raises ProfileError, but in a directory it becomes a FailedCandidate and the others
     go on, as they do behind a bad document of a stream; a directory without any candidate raises.
@@ -130,8 +148,19 @@ def profiles_in(directory: Path) -> list[Path]:
     return [
         entry
         for entry in entries
-        if entry.suffix in _SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+        if entry.suffix in _SUFFIXES
+        and not entry.name.startswith(".")
+        and not entry.is_dir()
+        and (entry.suffix != ".toml" or _is_candidate(entry))
     ]
+
+
+def _is_candidate(path: Path) -> bool:
+    """Whether a TOML in a directory is one of ours: there are many others."""
+    try:
+        return _TOML.search(strict_json.read_limited(path)) is not None
+    except ProfileError:
+        return False
 
 
 def _load_or_fail(loader: "_Loader", file: Path) -> list[Candidate | FailedCandidate]:
@@ -171,6 +200,10 @@ class _Loader:
         intent = str(load_index(path.parent).get(path.name, {}).get("intent", ""))
         if path.suffix == ".bpf":
             return [_filters(path, strict_json.read_limited(path, _LARGEST_FILTERS), intent)]
+        if path.suffix == ".apparmor":
+            return [_of_layers(path, "apparmor", intent, (apparmor.read(_content(path)),))]
+        if path.suffix == ".toml":
+            return [self._toml_candidate(path, intent)]
         limit = strict_json.LIMIT_BYTES if path.suffix == ".json" else MANIFEST_BYTES
         return self._load(strict_json.read_limited(path, limit), path, intent)
 
@@ -187,7 +220,36 @@ class _Loader:
         document = strict_json.parse(content)
         if raw.is_raw(document):
             return [_raw_candidate(path, raw.parse_raw(document), intent)]
+        if landlock.is_landlock(document):
+            return [_landlock_candidate(path, landlock.read(document, landlock.in_json), intent)]
         return [self._profile_candidate(path, document, meaning, intent)]
+
+    def _toml_candidate(self, path: Path, intent: str) -> Candidate:
+        content = _content(path)
+        with toml_document.lines_of(content):
+            document = toml_document.parse(content)
+            if not layered.is_layered(document):
+                return _landlock_candidate(path, layered.read_landlock(path), intent)
+            found = layered.read(path, document, self._capabilities, self._filter)
+        findings = toml_document.with_lines(content, found.warnings)
+        return replace(found, intent=found.intent or intent, warnings=findings)
+
+    def _filter(self, path: Path, capabilities: frozenset[str]) -> Candidate:
+        """A seccomp profile that is one layer of several."""
+        if path.suffix not in _FILTERS:
+            raise ProfileError("a filter is a *.json or a *.bpf", code="wrong-layer")
+        loader = _Loader(
+            self._meaning,
+            self._model,
+            capabilities,
+            self._kernel,
+            self._setup,
+            self._known_to_systemd,
+        )
+        (found,) = loader.load_file(path)
+        if isinstance(found, FailedCandidate):
+            raise found.error
+        return found
 
     def localhost(self, path: Path) -> Candidate:
         """What a manifest names, read as containerd reads it."""
@@ -290,6 +352,34 @@ def _filters(path: Path, content: bytes, intent: str) -> Candidate:
             raise ProfileError("no raw filters: they have the key filters", code="not-a-filter")
         return _raw_candidate(path, raw.parse_raw(document), intent)
     return _raw_candidate(path, raw.parse_filters(content), intent)
+
+
+def _content(path: Path) -> bytes:
+    return strict_json.read_limited(path)
+
+
+def _landlock_candidate(path: Path, found: landlock.Reading, intent: str) -> Candidate:
+    # Who has no CAP_SYS_ADMIN can do it in no other way, and launchers do so.
+    layers = (NoNewPrivsLayer(), found.layer)
+    return _of_layers(path, "landlock", intent, layers, found.findings)
+
+
+def _of_layers(
+    path: Path,
+    meaning: str,
+    intent: str,
+    layers: tuple[Layer, ...],
+    warnings: tuple[Finding, ...] = (),
+) -> Candidate:
+    return Candidate(
+        name=path.stem,
+        source=str(path),
+        layers=layers,
+        attachment=Attachment.RUNTIME,
+        meaning=meaning,
+        intent=intent,
+        warnings=warnings,
+    )
 
 
 def _raw_candidate(path: Path, found: raw.RawCandidate, intent: str) -> Candidate:

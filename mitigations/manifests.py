@@ -17,6 +17,7 @@ from mitigations.candidate import Attachment, Candidate, FailedCandidate, Profil
 from mitigations.kubernetes import NodeSetup
 from mitigations.manifest import Node
 from mitigations.strict_json import JsonObject, read_limited
+from mitigations.suggestion import plain
 from mitigations.yaml_text import Document, place
 
 SUFFIXES = (".yaml", ".yml")
@@ -96,7 +97,7 @@ class _Stream:
         """Why there is no candidate."""
         if not self._others:
             return ProfileError("no object in it", place(self._source, 1), "no-pod")
-        kinds = ", ".join(dict.fromkeys(self._others[:5]))
+        kinds = ", ".join(map(plain, dict.fromkeys(self._others[:5])))
         wanted = {
             "kubernetes": "a Pod, a Deployment or another object with a pod template",
             "spo": "a SeccompProfile or an AppArmorProfile",

@@ -4,12 +4,18 @@ import re
 from collections.abc import Iterable
 
 _LONGEST_QUOTE = 60
+_LONGEST_PLAIN = 4096  # a path
 # What all names of a kind begin with, which would make any two of them near.
 _FAMILY = re.compile(r"SCMP_[A-Z]+_|SECCOMP_FILTER_FLAG_")
 
 
 def quote(word: str) -> str:
     return ascii(word if len(word) <= _LONGEST_QUOTE else f"{word[:_LONGEST_QUOTE]}...")
+
+
+def plain(word: str) -> str:
+    """The word as it is, if it is one line of printable characters and not too long."""
+    return word if word.isprintable() and len(word) <= _LONGEST_PLAIN else quote(word)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

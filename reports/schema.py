@@ -105,9 +105,7 @@ class GroundTruth(Struct, frozen=True):
     )
     apparmor: Annotated[str, "AppArmor profile of the subject, if it differs"] = ""
     landlock_abi: Annotated[Int | None, "ABI of the kernel's Landlock; null: no ruleset"] = None
-    landlock_rulesets: Annotated[
-        int | str | None, "rulesets in force beyond those of the control, or why not counted"
-    ] = None
+    landlock_rulesets: Annotated[Int | None, "rulesets in force beyond the control's"] = None
 
 
 class StoppedAt(Struct, frozen=True):
@@ -243,6 +241,9 @@ class Family(Struct, frozen=True):
     )
     causes: Annotated[tuple[Cause, ...], "what lets the bypasses through, and closes them"] = ()
     aftermaths: Annotated[tuple[AftermathCount, ...], "what its blocks leave behind"] = ()
+    stopped_by: Annotated[Mapping[str, Int], "blocked ways by the kind of layer"] = field(
+        default_factory=dict[str, int]
+    )
 
 
 class Workload(Struct, frozen=True):

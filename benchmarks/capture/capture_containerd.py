@@ -138,7 +138,7 @@ def _container(client: cri.Client, logs: Path) -> tuple[dict[str, Any], list[byt
 
 
 def _by_capability(client: cri.Client, logs: Path) -> dict[str, Any]:
-    """What is rendered without any capability, and what each one alone adds to and takes from it."""
+    """What is rendered without any capability, and what each one alone adds or takes away."""
     sandbox = cri.sandbox_config(f"/{CGROUP}", logs)
     sandbox_id = client.run_sandbox(sandbox)
 
