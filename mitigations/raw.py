@@ -74,7 +74,7 @@ def parse_raw(document: JsonObject) -> RawCandidate:
 def parse_filters(content: bytes) -> RawCandidate:
     """Filters as text, oldest first, or the bytes of one; ProfileError for what is neither."""
     programs = [content]
-    if listing.is_listing(content):
+    if b"\0" not in content:  # which every instruction has, in its code
         programs = [classic.pack(each) for each in listing.parse(content)]
     several = len(programs) > 1
     filters = tuple(

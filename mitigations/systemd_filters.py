@@ -98,12 +98,12 @@ def _programs(settings: Settings, facts: Facts) -> Iterator[bytes]:
     if settings.has("LockPersonality"):
         condition = Condition(0, "SCMP_CMP_NE", settings.personality, 0)
         yield from _each(*after, lambda _: (_rule(_EPERM, "personality", condition),))
-    if settings.log is not None:
+    if settings.log is not None and settings.log.says_something:
         listed, others = int(Action.LOG), _ALLOW
         if not settings.log.is_allow_list:
             listed, others = others, listed
         yield from _calls(settings.log, left, listed, others)
-    if settings.filter is not None:
+    if settings.filter is not None and settings.filter.says_something:
         listed, others = _ALLOW, _answer(settings.error_number)
         if not settings.filter.is_allow_list:
             listed, others = others, listed

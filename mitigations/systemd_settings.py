@@ -75,6 +75,11 @@ class Calls(Struct):
     answers: dict[int, int | None] = field(default_factory=dict[int, int | None])
     """An errno, KILL, or None for what the list as a whole is for."""
 
+    @property
+    def says_something(self) -> bool:
+        """Whether systemd makes filters of it: not of exceptions alone, if there are none."""
+        return self.is_allow_list or bool(self.answers)
+
 
 class Settings(Struct):
     """What a unit asks for, all lines of all its files together."""
@@ -110,12 +115,8 @@ class Settings(Struct):
             or self.restricts_families
             or self.restricts_namespaces
             or bool(self.architectures)
-            or any(one is not None and (one.is_allow_list or one.answers) for one in self.lists)
+            or any(one is not None and one.says_something for one in (self.log, self.filter))
         )
-
-    @property
-    def lists(self) -> tuple[Calls | None, Calls | None]:
-        return self.log, self.filter
 
     @property
     def restricts_families(self) -> bool:

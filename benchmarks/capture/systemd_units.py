@@ -125,6 +125,8 @@ UNITS: Mapping[str, Sequence[str]] = {
     ],
     "log-some.service": ["SystemCallLog=mkdir @mount"],
     "log-all-but.service": ["SystemCallLog=~@system-service", "SystemCallLog=mount"],
+    "log-nothing-but.service": ["SystemCallLog=~nosuchcall", "User=nobody"],
+    "log-nothing.service": ["SystemCallLog=nosuchcall", "User=nobody"],
     "log-and-filter.service": ["SystemCallLog=mkdir", "SystemCallFilter=~mkdir rmdir:EPERM"],
     "families-some.service": ["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"],
     "families-one.service": ["RestrictAddressFamilies=AF_NETLINK"],

@@ -293,7 +293,7 @@ def test_socket_unit_is_for_its_own_commands(tmp_path: Path) -> None:
 
 
 def test_sets_of_an_installed_systemd_replace_the_recorded_ones(tmp_path: Path) -> None:
-    listing = "@default\n    # System calls\n    exit\n\n@own\n    # Ours\n    mkdir\n    @default\n# Not\n"
+    listing = "@default\n    # Said\n    exit\n\n@own\n    # Ours\n    mkdir\n    @default\n# Not\n"
     assert sets_of(listing) == {"@default": ["exit"], "@own": ["mkdir", "@default"]}
     facts = of_installed("systemd 257 (257.1-1)", listing)
     path = tmp_path / "x.service"
