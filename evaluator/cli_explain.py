@@ -43,10 +43,10 @@ def explain(candidate: str, what: str, form: str, as_json: bool) -> None:
     from evaluator import table_explain
     from evaluator.explain import Explainer
     from evaluator.records import plain
-    from evaluator.request import candidate_of
+    from evaluator.request import candidate_of, filters_alone
 
     with border():
-        explainer = Explainer(candidate_of(candidate))
+        explainer = Explainer(filters_alone(candidate_of(candidate), "explain"))
         found = _explained(explainer, what)
     if as_json or form == "json":
         say(json.dumps(plain(found)))

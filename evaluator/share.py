@@ -52,6 +52,8 @@ _AT_A_TIME = 3
 """Groups: the runners are at work for one while another is prepared, and a third judged."""
 _CONTROL_ROUNDS = 3
 _SILENT_RUNS = 3
+_OPEN = (Outcome.BYPASSED, Outcome.INEFFECTIVE, Outcome.NOT_ENFORCED, Outcome.HARNESS_ERROR)
+"""With one of these among its trials a family is not held."""
 _LEAST_WAIT_US = 250_000
 _HOPELESS_US = 30_000
 _LATENCIES = 50
@@ -285,7 +287,8 @@ class Share:
         if chosen:
             more = self._more(candidate, chosen)
             trials += yield from self._trials(more, candidate, applied, terms)
-        return (yield from self._rescues(trials, applied, terms))
+        trials = yield from self._rescues(trials, applied, terms)
+        return (yield from self._elsewhere(trials, candidate, applied))
 
     def _more(self, candidate: Candidate, variants: list[Variant]) -> list[Variant]:
         """What rewrites made, and nobody has counted yet."""
@@ -475,6 +478,44 @@ class Share:
         wait = max(_LEAST_WAIT_US, _LATENCIES * control.latency_us)
         return min(self._timeout_us, wait * (_PATIENCE if patient else 1))
 
+    def _elsewhere(
+        self, trials: list[TrialRecord], candidate: Candidate, applied: Applied
+    ) -> Asking[list[TrialRecord]]:
+        """Trials without guesses on other kernels, where a layer holds the family by itself.
+
+        A filter lets pass what it does not name, on a kernel that has it.  A layer that judges the
+        object stops it whatever the call: one that alone stops all that works here leaves nothing
+        to guess.  What the filters stopped before it could is run again under it.
+        """
+        of_family: dict[str, list[TrialRecord]] = {}
+        for trial in trials:
+            if counts(trial, self._plan, candidate):
+                of_family.setdefault(trial.family, []).append(trial)
+        doubted = {
+            label: [one for one in some if one.outcome is Outcome.BLOCKED]
+            for label, some in of_family.items()
+            if any(one.reachable_elsewhere for one in some)
+            and not any(one.outcome in _OPEN for one in some)
+        }
+        held: set[str] = set()
+        for kind, config in applied.alone.items():
+            for label, blocked in doubted.items():
+                others = [one for one in blocked if _layer(one) != kind]
+                if not blocked or len(others) == len(blocked) or label in held:
+                    continue
+                variants = [self._by_id[one.variant] for one in others]
+                results = yield from self._asked(
+                    [self._arm(v, config, applied.victim, _LEAST_WAIT_US) for v in variants]
+                )
+                if all(
+                    isinstance(result, Result) and _effect(variant, result) is None
+                    for variant, result in zip(variants, results, strict=True)
+                ):
+                    held.add(label)
+        return [
+            replace(one, reachable_elsewhere=False) if one.family in held else one for one in trials
+        ]
+
     # ------------------------------------------------------------------ controls
 
     def _needs_of(self, stance: Posture) -> Needs:
@@ -620,6 +661,10 @@ def _silent(pair: Pair, under: Sequence[Result | str], free: Sequence[Result | s
         for one in under
     )
     return kept_away and all(_effect(variant, one) is not None for one in free)
+
+
+def _layer(trial: TrialRecord) -> str:
+    return trial.stopped_at.layer if trial.stopped_at else ""
 
 
 def _execs(variant: Variant) -> bool:
