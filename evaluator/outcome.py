@@ -129,6 +129,7 @@ def foresee(variant: Variant, terms: Terms) -> TrialRecord:
 
 _ANYTHING = (None,) * 6
 _ERRNOS = 4096
+_REFUSALS = ("EPERM", "EACCES", "EXDEV")
 _NEVER_CAME = "every call that matters was allowed, but the effect did not come"
 _STRONGEST = (
     Outcome.NOT_ENFORCED,
@@ -214,11 +215,16 @@ class Difference(NamedTuple):
     """Whether the program ends by it, or the effect should have come of it."""
     decisive: bool
 
+    @property
+    def not_permitted(self) -> bool:
+        return self.answer in _REFUSALS
+
 
 def difference(program: Program, control: Result, arm: Result) -> Difference | None:
     """What an arm was refused and the control was not: a call, or an operation of a ring.
 
-    One that the program ends by, or that causes the effect, rather than one that may fail.
+    One that the program ends by, or that causes the effect, rather than one that may fail; and of
+    those one that was not permitted, as others may be due to it (nobody is left to be traced).
     """
     found: list[Difference] = []
     submitted: Syscall | Store | None = None
@@ -241,7 +247,8 @@ def difference(program: Program, control: Result, arm: Result) -> Difference | N
             error = _of_completion(right)
             if error and error != _of_completion(left):
                 found.append(_of_ring(slot, submitted, predict.errno_name(error)))
-    return next((one for one in found if one.ends), found[0] if found else None)
+    ends = [one for one in found if one.ends] or found
+    return next((one for one in ends if one.not_permitted), ends[0] if ends else None)
 
 
 def _of_completion(record: Record) -> int:

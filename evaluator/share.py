@@ -235,6 +235,8 @@ class Share:
         trials: Sequence[TrialRecord],
     ) -> tuple[tuple[Profile | None, tuple[Cause, ...]], ...]:
         """What lets through whatever got through and counts, by the source of the filters."""
+        if not (candidate.seccomp or candidate.seccomp_only):
+            return ()  # there is no filter that could be blamed
         known = self._controls.get(stance.nameless, {})
         through: dict[str, list[Through]] = {}
         for trial in sorted(trials, key=lambda one: one.length):
@@ -343,8 +345,8 @@ class Share:
     ) -> Asking[None]:
         """An effect that a call was refused for that no filter denies: by which layer.
 
-        Each kind of layer is put on alone.  What then answers the same is what stopped it; if none
-        does, nothing is said.
+        Each kind of layer is put on alone.  What then refuses it, and keeps the effect away, is
+        what stopped it; if none does, nothing is said.
         """
         for kind, config in applied.alone.items():
             open_ = [
@@ -360,8 +362,9 @@ class Share:
                 variant, control = pairs[i].variant, pairs[i].control
                 if isinstance(result, str) or isinstance(control, str) or _effect(variant, result):
                     continue
-                if outcome.difference(variant.program, control, result) == found:
-                    records[i] = outcome.stopped_by(records[i], found, kind)
+                alone = outcome.difference(variant.program, control, result)
+                if alone is not None and (alone == found or alone.not_permitted):
+                    records[i] = outcome.stopped_by(records[i], alone, kind)
 
     def _attribute_silence(
         self, pairs: Sequence[Pair], records: list[TrialRecord], applied: Applied
@@ -637,16 +640,15 @@ class Share:
 
 
 def _refused(pair: Pair) -> outcome.Difference | None:
-    """What all repeats of a pair were refused, and the control was not."""
-    if isinstance(pair.control, str):
+    """What the first repeat of a pair was refused, if each was refused something."""
+    control = pair.control
+    if isinstance(control, str):
         return None
-    found = {
-        None
-        if isinstance(arm, str)
-        else outcome.difference(pair.variant.program, pair.control, arm)
+    found = [
+        None if isinstance(arm, str) else outcome.difference(pair.variant.program, control, arm)
         for arm in pair.mitigated
-    }
-    return found.pop() if len(found) == 1 else None
+    ]
+    return found[0] if None not in found else None
 
 
 def _silent(pair: Pair, under: Sequence[Result | str], free: Sequence[Result | str]) -> bool:
