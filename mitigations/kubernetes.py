@@ -35,6 +35,7 @@ from mitigations.suggestion import plain, quote
 SECCOMP_ROOT = Path("/var/lib/kubelet/seccomp")
 MEANING = "kubernetes"
 _ALL = frozenset(CAPABILITIES)
+_SETS = {_ALL: "all", DOCKER_CAPABILITIES: "default"}
 _SOMEBODY = 1000
 """Who runs where nothing is known but that it is not root."""
 _NEIGHBOUR = "unfiltered-neighbour"
@@ -211,7 +212,7 @@ def _standing(context: SecurityContext) -> tuple[OwnPosture, list[Layer], list[F
             findings.append(context.node.finding("capabilities-without-root", said))
         return OwnPosture(f"uid {uid}", uid, gid, frozenset()), [], findings
     held = _ALL if context.privileged else DOCKER_CAPABILITIES | context.capabilities
-    posture = OwnPosture("pod", uid, gid, held)
+    posture = OwnPosture(f"uid {uid}, {_SETS.get(held, len(held))} capabilities", uid, gid, held)
     if context.capabilities == held:
         return posture, [], findings
     return posture, [CapabilitiesLayer(context.capabilities)], findings

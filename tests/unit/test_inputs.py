@@ -153,6 +153,21 @@ def test_the_node_is_what_the_options_say(command: Command, folder: Path) -> Non
     assert "nosuch/deny.json is not there" in err
 
 
+def test_diff_of_files_with_several_candidates(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("evaluate", *FAMILY, "--seccomp-root", str(folder / "root"), "--json")
+    monkeypatch.setattr(sys, "argv", ["sidestep", *arguments])  # which the results remember
+    _, out, _ = command(*arguments, "web.yaml")
+    (folder / "run.json").write_text(out)
+    code, out, err = command("diff", "run.json", "web.yaml")
+    assert (code, err) == (0, "")
+    assert "nothing differs" in out
+    (folder / "fewer.yaml").write_text(pod("b", "c"))
+    code, _, err = command("diff", "run.json", "fewer.yaml")
+    assert (code, err) == (0, "")
+
+
 def test_harden_changes_profiles_in_json_only(command: Command) -> None:
     code, _, err = command(
         "harden", "one.yml", "--family", "create-directory", "--seccomp-root", "root"
