@@ -580,12 +580,13 @@ def _self_filter(
     from evaluator.pool import Pool
     from evaluator.posture import posture
     from evaluator.records import plain
-    from evaluator.request import candidate_of
+    from evaluator.request import candidate_of, filters_alone
     from evaluator.self_filter_doctor import examine
     from evaluator.table_self_filter import show
 
     with border():
         candidate = candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=stance)
+        filters_alone(candidate, "--self-filter")
     with Pool(1) as pool:
         found = examine(pool, candidate, posture(candidate.posture or stance))
     if prints_json:

@@ -49,14 +49,14 @@ def explain(
     from evaluator import table_explain
     from evaluator.explain import Explainer
     from evaluator.records import plain
-    from evaluator.request import candidate_of
+    from evaluator.request import candidate_of, filters_alone
 
     with border():
         named = candidate_of(candidate, meaning=meaning, runtime_model=runtime_model)
         if what is None:
             _list(named, as_json=as_json or form == "json")
             return
-        found = _explained(Explainer(named), what)
+        found = _explained(Explainer(filters_alone(named, "explain")), what)
     if as_json or form == "json":
         say(json.dumps(plain(found)))
         return

@@ -15,21 +15,13 @@ from msgspec.structs import replace
 
 from attacks.effects import Grade
 from attacks.family import Technique, Variant
-from attacks.program import (
-    Abi,
-    Entry,
-    Load,
-    Operation,
-    Program,
-    Store,
-    Syscall,
-    is_decisive,
-)
+from attacks.program import Abi, Entry, Operation, Program, Syscall, is_decisive
 from attacks.text import context_of, program_text, render
 from evaluator import aftermath, predict
 from evaluator.confinement import Absent
 from evaluator.outline import Call, known_args, outline
 from evaluator.records import Aftermath, StepRecord, StoppedAt, TrialRecord
+from evaluator.refusals import difference
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.trial import already, grade, strange
 from evaluator.verdict import Outcome
@@ -128,7 +120,6 @@ def foresee(variant: Variant, terms: Terms) -> TrialRecord:
 
 
 _ANYTHING = (None,) * 6
-_ERRNOS = 4096
 _NEVER_CAME = "every call that matters was allowed, but the effect did not come"
 _STRONGEST = (
     Outcome.NOT_ENFORCED,
@@ -199,89 +190,6 @@ def _one(
         return _Single(Outcome.INEFFECTIVE, f"{other.call} answered {other.answer}")
     late = " in time" if arm.timed_out else ""
     return _Single(Outcome.INEFFECTIVE, f"{_NEVER_CAME}{late}")
-
-
-class Difference(NamedTuple):
-    """The first operation that the two arms got different answers to."""
-
-    slot: int
-    """Where the answer is."""
-    call: str
-    """Its name; an operation of a ring is called as its opcode is."""
-    abi: Abi
-    answer: str
-    ends: bool
-    """Whether the program ends by it, or the effect should have come of it."""
-    decisive: bool
-
-
-def difference(program: Program, control: Result, arm: Result) -> Difference | None:
-    """What an arm was refused and the control was not: a call, or an operation of a ring.
-
-    One that the program ends by, or that causes the effect, rather than one that may fail.
-    """
-    found: list[Difference] = []
-    submitted: Syscall | Store | None = None
-    decisive = predict.decisive_calls(program)
-    for slot, (section, op) in enumerate(program.flatten()):
-        if section != "attack":
-            continue
-        left, right = control.records[slot], arm.records[slot]
-        done = right.state is RecordState.DONE
-        if isinstance(op, Syscall):
-            submitted = op if op.opcode else submitted
-            if done and right.error and right.error != left.error:
-                answer = predict.errno_name(right.error)
-                same = op.decisive or (op.abi, op.name) in decisive
-                ends = op.decisive or not op.may_fail
-                found.append(Difference(slot, op.name, op.abi, answer, ends, same))
-        elif isinstance(op, Store):
-            submitted = op if op.decisive else submitted
-        elif isinstance(op, Load) and submitted is not None and done:
-            error = _of_completion(right)
-            if error and error != _of_completion(left):
-                found.append(_of_ring(slot, submitted, predict.errno_name(error)))
-    return next((one for one in found if one.ends), found[0] if found else None)
-
-
-def _of_completion(record: Record) -> int:
-    """The errno in ``res`` of struct io_uring_cqe, as it was loaded; 0 if there is none."""
-    error = (1 << 32) - record.result
-    return error if record.state is RecordState.DONE and 0 < error < _ERRNOS else 0
-
-
-def _of_ring(slot: int, submitted: Syscall | Store, answer: str) -> Difference:
-    if isinstance(submitted, Store):  # a kernel thread took it
-        return Difference(slot, "io_uring", Abi.X86_64, answer, ends=True, decisive=True)
-    called, abi = submitted.opcode, submitted.abi
-    return Difference(slot, called, abi, answer, ends=True, decisive=submitted.decisive)
-
-
-def stopped_by(record: TrialRecord, found: Difference, layer: str) -> TrialRecord:
-    """The record of a trial whose refusal by a layer that is no filter was tried alone."""
-    return replace(
-        record,
-        outcome=Outcome.BLOCKED,
-        stopped_at=StoppedAt(found.call, found.abi.value, found.answer, found.decisive, layer),
-        prerequisite_only=not found.decisive,
-        reason=None,
-    )
-
-
-def without_effect(record: TrialRecord, variant: Variant, layer: str, runs: int) -> TrialRecord:
-    """The record of a trial whose calls were answered as ever, and still nothing came of them."""
-    flat = [op for section, op in variant.program.flatten() if section == "attack"]
-    decisive = next(op for op in flat if is_decisive(op))
-    call, abi = (
-        (decisive.name, decisive.abi) if isinstance(decisive, Syscall) else ("a store", Abi.X86_64)
-    )
-    return replace(
-        record,
-        outcome=Outcome.BLOCKED,
-        stopped_at=StoppedAt(call, abi.value, "no effect", decisive=True, layer=layer),
-        reason=f"nothing was refused; in {runs} runs under this layer alone no effect came, and in "
-        f"{runs} without it it did",
-    )
 
 
 def _absent(variant: Variant, terms: Terms) -> str:

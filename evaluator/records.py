@@ -555,9 +555,6 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     of_family: dict[str, list[TrialRecord]] = {one.label: [] for one in plan.families}
     for trial in trials:
         of_family[trial.family].append(trial)
-    if not seccomp_only:
-        of_family = {name: _elsewhere(some) for name, some in of_family.items()}
-        trials = tuple(trial for some in of_family.values() for trial in some)
     verdicts = {
         one.label: judged(
             one,
@@ -616,19 +613,6 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
         profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
         simulated=run.simulated,
     )
-
-
-def _elsewhere(trials: list[TrialRecord]) -> list[TrialRecord]:
-    """Trials of a family, without guesses on what another kernel would let through.
-
-    Filters judge a call, and let pass what they do not name.  A layer that judges the object stops
-    it whatever the call: where such layers stopped all that works here, nothing says that a way
-    more would be open elsewhere.
-    """
-    layers = {one.stopped_at.layer for one in trials if one.stopped_at is not None}
-    if not layers or SeccompLayer.kind in layers:
-        return trials
-    return [replace(one, reachable_elsewhere=False) for one in trials]
 
 
 def _notes(run: CandidateRun) -> tuple[str, ...]:

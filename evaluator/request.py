@@ -265,6 +265,18 @@ def _text(source: str) -> str:
     return "" if b"\0" in content else content.decode("utf-8", errors="replace")
 
 
+def filters_alone(candidate: Candidate, command: str) -> Candidate:
+    """The candidate; ``InputError`` if it has a layer that such a command knows nothing of."""
+    if not candidate.seccomp_only:
+        kinds = dict.fromkeys(one.kind for one in candidate.layers)
+        others = [one for one in kinds if one not in ("seccomp", "no-new-privs")]
+        raise InputError(
+            f"{candidate.source}: {command} is for filters alone, and this candidate has "
+            f"other layers: {', '.join(others)}"
+        )
+    return candidate
+
+
 def candidate_of(
     path: str,
     *,

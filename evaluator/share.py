@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import EXECS, Syscall
-from evaluator import diagnosis, enforcement, outcome, starts
+from evaluator import attribution, diagnosis, enforcement, outcome, starts
 from evaluator.cause import Causes, Through
 from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
@@ -51,7 +51,6 @@ from mitigations.rules import Profile
 _AT_A_TIME = 3
 """Groups: the runners are at work for one while another is prepared, and a third judged."""
 _CONTROL_ROUNDS = 3
-_SILENT_RUNS = 3
 _LEAST_WAIT_US = 250_000
 _HOPELESS_US = 30_000
 _LATENCIES = 50
@@ -233,6 +232,8 @@ class Share:
         trials: Sequence[TrialRecord],
     ) -> tuple[tuple[Profile | None, tuple[Cause, ...]], ...]:
         """What lets through whatever got through and counts, by the source of the filters."""
+        if not (candidate.seccomp or candidate.seccomp_only):
+            return ()  # there is no filter that could be blamed
         known = self._controls.get(stance.nameless, {})
         through: dict[str, list[Through]] = {}
         for trial in sorted(trials, key=lambda one: one.length):
@@ -285,7 +286,15 @@ class Share:
         if chosen:
             more = self._more(candidate, chosen)
             trials += yield from self._trials(more, candidate, applied, terms)
-        return (yield from self._rescues(trials, applied, terms))
+        trials = yield from self._rescues(trials, applied, terms)
+        if not applied.alone:
+            return trials
+        inside = [one for one in trials if counts(one, self._plan, candidate)]
+        asks = self._asks(applied)
+        held = yield from attribution.held_alone(inside, self._by_id, applied, asks)
+        return [
+            replace(one, reachable_elsewhere=False) if one.family in held else one for one in trials
+        ]
 
     def _more(self, candidate: Candidate, variants: list[Variant]) -> list[Variant]:
         """What rewrites made, and nobody has counted yet."""
@@ -330,63 +339,10 @@ class Share:
                 second = outcome.classify(pair, terms, needs.unmet(pair.variant))
                 if second.outcome is not Outcome.HARNESS_ERROR:
                     records[i], pairs[i] = second, pair
-        yield from self._attribute(pairs, records, applied)
-        yield from self._attribute_silence(pairs, records, applied)
+        if applied.alone:
+            yield from attribution.attribute(pairs, records, applied, self._asks(applied))
         yield from self._diagnose(records, applied)
         return records
-
-    def _attribute(
-        self, pairs: Sequence[Pair], records: list[TrialRecord], applied: Applied
-    ) -> Asking[None]:
-        """An effect that a call was refused for that no filter denies: by which layer.
-
-        Each kind of layer is put on alone.  What then answers the same is what stopped it; if none
-        does, nothing is said.
-        """
-        for kind, config in applied.alone.items():
-            open_ = [
-                (i, found)
-                for i, one in enumerate(records)
-                if one.outcome is Outcome.INEFFECTIVE and (found := _refused(pairs[i])) is not None
-            ]
-            variants = [pairs[i].variant for i, _ in open_]
-            results = yield from self._asked(
-                [self._arm(v, config, applied.victim, self._timeout_us) for v in variants]
-            )
-            for (i, found), result in zip(open_, results, strict=True):
-                variant, control = pairs[i].variant, pairs[i].control
-                if isinstance(result, str) or isinstance(control, str) or _effect(variant, result):
-                    continue
-                if outcome.difference(variant.program, control, result) == found:
-                    records[i] = outcome.stopped_by(records[i], found, kind)
-
-    def _attribute_silence(
-        self, pairs: Sequence[Pair], records: list[TrialRecord], applied: Applied
-    ) -> Asking[None]:
-        """An effect that did not come though nothing was refused: a signal that nobody is told of.
-
-        Such an answer is believed only if it is the same time and again, and never the control's.
-        """
-        for kind, config in applied.alone.items():
-            open_ = [
-                i
-                for i, one in enumerate(records)
-                if one.outcome is Outcome.INEFFECTIVE and _refused(pairs[i]) is None
-            ]
-            arms = [
-                self._arm(pairs[i].variant, each, applied.victim, self._timeout_us)
-                for i in open_
-                for each in (config, applied.control)
-                for _ in range(_SILENT_RUNS)
-            ]
-            results = yield from self._asked(arms)
-            for place, i in enumerate(open_):
-                at = place * 2 * _SILENT_RUNS
-                under = results[at : at + _SILENT_RUNS]
-                free = results[at + _SILENT_RUNS : at + 2 * _SILENT_RUNS]
-                if _silent(pairs[i], under, free):
-                    variant = pairs[i].variant
-                    records[i] = outcome.without_effect(records[i], variant, kind, _SILENT_RUNS)
 
     def _diagnose(self, records: list[TrialRecord], applied: Applied) -> Asking[None]:
         """An effect that did not come for calls that are not in our trace: whose they are."""
@@ -553,6 +509,20 @@ class Share:
     ) -> Asking[list[Result | str]]:
         return (yield self._pool.start(arms, done))
 
+    def _asks(self, applied: Applied) -> attribution.Ask:
+        """Runs variants under other configurations than the candidate's."""
+
+        def ask(
+            variants: Sequence[Variant], configs: Sequence[ConfigSpec]
+        ) -> Asking[list[Result | str]]:
+            arms = [
+                self._arm(variant, config, applied.victim, self._timeout_us)
+                for variant, config in zip(variants, configs, strict=True)
+            ]
+            return (yield from self._asked(arms))
+
+        return ask
+
     def _arm(
         self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int
     ) -> Arm:
@@ -593,33 +563,6 @@ class Share:
             one = outcome.classify(Pair(variant, controls[variant.id], (result,)), terms, None)
             said[variant.id.removesuffix(_RESCUE)] = _rescue_text(one)
         return [replace(t, reason=said.get(t.variant) or t.reason) for t in trials]
-
-
-def _refused(pair: Pair) -> outcome.Difference | None:
-    """What all repeats of a pair were refused, and the control was not."""
-    if isinstance(pair.control, str):
-        return None
-    found = {
-        None
-        if isinstance(arm, str)
-        else outcome.difference(pair.variant.program, pair.control, arm)
-        for arm in pair.mitigated
-    }
-    return found.pop() if len(found) == 1 else None
-
-
-def _silent(pair: Pair, under: Sequence[Result | str], free: Sequence[Result | str]) -> bool:
-    """Whether a layer alone keeps an effect from coming that comes without it, in every run."""
-    variant, control = pair.variant, pair.control
-    if isinstance(control, str):
-        return False
-    kept_away = all(
-        isinstance(one, Result)
-        and _effect(variant, one) is None
-        and outcome.difference(variant.program, control, one) is None
-        for one in under
-    )
-    return kept_away and all(_effect(variant, one) is not None for one in free)
 
 
 def _execs(variant: Variant) -> bool:

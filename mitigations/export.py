@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mitigations import export_c, export_spo, export_systemd
+from mitigations.bpf import Filter
 from mitigations.candidate import (
     AppArmorLayer,
     Attachment,
@@ -24,6 +25,8 @@ from mitigations.candidate import (
     SeccompLayer,
 )
 from mitigations.rules import Profile
+from mitigations.rules_of import profile_of
+from mitigations.runtimes import STUBLESS
 
 _PERMITTED = 1  # EPERM, which runtimes answer where no errno is given
 
@@ -44,12 +47,13 @@ def export(candidate: Candidate, to: str) -> Exported:
 
 def _oci(candidate: Candidate) -> Exported:
     profile = _profile_of(candidate)
-    return Exported(_as_json(profile), tuple(_lost_layers(candidate)))
+    lost = (*_lost_layers(candidate), *_lost_without_rules(candidate, profile))
+    return Exported(_as_json(profile), lost)
 
 
 def _docker(candidate: Candidate) -> Exported:
     profile = _profile_of(candidate)
-    lost = list(_lost_layers(candidate))
+    lost = [*_lost_layers(candidate), *_lost_without_rules(candidate, profile)]
     if profile.default_errno_ret not in (None, _PERMITTED):
         said = (
             f"defaultErrnoRet {profile.default_errno_ret}: Docker 20.10 drops it and answers EPERM"
@@ -59,8 +63,10 @@ def _docker(candidate: Candidate) -> Exported:
 
 
 def _spo(candidate: Candidate) -> Exported:
-    text, lost = export_spo.resource(_profile_of(candidate), candidate.name)
-    return Exported(text.encode(), (*_lost_layers(candidate), *lost))
+    profile = _profile_of(candidate)
+    text, lost = export_spo.resource(profile, candidate.name)
+    beside = (*_lost_layers(candidate), *_lost_without_rules(candidate, profile))
+    return Exported(text.encode(), (*beside, *lost))
 
 
 def _as_json(profile: Profile) -> bytes:
@@ -68,18 +74,24 @@ def _as_json(profile: Profile) -> bytes:
 
 
 def _profile_of(candidate: Candidate) -> Profile:
-    """The rules behind its one filter."""
+    """The rules behind its filter, or rules that come to the same where there are none."""
     filters = candidate.seccomp
     if not filters:
         raise ProfileError("it has no filter: there is nothing to write", code="no-filter")
-    if len(filters) > 1:
-        said = f"{len(filters)} filters, and this format holds one: --to c takes them all"
-        raise ProfileError(said, code="several-filters")
-    if candidate.profile is None:
-        raise ProfileError(
-            "a filter without rules: only --to bpf and --to c write one down", code="no-rules"
-        )
-    return candidate.profile
+    if len(filters) == 1 and candidate.profile is not None:
+        return candidate.profile
+    return profile_of([Filter.decode(one.program) for one in filters])
+
+
+def _lost_without_rules(candidate: Candidate, profile: Profile) -> Iterator[str]:
+    """What rules that were made for filters do not say, or runtimes make of them."""
+    if candidate.profile is profile:
+        return
+    flags = dict.fromkeys(flag for one in candidate.seccomp for flag in one.flags)
+    if flags:
+        yield f"the flags {', '.join(flags)}"
+    if profile.default_action not in STUBLESS:
+        yield "that calls newer than any named get the default action: runc answers ENOSYS"
 
 
 def _lost_layers(
@@ -124,7 +136,9 @@ def _systemd(candidate: Candidate) -> Exported:
         SeccompLayer, NoNewPrivsLayer, CapabilitiesLayer, AppArmorLayer, ReadOnlyRootLayer
     )  # fmt: skip
     standing = replace(candidate, posture=None)  # User= says it
-    return Exported(text.encode(), (*_lost_layers(standing, kept), *lost))
+    flags = dict.fromkeys(flag for one in filters for flag in one.flags)
+    said = [f"the flags {', '.join(flags)}"] if flags and candidate.profile is None else []
+    return Exported(text.encode(), (*_lost_layers(standing, kept), *said, *lost))
 
 
 def _bpf(candidate: Candidate) -> Exported:

@@ -48,11 +48,12 @@ def reading(abi: int) -> int:
 
 
 def without_newer(layer: LandlockLayer, abi: int) -> LandlockLayer:
-    """What a kernel with that ABI can enforce of a ruleset."""
-    fs, net = everything(FS, abi), everything(NET, abi)
+    """What a kernel with that ABI can enforce of a ruleset; rules for no more than it handles."""
+    fs = layer.handled_fs & everything(FS, abi)
+    net = layer.handled_net & everything(NET, abi)
     return LandlockLayer(
-        handled_fs=layer.handled_fs & fs,
-        handled_net=layer.handled_net & net,
+        handled_fs=fs,
+        handled_net=net,
         scoped=layer.scoped & everything(SCOPE, abi),
         path_rules=tuple((path, access & fs) for path, access in layer.path_rules if access & fs),
         port_rules=tuple((port, access & net) for port, access in layer.port_rules if access & net),

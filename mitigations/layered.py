@@ -1,9 +1,9 @@
 """Layered candidates: a TOML that stacks layers, so that several mitigations are one.
 
-``name``, ``intent``, ``attachment``, ``posture`` and a ``[[layer]]`` for each layer.  Whatever
-their order, they are put on as the kernel can take them: capabilities, no_new_privs, rulesets, filters.
-Files are named relative to this one and lie beside or below it; none of them can be a layered
-candidate itself.
+``name``, ``intent``, ``attachment``, ``posture`` and a ``[[layer]]`` for each layer.  In whatever
+order they stand, they are put on as the kernel can take them: capabilities, no_new_privs, rulesets,
+filters.  Files are named relative to this one and lie beside or below it; none of them can be a
+layered candidate itself.
 """
 
 from __future__ import annotations
