@@ -36,13 +36,13 @@ def attribute(
     for kind, config in applied.alone.items():
         yield from _of_refusals(kind, config, pairs, records, ask)
     for kind, config in applied.alone.items():
-        yield from _of_silence(kind, (config, applied.control), pairs, records, ask)
+        yield from _of_absence(kind, (config, applied.control), pairs, records, ask)
 
 
 def _of_refusals(
     kind: str, config: ConfigSpec, pairs: Sequence[Pair], records: list[TrialRecord], ask: Ask
 ) -> Asking[None]:
-    """An effect that a call was refused for."""
+    """An effect that did not come as the program ended by a refusal, or its cause was refused."""
     open_ = [
         (i, found)
         for i, one in enumerate(records)
@@ -55,34 +55,36 @@ def _of_refusals(
         if isinstance(result, str) or isinstance(control, str) or grade(variant, result):
             continue
         alone = difference(variant.program, control, result)
-        if alone is not None and (alone == found or alone.not_permitted):
+        if alone is not None and alone.ends and (alone == found or alone.not_permitted):
             records[i] = _stopped_by(records[i], alone, kind)
 
 
-def _of_silence(
+def _of_absence(
     kind: str,
-    configs: tuple[ConfigSpec, ConfigSpec],
+    configs: Sequence[ConfigSpec],
     pairs: Sequence[Pair],
     records: list[TrialRecord],
     ask: Ask,
 ) -> Asking[None]:
-    """An effect that did not come though nothing was refused: a signal that nobody is told of.
+    """An effect that did not come though nothing that it needs was refused: a silent signal.
 
     That is believed only if it is the same time and again under the layer, and never without it.
     """
-    open_ = [
-        i
-        for i, one in enumerate(records)
-        if one.outcome is Outcome.INEFFECTIVE and _refused(pairs[i]) is None
-    ]
-    under, free = configs
-    runs = [under] * _SILENT_RUNS + [free] * _SILENT_RUNS
+    open_ = [i for i, one in enumerate(records) if one.outcome is Outcome.INEFFECTIVE]
+    runs = [one for one in configs for _ in range(_SILENT_RUNS)]
     variants = [pairs[i].variant for i in open_ for _ in runs]
     results = yield from ask(variants, runs * len(open_))
     for place, i in enumerate(open_):
         its = results[place * len(runs) : (place + 1) * len(runs)]
-        if _is_silent(pairs[i], its[:_SILENT_RUNS], its[_SILENT_RUNS:]):
-            records[i] = _without_effect(records[i], pairs[i].variant, kind)
+        variant, under = pairs[i].variant, its[:_SILENT_RUNS]
+        if not (_never(variant, under) and _always(variant, its[_SILENT_RUNS:])):
+            continue
+        found = _difference_of_all(pairs[i], under)
+        records[i] = (
+            _without_effect(records[i], variant, kind)
+            if found is None
+            else _stopped_by(records[i], found, kind)
+        )
 
 
 def _refused(pair: Pair) -> Difference | None:
@@ -97,20 +99,19 @@ def _refused(pair: Pair) -> Difference | None:
     return found[0] if None not in found else None
 
 
-def _is_silent(pair: Pair, under: Sequence[Result | str], free: Sequence[Result | str]) -> bool:
-    """Whether a layer alone keeps an effect from coming that comes without it, in every run."""
-    variant, control = pair.variant, pair.control
-    if isinstance(control, str):
-        return False
-    kept_away = all(
-        isinstance(one, Result)
-        and grade(variant, one) is None
-        and difference(variant.program, control, one) is None
-        for one in under
-    )
-    return kept_away and all(
-        isinstance(one, Result) and grade(variant, one) is not None for one in free
-    )
+def _never(variant: Variant, results: Sequence[Result | str]) -> bool:
+    return all(isinstance(one, Result) and grade(variant, one) is None for one in results)
+
+
+def _always(variant: Variant, results: Sequence[Result | str]) -> bool:
+    return all(isinstance(one, Result) and grade(variant, one) is not None for one in results)
+
+
+def _difference_of_all(pair: Pair, results: Sequence[Result | str]) -> Difference | None:
+    """What was refused in every run; None if that is nothing, or not always the same."""
+    found = _refused(replace(pair, mitigated=tuple(results)))
+    again = _refused(replace(pair, mitigated=tuple(reversed(results))))
+    return found if found == again else None
 
 
 def _stopped_by(record: TrialRecord, found: Difference, layer: str) -> TrialRecord:
@@ -133,7 +134,7 @@ def _without_effect(record: TrialRecord, variant: Variant, layer: str) -> TrialR
         record,
         outcome=Outcome.BLOCKED,
         stopped_at=StoppedAt(call, abi.value, "no effect", decisive=True, layer=layer),
-        reason=f"nothing was refused; in {_SILENT_RUNS} runs under this layer alone no effect "
+        reason=f"no refusal explains it; in {_SILENT_RUNS} runs under this layer alone no effect "
         f"came, and in {_SILENT_RUNS} without it it did",
     )
 
@@ -163,10 +164,7 @@ def held_alone(
             if len(others) == len(blocked):
                 continue
             results = yield from ask(others, [config] * len(others))
-            if all(
-                isinstance(result, Result) and grade(variant, result) is None
-                for variant, result in zip(others, results, strict=True)
-            ):
+            if all(_never(one, [result]) for one, result in zip(others, results, strict=True)):
                 held.add(family)
     return held
 

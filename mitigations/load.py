@@ -167,8 +167,11 @@ def _load_or_fail(loader: "_Loader", file: Path) -> list[Candidate | FailedCandi
     try:
         return loader.load_file(file)
     except ProfileError as error:
+        # A Service, the values of a chart: not everything there is about pods.
         if file.suffix in manifests.SUFFIXES and error.code in _NOT_FOR_US:
-            return []  # a Service, the values of a chart: not everything there is about pods
+            return []
+        if error.code == systemd.MASKED:
+            return []
         return [FailedCandidate(file.stem, str(file), error)]
 
 
@@ -200,6 +203,8 @@ class _Loader:
         intent = str(load_index(path.parent).get(path.name, {}).get("intent", ""))
         if path.suffix == ".bpf":
             return [_filters(path, strict_json.read_limited(path, _LARGEST_FILTERS), intent)]
+        if path.suffix in systemd.SUFFIXES:
+            systemd.refuse_masked(path)
         if path.suffix == ".apparmor":
             return [_of_layers(path, "apparmor", intent, (apparmor.read(_content(path)),))]
         if path.suffix == ".toml":

@@ -57,7 +57,8 @@ _TAKEN = {
     "ProtectClock": {"CAP_SYS_TIME", "CAP_WAKE_ALARM"},
 }
 """Switches that take capabilities out of the bounding set."""
-_NOBODY_SPECIAL = 1000
+MASKED = "masked-unit"
+_SOMEBODY = 1000
 _LARGEST_UID = 65535  # so many ids does the sandbox map
 _EVERYTHING = frozenset(CAPABILITIES)
 
@@ -65,6 +66,13 @@ _EVERYTHING = frozenset(CAPABILITIES)
 class _Effect(Struct, frozen=True):
     posture: OwnPosture
     layers: tuple[Layer, ...]
+
+
+def refuse_masked(path: Path) -> None:
+    """ProfileError for a link to /dev/null."""
+    if path.is_symlink() and str(path.resolve()) == "/dev/null":
+        message = "a link to /dev/null: the unit is masked, systemd does not start it"
+        raise ProfileError(message, code=MASKED)
 
 
 def is_unit(content: bytes) -> bool:
@@ -112,7 +120,7 @@ def _section(path: Path) -> str:
 
 def _parsed(content: bytes, path: Path, findings: list[Finding]) -> UnitText:
     if not content:
-        raise ProfileError("an empty file: systemd takes the unit for masked", code="masked-unit")
+        raise ProfileError("an empty file: systemd takes the unit for masked", code=MASKED)
     text = unit_file.parse(content, str(path))
     findings += text.findings
     return text
@@ -200,11 +208,11 @@ def _effect(settings: Settings, facts: Facts, findings: list[Finding]) -> _Effec
 def _uid(settings: Settings) -> int:
     """Names are not looked up: whoever is not root is somebody ordinary."""
     if not settings.user:
-        return _NOBODY_SPECIAL if settings.has("DynamicUser") else 0
+        return _SOMEBODY if settings.has("DynamicUser") else 0
     if settings.user in ("root", "0"):
         return 0
-    number = int(settings.user) if settings.user.isdecimal() else _NOBODY_SPECIAL
-    return number if number <= _LARGEST_UID else _NOBODY_SPECIAL
+    number = int(settings.user) if settings.user.isdecimal() else _SOMEBODY
+    return number if number <= _LARGEST_UID else _SOMEBODY
 
 
 def _default_action(settings: Settings) -> str:

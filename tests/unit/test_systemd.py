@@ -277,6 +277,15 @@ def test_directory_holds_units_too_and_goes_on_behind_a_bad_one(tmp_path: Path) 
     assert isinstance(found[1], FailedCandidate)
 
 
+def test_masked_unit_is_refused_and_passed_over_in_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "a.service").symlink_to("/dev/null")
+    (tmp_path / "b.service").write_text("")
+    (tmp_path / "c.service").write_text("[Service]\nNoNewPrivileges=yes\n")
+    with pytest.raises(ProfileError, match="masked"):
+        candidate(tmp_path / "a.service")
+    assert [one.name for one in load(tmp_path)] == ["c.service"]
+
+
 def test_unit_without_a_name_is_known_by_its_first_section(tmp_path: Path) -> None:
     path = tmp_path / "unit"
     path.write_text("# said\n\n; again\n[Unit]\nDescription=x\n[Service]\nNoNewPrivileges=yes\n")
