@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
+from evaluator import completion as offer
 from evaluator.errors import InputError, border
 from evaluator.options import debug_option, format_option, reading_options
 from evaluator.terminal import page, say
@@ -31,8 +32,8 @@ class _Explained(TypedDict, total=False):
 
 
 @click.command()
-@click.argument("candidate")
-@click.argument("what", required=False)
+@click.argument("candidate", shell_complete=offer.files)
+@click.argument("what", required=False, shell_complete=offer.calls_and_attacks)
 @reading_options
 @format_option
 @debug_option

@@ -248,10 +248,10 @@ def _texts(candidates: Sequence[Candidate | FailedCandidate]) -> dict[str, str]:
     """The beginning of each file; one with a crowd of candidates would be kept that often."""
     counts = Counter(one.source for one in candidates)
     few = [source for source, count in counts.items() if count <= _MOST_OF_A_FILE]
-    return {source: text for source in few if (text := _text(source))}
+    return {source: text for source in few if (text := text_of(source))}
 
 
-def _text(source: str) -> str:
+def text_of(source: str) -> str:
     """The beginning of a candidate's file, for the report; a raw program has no text."""
     path = Path(source)
     try:

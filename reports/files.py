@@ -7,9 +7,11 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from reports.document import parse_document
@@ -21,8 +23,12 @@ from reports.text import visible
 Writer = Callable[[dict[str, Any], Document, Path], None]
 
 
-def write(raw: dict[str, Any], target: str | Path) -> tuple[Path, ...]:
+def write(
+    raw: dict[str, Any], target: str | Path, beside: Mapping[str, bytes] = MappingProxyType({})
+) -> tuple[Path, ...]:
     """Write the four files into a directory, or one file if ``target`` ends like one of them.
+
+    Into a directory go the files ``beside`` as well, contents by name.
 
     Every file is written beside its place and renamed when all are complete.  ReportError, one
     line, if the document is wrong or the disk does not take it; older files then stay.
@@ -32,13 +38,30 @@ def write(raw: dict[str, Any], target: str | Path) -> tuple[Path, ...]:
     if target.suffix in BY_SUFFIX and not target.is_dir():
         directory, names = target.parent, {target.name: BY_SUFFIX[target.suffix]}
     else:
-        directory, names = target, FILES
+        more = {name: partial(_write_content, content) for name, content in beside.items()}
+        directory, names = target, FILES | more
     try:
         _make_directory(directory)
         return _write_all(raw, document, directory, names)
     except OSError as error:
         where = error.filename2 or error.filename or directory
         raise ReportError(f"{where}: cannot write: {error.strerror or error}") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """One file, as a whole or not at all, owned by whoever called sudo; ReportError, one line."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        _refuse_in_the_way(path)
+        _make_directory(path.parent)
+        _create(part)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise ReportError(f"{path}: cannot write: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _write_all(
@@ -73,10 +96,18 @@ def check(target: str | Path) -> None:
     """Find out before a long run whether ``write`` could write there; leaves nothing behind."""
     target = Path(target)
     single = target.suffix in BY_SUFFIX and not target.is_dir()
-    directory = target.parent if single else target
+    _check(target.parent if single else target, [target.name] if single else list(FILES))
+
+
+def check_file(path: Path) -> None:
+    """The same for ``write_bytes``."""
+    _check(path.parent, [path.name])
+
+
+def _check(directory: Path, names: list[str]) -> None:
     made = [p for p in (directory, *directory.parents) if not p.exists()]
     try:
-        for name in [target.name] if single else FILES:
+        for name in names:
             _refuse_in_the_way(directory / name)
         _make_directory(directory)
         part = directory / f".check.{secrets.token_hex(4)}.tmp"
@@ -123,6 +154,10 @@ def caller() -> tuple[int, int] | None:
     except (KeyError, ValueError):
         return None
     return owner if min(owner) >= 0 else None
+
+
+def _write_content(content: bytes, raw: dict[str, Any], document: Document, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def _write_json(raw: dict[str, Any], document: Document, path: Path) -> None:
