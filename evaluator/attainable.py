@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from attacks import library
 from attacks.family import FamilyInstance
 from evaluator import campaign, enforcement
-from evaluator.doctor import landlock_abi
+from evaluator.confinement import landlock_abi
 from evaluator.drafts import Draft, draft_of
 from evaluator.harden import Hardening, Terms
 from evaluator.harden_records import Hardened
@@ -26,9 +26,12 @@ from evaluator.harden_report import hardened
 from evaluator.layers import LayerKind
 from evaluator.plan import Plan, Progress
 from evaluator.pool import Pool
-from evaluator.posture import LANDLOCK_ABI, NO_NEW_PRIVS, WITHOUT_CAPABILITIES, landlocked
+from evaluator.posture import NO_NEW_PRIVS, WITHOUT_CAPABILITIES
 from evaluator.records import CandidateResult
+from evaluator.verdict import WORKS_IN_CONTROL, Outcome, Scope
 from evaluator.workloads import workload
+from mitigations.candidate import Candidate, LandlockLayer, NoNewPrivsLayer
+from mitigations.landlock_rights import FS, NET, SCOPE, everything, reading
 from mitigations.load import LIBRARY
 
 _ALLOW_ALL = LIBRARY / "unconfined.json"
@@ -36,6 +39,7 @@ _WORKLOAD = "shell-basics"
 _POSTURES = ("container", "root")
 """The first one in which something works that counts."""
 _WITHOUT = WITHOUT_CAPABILITIES.name
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", "/proc")
 
 
 class Comes(StrEnum):
@@ -95,9 +99,10 @@ def rows(
 ) -> Iterator[Row]:
     """A row for each family, in their order."""
     draft = draft_of(str(_ALLOW_ALL), "auto", "runc-1.1", _POSTURES[0])
-    landlock = _landlock()
-    stances = (*_POSTURES, _WITHOUT, *((NO_NEW_PRIVS.name, landlock) if landlock else ()))
-    results = {one: _allowed(draft, families, one, jobs) for one in stances}
+    stances = (*_POSTURES, _WITHOUT, NO_NEW_PRIVS.name)
+    results = {one: _run(draft.candidate, families, one, jobs) for one in stances}
+    landlock = _landlocked(draft.candidate)
+    locked = _run(landlock, families, NO_NEW_PRIVS.name, jobs) if landlock else None
     working = {
         stance: {one.family: one.working for one in result.families}
         for stance, result in results.items()
@@ -120,7 +125,9 @@ def rows(
         cells = {
             LayerKind.SECCOMP: _seccomp(found),
             LayerKind.CAPABILITY: capability,
-            LayerKind.LANDLOCK: _NEVER_RUN if never else _locked(family, results, landlock),
+            LayerKind.LANDLOCK: _NEVER_RUN
+            if never
+            else _locked(family, results[NO_NEW_PRIVS.name], locked),
             **UNMEASURED,
         }
         lines = tuple(one.line for one in found.changes) if found.holds else ()
@@ -137,12 +144,12 @@ def _row(
     return Row(family.label, kind.title, kind.group, stance, cells, changes)
 
 
-def _allowed(
-    draft: Draft, families: Sequence[FamilyInstance], stance: str, jobs: int
+def _run(
+    candidate: Candidate, families: Sequence[FamilyInstance], stance: str, jobs: int
 ) -> CandidateResult:
-    """Everything that works in a posture if nothing is denied."""
+    """What works in a posture under a candidate, or if nothing is denied."""
     plan = Plan(
-        candidates=(draft.candidate,),
+        candidates=(candidate,),
         families=tuple(families),
         workloads=(workload(_WORKLOAD),),
         posture=stance,
@@ -153,27 +160,46 @@ def _allowed(
     return result
 
 
-def _landlock() -> str:
-    """The posture with the kernel's Landlock; empty if it has none."""
+def _landlocked(nothing: Candidate) -> Candidate | None:
+    """A candidate under all that the kernel's Landlock can deny; None if it has none.
+
+    Programs and libraries can be read, devices used, and a workload has its own directory.
+    """
     with Pool(1) as pool:
         abi = landlock_abi(pool, enforcement.control_of(pool, NO_NEW_PRIVS))
-    return landlocked(min(abi, LANDLOCK_ABI)).name if abi else ""
+    if not abi:
+        return None
+    fs = everything(FS, abi)
+    devices = ("execute", "read_file", "read_dir", "write_file", "truncate", "ioctl_dev")
+    ruleset = LandlockLayer(
+        handled_fs=fs,
+        handled_net=everything(NET, abi),
+        scoped=everything(SCOPE, abi),
+        path_rules=(
+            *((path, reading(abi)) for path in _SYSTEM),
+            ("/dev", sum(FS[name].bit for name in devices) & fs),
+            ("/work/w", fs),
+        ),
+    )
+    return replace(nothing, layers=(*nothing.layers, NoNewPrivsLayer(), ruleset))
 
 
 def _shell(result: CandidateResult) -> bool:
     return {one.workload: one.works for one in result.workloads}[_WORKLOAD]
 
 
-def _locked(family: FamilyInstance, results: Mapping[str, CandidateResult], landlock: str) -> Cell:
-    if not landlock:
+def _locked(family: FamilyInstance, free: CandidateResult, locked: CandidateResult | None) -> Cell:
+    if locked is None:
         return Cell(Comes.NOT_TESTED, "this kernel has no Landlock")
-    before, left = (
-        {one.family: one.working for one in results[stance].families}[family.label]
-        for stance in (NO_NEW_PRIVS.name, landlock)
-    )
+    before = {
+        one.variant
+        for one in free.trials
+        if one.family == family.label and one.scope is Scope.IN and one.outcome in WORKS_IN_CONTROL
+    }
     if not before:
         return Cell(Comes.NOT_TESTED, "no way to it works with no_new_privs")
-    return _without(before, left, "work under Landlock", works=_shell(results[landlock]))
+    left = {one.variant for one in locked.trials if one.outcome is Outcome.BYPASSED} & before
+    return _without(len(before), len(left), "work under Landlock", works=_shell(locked))
 
 
 def _without(before: int, left: int, how: str, *, works: bool) -> Cell:

@@ -76,7 +76,8 @@ def _key(candidate: Candidate | FailedCandidate, plan: Plan, place: int) -> obje
         return place
     stance = posture(candidate.posture or plan.posture)
     # The same bytes that somebody else puts on are another candidate.
-    return (stance.name, candidate.digest, candidate.attachment, candidate.runtime_model)
+    who = (stance, candidate.attachment, candidate.runtime_model, candidate.assumes)
+    return (*who, candidate.digest)
 
 
 def _runs(plan: Plan, todo: Sequence[Candidate], count: _Count) -> Generator[CandidateRun]:

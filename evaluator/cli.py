@@ -25,6 +25,7 @@ from evaluator.cli_check import check
 from evaluator.cli_completion import completion
 from evaluator.cli_diff import diff
 from evaluator.cli_explain import explain
+from evaluator.cli_export import export
 from evaluator.cli_harden import harden
 from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
@@ -66,7 +67,6 @@ INTERRUPTED = 130
 TERMINATED = 143
 HUNG_UP = 129
 HARNESS_FAILED = 4
-RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 FAIL_ON = ("leaky", "undecided", "reachable-elsewhere", "broken-workload")
 FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet", ".md")
 
@@ -191,25 +191,22 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument(
-    "paths", metavar="CANDIDATE...", nargs=-1, required=True, shell_complete=offer.files
-)
+@click.argument("paths", metavar="CANDIDATE...", nargs=-1, shell_complete=offer.files)
 @click.option(
-    "--from",
-    "meaning",
-    type=click.Choice(["auto", "oci", "docker"]),
-    default="auto",
-    show_default=True,
-    help="How to read a profile that both engines take.",
+    "--pid",
+    "pids",
+    metavar="N",
+    type=click.IntRange(1, 1 << 22),
+    multiple=True,
+    help="Evaluate what a live process is under; repeatable. Needs root.",
 )
-@click.option(
-    "--runtime-model",
-    type=click.Choice(RUNTIME_MODELS),
-    default=RUNTIME_MODELS[0],
-    show_default=True,
-    help="Whose filter to load: what this runtime makes of the profile.",
-)
+@reading_options
 @posture_option
+@click.option(
+    "--changed-since",
+    metavar="REV",
+    help="Only candidates in files that git says have changed since then.",
+)
 @click.option(
     "--family",
     "families",
@@ -310,10 +307,15 @@ def cli() -> None:
 def evaluate(context: click.Context, /, **options: Any) -> None:
     """Run the attack library under each candidate and say what gets through.
 
-    CANDIDATE is a seccomp profile (OCI or Docker JSON) or a directory of them.
+    CANDIDATE is a file, a directory, a pattern or - for stdin: a seccomp profile (OCI or Docker
+    JSON), a raw filter, a systemd unit, Kubernetes manifests or resources of the Security Profiles
+    Operator. One of several in a file is PATH#NAME, as in web.yaml#deployment/web:app; pid:N is a
+    live process, here and wherever a candidate is named.
     """
     from evaluator.request import Request
 
+    if not options["paths"] and not options["pids"]:
+        raise click.UsageError("Missing argument 'CANDIDATE...', or --pid.", context)
     with border():
         code = _evaluate(Request(**options))
     context.exit(code)
@@ -326,8 +328,11 @@ def _evaluate(request: Request) -> int:
     if request.output is not None:
         _check_output(request.output, request.paths)
     planned = plan(request)
+    if request.changed_since is not None and not planned.candidates and not request.prints_json:
+        complain(f"no candidate has changed since {request.changed_since}")
+        return 0
     failures = _complain_of_failed(planned)
-    if failures == len(planned.candidates) and not request.prints_json:
+    if failures and failures == len(planned.candidates) and not request.prints_json:
         return InputError.exit_code
     where = _where(simulated=request.simulate)
     results, stopped = _campaign(planned, request)
@@ -498,6 +503,7 @@ cli.add_command(check)
 cli.add_command(completion)
 cli.add_command(diff)
 cli.add_command(explain)
+cli.add_command(export)
 cli.add_command(objectives)
 cli.add_command(search)
 cli.add_command(harden)
@@ -561,12 +567,13 @@ def _self_filter(
     from evaluator.pool import Pool
     from evaluator.posture import posture
     from evaluator.records import plain
-    from evaluator.request import candidate_of
+    from evaluator.request import candidate_of, filters_alone
     from evaluator.self_filter_doctor import examine
     from evaluator.table_self_filter import show
 
     with border():
         candidate = candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=stance)
+        filters_alone(candidate, "--self-filter")
     with Pool(1) as pool:
         found = examine(pool, candidate, posture(candidate.posture or stance))
     if prints_json:

@@ -310,7 +310,7 @@ def attacks_export(variant: str, to: str, under: str | None, output: str | None)
     from attacks.jsonform import dumps
     from attacks.library import find_variant
     from evaluator.export_c import export_c
-    from evaluator.request import candidate_of
+    from evaluator.request import candidate_of, filters_alone
     from mitigations import x86_64
 
     if to == "json" and under is not None:
@@ -320,7 +320,7 @@ def attacks_export(variant: str, to: str, under: str | None, output: str | None)
         if to == "json":
             text = dumps(found.program)
         else:
-            layers = candidate_of(under).seccomp if under else ()
+            layers = filters_alone(candidate_of(under), "export").seccomp if under else ()
             text = export_c(found, [layer.program for layer in layers], x86_64.number)
     if output is None:
         say(text.rstrip("\n"))

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from evaluator import completion as offer
 from evaluator.errors import InputError, border
 from evaluator.options import (
+    POSTURES,
     debug_option,
     jobs_option,
     json_option,
@@ -138,7 +139,8 @@ def _diff(context: click.Context, base: str, new: str) -> tuple[Difference, int]
         names = ", ".join(one.name for side in sides for one in side.candidates)
         raise InputError(f"{base} and {new}: no candidate is in both of them ({names or 'none'})")
     found = difference(old, newer, suites_of(old, newer))
-    if stored == [None, None] and Path(base).is_file() and Path(new).is_file():
+    files = stored == [None, None] and Path(base).is_file() and Path(new).is_file()
+    if files and len(old.candidates) == len(newer.candidates) == 1:
         found = _with_calls(found, old, newer, *_calls(context, base, new))
     return found, 4 if failed else int(found.worse)
 
@@ -206,7 +208,8 @@ def _arguments(document: Document) -> list[str]:
         found += ["--objective", document.objective]
     for candidate in document.candidates[:1]:
         model = candidate.runtime_model.partition("/")[0]
-        found += ["--posture", candidate.posture] if candidate.posture else []
+        # One of its own comes with the candidate.
+        found += ["--posture", candidate.posture] if candidate.posture in POSTURES else []
         found += ["--runtime-model", model] if model else []
     return found
 

@@ -9,7 +9,7 @@ import click
 
 from evaluator import completion as offer
 from evaluator.errors import InputError, border
-from evaluator.options import debug_option, format_option
+from evaluator.options import debug_option, format_option, reading_options
 from evaluator.terminal import page, say
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         FamilyExplanation,
         VariantExplanation,
     )
+    from mitigations.candidate import Candidate
+    from mitigations.load import Meaning
 
 
 class _Explained(TypedDict, total=False):
@@ -31,24 +33,31 @@ class _Explained(TypedDict, total=False):
 
 @click.command()
 @click.argument("candidate", shell_complete=offer.files)
-@click.argument("what", shell_complete=offer.calls_and_attacks)
+@click.argument("what", required=False, shell_complete=offer.calls_and_attacks)
+@reading_options
 @format_option
 @debug_option
-def explain(candidate: str, what: str, form: str, as_json: bool) -> None:
+def explain(
+    candidate: str, what: str | None, meaning: Meaning, runtime_model: str, form: str, as_json: bool
+) -> None:
     """Say what a candidate's filters answer, and which instructions and rules are behind it.
 
     WHAT is a call, with or without arguments (openat, "i386:openat(AT_FDCWD, _, O_CREAT)", where _
     may be anything), a variant (create-directory/mkdirat~i386), or a family (create-directory):
-    then every known way to its effect is judged. Nothing is run.
+    then every known way to its effect is judged. Without WHAT the filters are listed, oldest first,
+    as text that is a candidate again. Nothing is run.
     """
     from evaluator import table_explain
     from evaluator.explain import Explainer
     from evaluator.records import plain
-    from evaluator.request import candidate_of
+    from evaluator.request import candidate_of, filters_alone
 
     with border():
-        explainer = Explainer(candidate_of(candidate))
-        found = _explained(explainer, what)
+        named = candidate_of(candidate, meaning=meaning, runtime_model=runtime_model)
+        if what is None:
+            _list(named, as_json=as_json or form == "json")
+            return
+        found = _explained(Explainer(filters_alone(named, "explain")), what)
     if as_json or form == "json":
         say(json.dumps(plain(found)))
         return
@@ -59,6 +68,20 @@ def explain(candidate: str, what: str, form: str, as_json: bool) -> None:
             table_explain.show_variant(console, found["variant"])
         if "family" in found:
             table_explain.show_family(console, found["family"])
+
+
+def _list(candidate: Candidate, *, as_json: bool) -> None:
+    from mitigations.bpf import disassemble
+
+    listings = [disassemble(layer.program) for layer in candidate.seccomp]
+    if as_json:
+        say(json.dumps({"filters": listings}))
+        return
+    if not listings:
+        say("# no filter")
+    for number, lines in enumerate(listings, 1):
+        say(f"# filter {number} of {len(listings)}")
+        say("\n".join(lines))
 
 
 def _explained(explainer: Explainer, what: str) -> _Explained:

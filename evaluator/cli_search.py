@@ -126,7 +126,7 @@ def search(context: click.Context, /, **options: Any) -> None:
 
 
 def _search(request: _Request) -> int:
-    from evaluator.request import candidate_of
+    from evaluator.request import candidate_of, filters_alone
     from evaluator.search_store import Store, basis
 
     limits = _limits(request)
@@ -140,6 +140,7 @@ def _search(request: _Request) -> int:
         runtime_model=request.runtime_model,
         stance=request.posture,
     )
+    filters_alone(candidate, "search")
     families = _families(request, candidate)
     store = None
     if request.output is not None:

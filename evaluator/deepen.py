@@ -46,6 +46,10 @@ def _deepened(
     families = [one for one in plan.families if one.label in held]
     if not families or not result.enforced:
         return result
+    if not run.candidate.seccomp_only:
+        # A search is led by what filters say of a program, and nothing else here says anything.
+        return replace(result, notes=(*result.notes, _NOT_SEARCHED))
+    stance = run.candidate.posture or run.posture
     begun = time.monotonic()
 
     def on_step(label: str, _built: int, _run: int) -> None:
@@ -55,7 +59,7 @@ def _deepened(
 
     limits = Limits(seconds=seconds)
     searched = list(
-        search(run.candidate, families, limits, stance=run.posture, jobs=plan.jobs, on_step=on_step)
+        search(run.candidate, families, limits, stance=stance, jobs=plan.jobs, on_step=on_step)
     )
     found = [
         (family, [_variant(find, family) for find in one.finds])
@@ -64,11 +68,14 @@ def _deepened(
     variants = [variant for _, some in found for variant in some]
     deeper = replace(
         run,
-        trials=(*run.trials, *trials(run.candidate, variants, plan, stance=run.posture)),
+        trials=(*run.trials, *trials(run.candidate, variants, plan, stance=stance)),
         searched={one.family: _record(one) for one in searched},
         causes=(*run.causes, (run.candidate.profile, tuple(_causes(run.candidate, found)))),
     )
     return assemble(deeper, plan)
+
+
+_NOT_SEARCHED = "not searched: a search is for candidates of filters alone"
 
 
 def _causes(

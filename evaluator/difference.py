@@ -192,14 +192,16 @@ def paired(
     return [*((old, matched.get(old.name)) for old in olds), *((None, one) for one in free)]
 
 
-def narrowed(many: Document, one: Document) -> Document:
-    """Of many candidates those that have the name, or else the digest, of the single other one."""
-    (wanted,) = one.candidates
-    named = [found for found in many.candidates if found.name == wanted.name]
-    alike = [found for found in many.candidates if wanted.digest == found.digest != ""]
+def narrowed(many: Document, few: Document) -> Document:
+    """Of many candidates those that have the name, or else the digest, of one of the others."""
     if len(many.candidates) == 1:
         return many
-    return replace(many, candidates=tuple((named or alike)[:1]))
+    found: list[Candidate] = []
+    for wanted in few.candidates:
+        named = [one for one in many.candidates if one.name == wanted.name]
+        alike = [one for one in many.candidates if wanted.digest == one.digest != ""]
+        found += [one for one in (named or alike)[:1] if one not in found]
+    return replace(many, candidates=tuple(found))
 
 
 def _compared(

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from attacks.family import Need
 from attacks.program import Addr, Blob, Const, Program, Syscall
+from evaluator.confinement import landlock_abi
 from evaluator.enforcement import control_of, read_back_refused, status_fields
 from evaluator.errors import SidestepError
 from evaluator.needs import Needs, core_pattern
 from evaluator.pool import Arm, Pool
 from evaluator.posture import POSTURES
 from evaluator.records import Environment, Probe
-from evaluator.wire import ConfigSpec, ProgramSpec, Record, RecordState, Result
+from evaluator.wire import ProgramSpec, Result
 from evaluator.workloads import builtin
 from mitigations import libseccomp
 
@@ -183,11 +184,9 @@ def _live(pool: Pool) -> list[Probe]:
                 ok=not lacking,
             )
         )
-    results = pool.run(
-        [Arm(ProgramSpec(one), control, control, 1_000_000) for one in (_landlock(), _actions())]
-    )
-    probes.append(_landlock_probe(results[0]))
-    probes.append(_actions_probe(results[1]))
+    results = pool.run([Arm(ProgramSpec(_actions()), control, control, 1_000_000)])
+    probes.append(_landlock_probe(landlock_abi(pool, control)))
+    probes.append(_actions_probe(results[0]))
     refused = read_back_refused(pool, control)
     probes.append(
         Probe(
@@ -200,24 +199,7 @@ def _live(pool: Pool) -> list[Probe]:
     return probes
 
 
-def _landlock() -> Program:
-    return Program(
-        attack=(Syscall("landlock_create_ruleset", (Const(0), Const(0), Const(1)), may_fail=True),)
-    )
-
-
-def landlock_abi(pool: Pool, control: ConfigSpec) -> int:
-    """The ABI of the kernel's Landlock as a subject sees it; 0 if there is none."""
-    return _abi(pool.run([Arm(ProgramSpec(_landlock()), control, control, 1_000_000)])[0])
-
-
-def _abi(result: Result | str) -> int:
-    record = _first(result)
-    return 0 if record is None or record.error else record.result
-
-
-def _landlock_probe(result: Result | str) -> Probe:
-    abi = _abi(result)
+def _landlock_probe(abi: int) -> Probe:
     return Probe(
         "Landlock",
         f"ABI {abi}" if abi else "no",
@@ -248,9 +230,3 @@ def _actions_probe(result: Result | str) -> Probe:
         "what a filter may answer here",
         ok=not missing,
     )
-
-
-def _first(result: Result | str) -> Record | None:
-    if isinstance(result, str) or result.records[0].state is not RecordState.DONE:
-        return None
-    return result.records[0]

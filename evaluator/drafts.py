@@ -20,7 +20,7 @@ from evaluator.elements import Element
 from evaluator.errors import InputError
 from evaluator.outline import seen_as
 from evaluator.repairs import FALLBACKS
-from evaluator.request import candidate_of
+from evaluator.request import candidate_of, filters_alone
 from mitigations import classic
 from mitigations.candidate import Candidate
 from mitigations.changes import Change
@@ -91,7 +91,13 @@ class Draft(Struct, frozen=True):
 
 def draft_of(path: str, meaning: Meaning, runtime_model: str, posture: str) -> Draft:
     """A user's candidate, to begin with; ``InputError`` if it cannot be changed."""
-    candidate = candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=posture)
+    candidate = filters_alone(
+        candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=posture), "harden"
+    )
+    if candidate.meaning not in ("oci", "docker", "raw"):
+        raise InputError(
+            f"{path}: harden changes profiles in JSON: sidestep export --to oci makes one of this"
+        )
     if not candidate.seccomp:
         raise InputError(
             f"{path}: it has no filter to change: begin with a profile that allows everything"

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
+from evaluator.confinement import (
+    FLAGS,
+    Absent,
+    confinement,
+    landlock_abi,
+    rulesets_in_force,
+)
 from evaluator.errors import HarnessError
 from evaluator.outcome import Terms
 from evaluator.pool import Pool
 from evaluator.posture import CAPABILITY_NUMBERS, Posture
 from evaluator.records import Enforcement, GroundTruth
-from evaluator.sandbox import read_back, runner_path
-from evaluator.wire import ConfigSpec, Filter, ParkedStatus, Step, signal_name
+from evaluator.sandbox import ROOT_IDS, read_back, runner_path
+from evaluator.wire import ConfigSpec, ParkedStatus, Step, signal_name
 from mitigations import bpf
-from mitigations.candidate import Attachment, Candidate, NoNewPrivsLayer
+from mitigations.candidate import Attachment, Candidate, LandlockLayer
 
-# seccomp(2); the runner adds TSYNC where a second thread loads for the first.
-FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 1,
-    "SECCOMP_FILTER_FLAG_LOG": 2,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0,  # means something with a listener only
-}
+_SOMEBODY = 1000
+_OF_PROGRAMS = {"/", "/work", "/work/w"}
+"""Where the directory of honest programs lies, and what leads there."""
 _CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
@@ -40,9 +43,12 @@ class Applied(Struct, frozen=True):
     enforcement: Enforcement
     loads: bool
     notes: tuple[str, ...] = ()
+    alone: Mapping[str, ConfigSpec] = field(default_factory=dict[str, ConfigSpec])
+    """The control with the layers of one kind only, for each kind that is no filter."""
+    absent: tuple[Absent, ...] = ()
 
     def terms(self, syscall_insn: int, *, with_steps: bool) -> Terms:
-        missing = "" if self.enforcement.enforced else self.enforcement.reason
+        missing = "" if self.loads else self.enforcement.reason
         return Terms(
             self.filters,
             missing,
@@ -50,7 +56,19 @@ class Applied(Struct, frozen=True):
             syscall_insn,
             with_steps=with_steps,
             logging=self.logging,
+            others=tuple(self.alone),
+            capabilities=None if self.config.kept is None else self.config.capabilities_left,
+            absent=self.absent,
         )
+
+    @property
+    def victim(self) -> ConfigSpec:
+        """What is beside the subject: under no filter and no ruleset, with the same capabilities.
+
+        Capabilities are those of a whole container.  A neighbour with more of them could not be
+        traced, and that would be taken for the candidate's work.
+        """
+        return replace(self.control, kept=self.config.kept)
 
     @property
     def logging(self) -> frozenset[int]:
@@ -63,18 +81,24 @@ def control_of(pool: Pool, stance: Posture) -> ConfigSpec:
     """The posture alone.  With a single mapped id, every posture is uid 0 of the sandbox."""
     single = pool.first.id_map == 1
     return ConfigSpec(
-        uid=0 if single else stance.uid,
-        gid=0 if single else stance.gid,
+        uid=0 if single else _mapped(stance.uid),
+        gid=0 if single else _mapped(stance.gid),
         capabilities=stance.mask,
         no_new_privs=stance.no_new_privs,
-        rulesets=stance.rulesets,
     )
+
+
+def _mapped(number: int) -> int:
+    """The id itself, or another ordinary one where the sandbox does not have it."""
+    return number if number < ROOT_IDS else _SOMEBODY
 
 
 def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
     """Loads the candidate once, reads the subject's state and the filter back, and compares."""
     control = control_of(pool, stance)
-    config = _configured(control, candidate)
+    abi = landlock_abi(pool, control) if _rulesets(candidate) else 0
+    confined = confinement(control, candidate, abi)
+    config = confined.config
     filters = tuple(bpf.Filter.decode(layer.program) for layer in candidate.seccomp)
     with _parked(pool, control) as before:
         pass
@@ -82,11 +106,6 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
         raise HarnessError(
             f"the control arm cannot be set up: {before.step.name} {os.strerror(before.error)}"
         )
-    notes = (
-        ("one id is mapped: every posture runs as uid 0 of the sandbox",)
-        if pool.first.id_map == 1 and stance.uid
-        else ()
-    )
     refused, truth = _CANNOT_LOAD, GroundTruth()
     if not _cannot_load(candidate, config):
         with _parked(pool, config) as status:
@@ -94,9 +113,44 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
             if not refused:
                 back = _read_back(pool.first.host_pid(status.pid), candidate)
                 truth = _ground_truth(status_fields(before.text), status_fields(status.text), back)
-    reason = refused or _not_in_force(truth, len(filters), config.no_new_privs)
-    enforcement = Enforcement(not reason, truth, reason)
-    return Applied(stance, control, config, filters, enforcement, not reason, notes)
+        if not refused and config.rulesets:
+            counted = rulesets_in_force(pool, control, config)
+            if isinstance(counted, str):
+                refused = f"Landlock rulesets cannot be counted: {counted}"
+            else:
+                truth = replace(truth, landlock_abi=abi, landlock_rulesets=counted)
+    reason = refused or _not_in_force(truth, config)
+    lacking = "; ".join(dict.fromkeys(one.reason for one in confined.absent))
+    return Applied(
+        stance,
+        control,
+        config,
+        filters,
+        Enforcement(not (reason or lacking), truth, reason or lacking),
+        loads=not reason,
+        notes=(*_notes(pool, stance), *_left_out(config)),
+        alone=confined.alone,
+        absent=confined.absent,
+    )
+
+
+def _notes(pool: Pool, stance: Posture) -> Iterator[str]:
+    single = pool.first.id_map == 1
+    if single and stance.uid:
+        yield "one id is mapped: every posture runs as uid 0 of the sandbox"
+    if not single and stance.uid != _mapped(stance.uid):
+        yield f"uid {stance.uid} is not mapped: the sandbox runs it as uid {_mapped(stance.uid)}"
+
+
+def _left_out(config: ConfigSpec) -> Iterator[str]:
+    """What a ruleset denies that lies only in the sandbox: nobody could have named it."""
+    paths = {path for one in config.rulesets for path, _ in one.path_rules}
+    if any(one.handled_fs for one in config.rulesets) and paths.isdisjoint(_OF_PROGRAMS):
+        yield "no rule is for /work, where honest programs run here: what breaks them may be that"
+
+
+def _rulesets(candidate: Candidate) -> list[LandlockLayer]:
+    return [one for one in candidate.layers if isinstance(one, LandlockLayer)]
 
 
 def _refusal(status: ParkedStatus) -> str:
@@ -125,16 +179,6 @@ def _cannot_load(candidate: Candidate, config: ConfigSpec) -> bool:
     return own and not config.no_new_privs and not privileged
 
 
-def _configured(control: ConfigSpec, candidate: Candidate) -> ConfigSpec:
-    programs = tuple(
-        Filter(layer.program, sum(FLAGS.get(flag, 0) for flag in layer.flags) & ~1)
-        for layer in candidate.seccomp
-    )
-    own = any(isinstance(layer, NoNewPrivsLayer) for layer in candidate.layers)
-    nnp = control.no_new_privs or own
-    return replace(control, no_new_privs=nnp, filters=programs)
-
-
 @contextmanager
 def _parked(pool: Pool, config: ConfigSpec) -> Generator[ParkedStatus]:
     """A subject under a configuration that does nothing, for as long as somebody looks at it."""
@@ -155,6 +199,8 @@ def read_back_refused(pool: Pool, control: ConfigSpec) -> str:
 
 
 def _read_back(pid: int | None, candidate: Candidate) -> str:
+    if not candidate.seccomp and not candidate.seccomp_only:
+        return "no filter to read back"
     loaded = _filters_of(pid)
     if isinstance(loaded, str):
         return loaded
@@ -205,7 +251,8 @@ def _ground_truth(control: dict[str, str], status: dict[str, str], back: str) ->
     )
 
 
-def _not_in_force(truth: GroundTruth, filters: int, no_new_privs: bool) -> str:
+def _not_in_force(truth: GroundTruth, config: ConfigSpec) -> str:
+    filters, no_new_privs = len(config.filters), config.no_new_privs
     if truth.seccomp_filters is not None and truth.seccomp_filters != filters:
         return f"the kernel counts {truth.seccomp_filters} filters of this candidate, not {filters}"
     if filters and truth.seccomp_mode != 2:
@@ -214,4 +261,17 @@ def _not_in_force(truth: GroundTruth, filters: int, no_new_privs: bool) -> str:
         return "no_new_privs is not set"
     if truth.read_back == "different":
         return "the filter that the kernel holds is not the one that was loaded"
+    if config.rulesets and truth.landlock_rulesets != len(config.rulesets):
+        found = truth.landlock_rulesets
+        return f"the kernel counts {found} Landlock rulesets, not {len(config.rulesets)}"
+    return _more_capabilities(truth, config)
+
+
+def _more_capabilities(truth: GroundTruth, config: ConfigSpec) -> str:
+    if config.capabilities_left == config.capabilities:
+        return ""
+    for name in ("CapEff", "CapPrm", "CapBnd"):
+        found = truth.capabilities.get(name)
+        if found is None or int(found, 16) != config.capabilities_left:
+            return f"{name} is {found or 'as in the control'}, not {config.capabilities_left:016x}"
     return ""

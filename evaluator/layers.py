@@ -64,6 +64,32 @@ _LANDLOCK = {
     "change-root": "pivot_root is refused like every change of mounts; chroot is not",
 }
 _WRITES = "no file rule that has w for the path"
+# Without the right, or a kernel that has it: what might get through.  More rather than less, and
+# none for REFER, as a domain without it can link and rename nothing to another directory.
+LANDLOCK_RIGHTS: Mapping[str, frozenset[str]] = {
+    "LANDLOCK_ACCESS_FS_REFER": frozenset(),
+    "LANDLOCK_ACCESS_FS_TRUNCATE": frozenset(
+        ("truncate-file", "overwrite-file", "clear-set-id-bits", "change-timestamps", "fill-disk")
+    ),
+    "LANDLOCK_ACCESS_FS_IOCTL_DEV": frozenset(
+        ("call-ioctl", "inject-terminal-input", "hang-up-terminal", "configure-network")
+    ),
+    "LANDLOCK_ACCESS_FS_RESOLVE_UNIX": frozenset(
+        ("connect-unix", "send-datagram", "signal-by-ipc", "signal-observer", "probe-existence")
+    ),
+    "LANDLOCK_ACCESS_NET_BIND_TCP": frozenset(
+        ("accept-connection", "signal-by-ipc", "signal-observer")
+    ),
+    "LANDLOCK_ACCESS_NET_CONNECT_TCP": frozenset(
+        ("connect-tcp", "signal-by-ipc", "signal-observer", "send-datagram")
+    ),
+    "LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET": frozenset(
+        ("connect-unix", "send-datagram", "signal-by-ipc", "signal-observer")
+    ),
+    "LANDLOCK_SCOPE_SIGNAL": frozenset(
+        ("kill-process", "signal-by-ipc", "signal-observer", "signal-on-access", "probe-existence")
+    ),
+}
 _APPARMOR = {
     **dict.fromkeys(
         (

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
-from msgspec import Struct
+from msgspec import Struct, field
 
 from evaluator.errors import InputError
 
+if TYPE_CHECKING:
+    from mitigations.kubernetes import NodeSetup
+
 POSTURES = ("container", "restricted", "root")
-MEANINGS = ("auto", "oci", "docker")
+MEANINGS = ("auto", "oci", "docker", "kubernetes", "spo", "systemd", "raw")
 RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -22,6 +26,8 @@ class Invocation(Struct):
     """What the outermost frame must know of the command line."""
 
     debug: bool = False
+    node: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What was said of the node that manifests are for: fields of ``NodeSetup``."""
 
 
 def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -103,9 +109,56 @@ def reading_options(command: _F) -> _F:
         type=click.Choice(MEANINGS),
         default=MEANINGS[0],
         show_default=True,
-        help="How to read a profile that both engines take.",
+        help="What the input is; found out from its content.",
     )
-    return meaning(model(command))
+    return meaning(model(node_options(command)))
+
+
+def node_options(command: _F) -> _F:
+    """What a manifest leaves to its node; ``node_setup`` has it while the command runs."""
+    for option in (
+        click.option(
+            "--runtime-default",
+            metavar="FILE",
+            callback=_set_node,
+            expose_value=False,
+            help="What RuntimeDefault is: a profile in Docker's format, or a captured one.",
+        ),
+        click.option(
+            "--seccomp-default",
+            is_flag=True,
+            callback=_set_node,
+            expose_value=False,
+            help="As the kubelet's option: no seccompProfile means RuntimeDefault.",
+        ),
+        click.option(
+            "--seccomp-root",
+            metavar="DIR",
+            callback=_set_node,
+            expose_value=False,
+            help="Where Localhost profiles are  [default: /var/lib/kubelet/seccomp]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _set_node(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is None or value is False:
+        return
+    if value == "":
+        raise InputError(f"--{str(parameter.name).replace('_', '-')}: an empty path")
+    known = value if parameter.name == "seccomp_default" else Path(value)
+    context.ensure_object(Invocation).node[str(parameter.name)] = known
+
+
+def node_setup() -> NodeSetup:
+    """What the running command was told of the node."""
+    from mitigations.kubernetes import NodeSetup
+
+    context = click.get_current_context(silent=True)
+    told = context.find_object(Invocation) if context is not None else None
+    return NodeSetup(**(told.node if told is not None else {}))
 
 
 def jobs_option(command: _F) -> _F:

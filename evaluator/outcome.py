@@ -18,8 +18,10 @@ from attacks.family import Technique, Variant
 from attacks.program import Abi, Entry, Operation, Program, Syscall, is_decisive
 from attacks.text import context_of, program_text, render
 from evaluator import aftermath, predict
+from evaluator.confinement import Absent
 from evaluator.outline import Call, known_args, outline
 from evaluator.records import Aftermath, StepRecord, StoppedAt, TrialRecord
+from evaluator.refusals import difference
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.trial import already, grade, strange
 from evaluator.verdict import Outcome
@@ -52,6 +54,17 @@ class Terms(Struct, frozen=True):
     """Whether somebody will look at what each operation did."""
     logging: frozenset[int] = frozenset()
     """Positions of the filters that are loaded with SECCOMP_FILTER_FLAG_LOG."""
+    others: tuple[str, ...] = ()
+    """Kinds of the layers in force that are no filters; empty for a candidate of filters alone."""
+    capabilities: int | None = None
+    """What the subject may be left with at most, where a layer takes some away."""
+    absent: tuple[Absent, ...] = ()
+    """Parts of the candidate that are not in force here."""
+
+    @property
+    def seccomp_only(self) -> bool:
+        """Whether the filters explain all that may be stopped."""
+        return not self.others and not self.absent
 
 
 def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
@@ -107,7 +120,8 @@ def foresee(variant: Variant, terms: Terms, unmet: str = "") -> TrialRecord:
     if unmet:
         return _record(nothing, terms, Outcome.UNSUPPORTED, reason=unmet)
     found = _record(nothing, terms, Outcome.SIMULATED, reason=None)
-    return replace(found, reason=f"predicted {found.predicted}")
+    said = found.predicted or "nothing: layers other than seccomp are not simulated"
+    return replace(found, reason=f"predicted {said}")
 
 
 _ANYTHING = (None,) * 6
@@ -157,6 +171,9 @@ def _one(
         hidden = "the sentinel hides this answer: it is the simulator's"
         return _blocked(outranked, predict.answer(outranked.decision), hidden, terms)
     if reached is Grade.EXACT or reached is achieved:
+        missing = _absent(variant, terms)
+        if missing:
+            return _Single(Outcome.NOT_ENFORCED, f"it gets through without it: {missing}")
         return _Single(Outcome.BYPASSED, left_behind=_logged(calls, terms))
     for one in calls:
         found = predict.contradiction(one, arm.records[one.slot], arm)
@@ -164,14 +181,26 @@ def _one(
             return _Single(Outcome.DISAGREEMENT, found)
     decisive = predict.decisive_calls(variant.program)
     passed = False
+    other = difference(variant.program, control, arm) if terms.others else None
     for one in calls:
+        if other is not None and other.slot < one.slot:
+            break
         said = predict.stopped(one, arm.records[one.slot], arm)
         if said is not None and not (passed and _goes_on(one, arm)):
             why = f"the decisive call passed; {one.op.name}, which has to follow it, did not"
             return _blocked(one, said, why if passed else None, terms, decisive)
         passed = passed or _passed(one, arm)
+    if other is not None:
+        # Whose answer that is must be tried: whoever runs the trials does so.
+        return _Single(Outcome.INEFFECTIVE, f"{other.call} answered {other.answer}")
     late = " in time" if arm.timed_out else ""
     return _Single(Outcome.INEFFECTIVE, f"{_NEVER_CAME}{late}")
+
+
+def _absent(variant: Variant, terms: Terms) -> str:
+    """What of the candidate is not in force and might have stopped this; empty if nothing is."""
+    reasons = (one.reason for one in terms.absent if one.concerns(variant.family))
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
@@ -185,6 +214,9 @@ def _missing(arm: Result, control: Result, terms: Terms) -> str | None:
         return f"/proc/PID/status says Seccomp: {arm.truth.seccomp}"
     if terms.no_new_privs and not arm.truth.no_new_privs:
         return "no_new_privs is not set"
+    sets = (arm.truth.effective, arm.truth.permitted, arm.truth.bounding)
+    if terms.capabilities is not None and any(one & ~terms.capabilities for one in sets):
+        return f"capabilities are {', '.join(f'{one:016x}' for one in sets)}"
     return None
 
 
@@ -349,10 +381,12 @@ def _record(
     )
 
 
-def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str:
+def _predicted(pair: Pair, control: Result | None, terms: Terms) -> str | None:
     variant, filters = pair.variant, terms.filters
     found = pair.foretold or predict.foretold(variant.program, filters, control, terms.syscall_insn)
-    return predict.of_variant(variant, found, filters)
+    said = predict.of_variant(variant, found, filters)
+    # What the filters let pass another layer may stop, and nobody simulates that.
+    return said if terms.seccomp_only or said == "BLOCKED" else None
 
 
 def _title(program: Program, decisive: Operation | None) -> str:

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 from attacks.family import Assumption, FamilyInstance
 from evaluator.objectives import Objective
 from evaluator.workloads import Workload
-from mitigations.candidate import Candidate, FailedCandidate
+from mitigations.candidate import Candidate, FailedCandidate, OwnPosture
 
 
 class Rewrites(Enum):
@@ -30,7 +30,7 @@ class Plan(Struct, frozen=True):
     families: tuple[FamilyInstance, ...]
     workloads: tuple[Workload, ...]
     objective: Objective | None = None
-    posture: str = "container"
+    posture: str | OwnPosture = "container"
     """For candidates that do not bring their own."""
     assume: frozenset[Assumption] = frozenset()
     jobs: int = 1

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique
 from evaluator.plan import Plan
+from evaluator.posture import posture
 from evaluator.verdict import (
     SCORES,
     ExitCode,
@@ -41,21 +42,24 @@ from evaluator.verdict import (
     score,
 )
 from mitigations.candidate import (
+    AppArmorLayer,
     Attachment,
     Candidate,
+    CapabilitiesLayer,
     FailedCandidate,
     Finding,
+    LandlockLayer,
     Layer,
     NoNewPrivsLayer,
+    ReadOnlyRootLayer,
     SeccompLayer,
 )
+from mitigations.landlock_rights import denies
 from mitigations.rules import Profile
 
 SCHEMA = "sidestep.results/1"
 PROFILE_TEXT_LIMIT = 64 * 1024
 _PREDICTED = "prediction only: nothing was run; every way is taken to work without the candidate"
-_SECCOMP = {"seccomp", "no-new-privs"}
-"""Kinds of layers that no attack without a system call can be stopped by."""
 
 
 class StoppedAt(Struct, frozen=True):
@@ -67,6 +71,8 @@ class StoppedAt(Struct, frozen=True):
     """``EPERM``, ``0 (faked)``, ``SIGSYS (killed)``, ``SIGSYS (trapped)``, ``ENOSYS (no tracer)``.
     """
     decisive: bool
+    layer: str = "seccomp"
+    """The kind of the layer that stopped it."""
 
 
 class Aftermath(Struct, frozen=True):
@@ -153,6 +159,10 @@ class GroundTruth(Struct, frozen=True):
     capabilities: Mapping[str, str] = field(default_factory=dict[str, str])
     """The sets of /proc/PID/status that differ from the control's: ``CapBnd`` and so on."""
     apparmor: str = ""
+    landlock_abi: int | None = None
+    """None where the candidate has no ruleset, as for the next one."""
+    landlock_rulesets: int | None = None
+    """Those in force beyond the control's, counted by how many more the kernel takes."""
 
 
 class Enforcement(Struct, frozen=True):
@@ -336,6 +346,8 @@ class FamilyRecord(Struct, frozen=True):
     """What lets the bypasses through, that of the shortest first."""
     aftermaths: tuple[AftermathCount, ...] = ()
     """What blocks leave behind, and bypasses that are logged; the most frequent first."""
+    stopped_by: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Blocked trials in scope by the kind of layer that stopped each."""
 
 
 class Problem(Struct, frozen=True):
@@ -350,6 +362,8 @@ class LayerRecord(Struct, frozen=True):
     kind: str
     instructions: int = 0
     flags: tuple[str, ...] = ()
+    said: str = ""
+    """What it denies or leaves, for a layer that is no filter."""
 
 
 class CandidateResult(Struct, frozen=True):
@@ -516,16 +530,24 @@ def _outcome(trial: TrialRecord) -> Outcome:
     return trial.outcome
 
 
-def counts(trial: TrialRecord, plan: Plan) -> bool:
-    """Whether a trial of a candidate that is nothing but seccomp takes part in the verdict."""
-    return scope(facts(trial), plan.assume, seccomp_only=True) is Scope.IN
+def counts(trial: TrialRecord, plan: Plan, candidate: Candidate) -> bool:
+    """Whether a trial of a candidate takes part in the verdict."""
+    assume = with_assumptions(plan, candidate).assume
+    return scope(facts(trial), assume, seccomp_only=candidate.seccomp_only) is Scope.IN
+
+
+def with_assumptions(plan: Plan, candidate: Candidate) -> Plan:
+    """The plan with what an attacker has anyway, by the way the candidate is deployed."""
+    brought = {Assumption(one) for one in candidate.assumes}
+    return replace(plan, assume=plan.assume | brought) if brought - plan.assume else plan
 
 
 def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     """What a candidate's trials mean."""
     candidate = run.candidate
+    plan = with_assumptions(plan, candidate)
     layers = tuple(_layer_record(one) for one in candidate.layers)
-    seccomp_only = {one.kind for one in layers} <= _SECCOMP
+    seccomp_only = candidate.seccomp_only
     trials = tuple(
         replace(one, scope=scope(facts(one), plan.assume, seccomp_only=seccomp_only))
         for one in run.trials
@@ -545,7 +567,7 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
     }
     causes = [one for made_of, some in run.causes if made_of == candidate.profile for one in some]
     families = tuple(
-        _family_record(one, verdicts[one.label], run, causes, aftermaths(of_family[one.label]))
+        _family_record(one, verdicts[one.label], run, causes, of_family[one.label])
         for one in plan.families
     )
     scores = score(
@@ -595,9 +617,10 @@ def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:
 
 def _notes(run: CandidateRun) -> tuple[str, ...]:
     reason = run.enforcement.reason
+    notes = (*run.candidate.notes, *run.notes)
     if run.simulated:
-        return (_PREDICTED, *run.notes)
-    return (f"not in force: {reason}", *run.notes) if reason else run.notes
+        return (_PREDICTED, *notes)
+    return (f"not in force: {reason}", *notes) if reason else notes
 
 
 def _confirmed(
@@ -647,7 +670,7 @@ def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
         errors=(Problem(error.message, error.where, error.code),),
         enforced=False,
         starts=Starts(),
-        posture=plan.posture,
+        posture=posture(plan.posture).name,
         runtime_model="",
         attachment="",
         meaning="",
@@ -681,9 +704,21 @@ def failed(candidate: FailedCandidate, plan: Plan) -> CandidateResult:
 def _layer_record(layer: Layer) -> LayerRecord:
     match layer:
         case SeccompLayer():
-            return LayerRecord("seccomp", len(layer.program) // 8, layer.flags)
+            return LayerRecord(layer.kind, len(layer.program) // 8, layer.flags)
+        case CapabilitiesLayer():
+            kept = ", ".join(sorted(layer.kept)) or "nothing"
+            return LayerRecord(layer.kind, said=f"keeps {kept}")
+        case LandlockLayer():
+            rules = len(layer.path_rules) + len(layer.port_rules)
+            denied = ", ".join(denies(layer)) or "nothing"
+            return LayerRecord(layer.kind, said=f"denies {denied}; {rules} rules allow")
+        case AppArmorLayer():
+            return LayerRecord(layer.kind, said=f"profile {layer.profile}")
+        case ReadOnlyRootLayer():
+            writable = ", ".join(layer.writable)
+            return LayerRecord(layer.kind, said=f"but {writable}" if writable else "")
         case NoNewPrivsLayer():
-            return LayerRecord("no-new-privs")
+            return LayerRecord(layer.kind)
         case _:
             assert_never(layer)
 
@@ -693,7 +728,7 @@ def _family_record(
     judgement: Judgement,
     run: CandidateRun,
     causes: Iterable[Cause],
-    left_behind: tuple[AftermathCount, ...],
+    trials: Sequence[TrialRecord],
 ) -> FamilyRecord:
     return FamilyRecord(
         family=family.label,
@@ -718,8 +753,21 @@ def _family_record(
         reason=judgement.reason,
         search=run.searched.get(family.label),
         causes=_causes(judgement.bypasses, causes),
-        aftermaths=left_behind,
+        aftermaths=aftermaths(trials),
+        stopped_by=_stopped_by(trials),
     )
+
+
+def _stopped_by(trials: Iterable[TrialRecord]) -> dict[str, int]:
+    layers = (
+        one.stopped_at.layer
+        for one in trials
+        if one.outcome is Outcome.BLOCKED
+        and one.stopped_at is not None
+        and one.scope is Scope.IN
+        and one.agree
+    )
+    return dict(Counter(layers).most_common())
 
 
 def aftermaths(trials: Iterable[TrialRecord]) -> tuple[AftermathCount, ...]:

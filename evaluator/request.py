@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,11 @@ from msgspec.structs import replace
 
 from attacks import library
 from attacks.family import Assumption, FamilyInstance
+from evaluator import process
 from evaluator.errors import EnvironmentLackError, InputError
+from evaluator.inputs import changed_since, expanded, named
 from evaluator.objectives import objective, unknown
-from evaluator.options import POSTURES, RUNTIME_MODELS
+from evaluator.options import POSTURES, RUNTIME_MODELS, node_setup
 from evaluator.plan import Plan, Rewrites
 from evaluator.posture import posture
 from evaluator.records import PROFILE_TEXT_LIMIT
@@ -26,6 +29,9 @@ from mitigations.candidate import Candidate, FailedCandidate, ProfileError
 
 if TYPE_CHECKING:
     from mitigations.load import Meaning
+
+
+_MOST_OF_A_FILE = 50
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -51,6 +57,8 @@ class Request(Struct, frozen=True, kw_only=True):
     form: str
     as_json: bool
     output: str | None
+    changed_since: str | None = None
+    pids: tuple[int, ...] = ()
 
     @property
     def prints_json(self) -> bool:
@@ -87,7 +95,7 @@ def plan(request: Request) -> Plan:
         rewrites=Rewrites.ALL if request.exhaustive else Rewrites.SAMPLED,
         with_steps=request.prints_json or request.output is not None,
         suite=frozenset(library.suite(request.suite or library.SUITE).variants),
-        sources={one.source: text for one in candidates if (text := text_of(one.source))},
+        sources=_texts(candidates),
     )
 
 
@@ -135,29 +143,68 @@ def _with_derived(instance: FamilyInstance) -> FamilyInstance:
 
 def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
     """All candidates of all paths; what cannot be loaded stays among them as failed."""
-    # Both load libseccomp, which listing attacks does not need.
+    # It loads libseccomp, which listing attacks does not need.
     from evaluator.findings import with_findings
-    from mitigations.libseccomp import LibseccompMissing
-    from mitigations.load import load
 
     found: list[Candidate | FailedCandidate] = []
-    for path in request.paths:
+    paths: Sequence[str] = request.paths
+    if request.changed_since is not None:
+        paths = changed_since(request.changed_since, _expanded(paths, found))
+    else:
+        paths = _expanded(paths, found)
+    for path in (*paths, *(f"pid:{pid}" for pid in request.pids)):
         try:
-            loaded = load(
-                _path(path),
-                meaning=request.meaning,
-                runtime=request.runtime_model,
-                capabilities=posture(request.posture).capabilities,
-            )
+            loaded = _load(path, request.meaning, request.runtime_model, request.posture)
             found += [with_findings(one) if isinstance(one, Candidate) else one for one in loaded]
         except ProfileError as error:
             found.append(FailedCandidate(Path(path).stem or path, path, error))
         except OSError as error:  # a name that no file can have
             why = ProfileError(error.strerror or str(error), code="unreadable")
             found.append(FailedCandidate(Path(path).stem or path, path, why))
-        except LibseccompMissing as error:
-            raise EnvironmentLackError(str(error)) from error
     return _with_distinct_names(found)
+
+
+def _expanded(paths: Sequence[str], failed: list[Candidate | FailedCandidate]) -> list[str]:
+    """The paths that patterns stand for; a pattern for nothing is a candidate that failed."""
+    found: list[str] = []
+    for path in paths:
+        try:
+            found += expanded([path])
+        except ProfileError as error:
+            failed.append(FailedCandidate(path, path, error))
+    return found
+
+
+def _load(
+    given: str, meaning: Meaning, runtime_model: str, stance: str
+) -> list[Candidate | FailedCandidate]:
+    """The candidates of a path, or the one of them that is named behind a ``#``."""
+    from evaluator.installed_systemd import facts
+    from mitigations.libseccomp import LibseccompMissing
+    from mitigations.load import load
+
+    pid = process.pid_of(given)
+    if pid is not None:
+        return [process.candidate(process.read(pid))]
+    wanted = named(given)
+    try:
+        loaded = load(
+            _path(wanted.path),
+            meaning=meaning,
+            runtime=runtime_model,
+            capabilities=posture(stance).capabilities,
+            setup=node_setup(),
+            known_to_systemd=facts,
+        )
+    except LibseccompMissing as error:
+        raise EnvironmentLackError(str(error)) from error
+    if not wanted.name:
+        return loaded
+    found = [one for one in loaded if one.name == wanted.name]
+    if not found:
+        names = [one.name for one in loaded]
+        raise ProfileError(unknown("candidate", wanted.name, names), code="no-such-candidate")
+    return found
 
 
 def _path(given: str) -> Path:
@@ -169,22 +216,39 @@ def _path(given: str) -> Path:
 def _with_distinct_names(
     candidates: Sequence[Candidate | FailedCandidate],
 ) -> tuple[Candidate | FailedCandidate, ...]:
-    """Two files of one name are told apart by their paths, and one file given twice by a number."""
-    names = [one.name for one in candidates]
+    """What is called alike is told apart by its file, and within one file by a number."""
+    names = Counter(one.name for one in candidates)
+    in_source = Counter((one.name, one.source) for one in candidates)
+    of_source = Counter(one.source for one in candidates)
     taken: set[str] = set()
     distinct: list[Candidate | FailedCandidate] = []
     for candidate in candidates:
-        wanted = candidate.name if names.count(candidate.name) == 1 else candidate.source
-        name, number = wanted, 2
-        while name in taken:
-            name, number = f"{wanted} ({number})", number + 1
-        taken.add(name)
-        distinct.append(replace(candidate, name=name))
+        name, source = candidate.name, candidate.source
+        wanted = name
+        if names[name] > in_source[name, source]:
+            alone = of_source[source] == in_source[name, source]
+            wanted = source if alone else f"{source}#{name}"
+        distinct.append(replace(candidate, name=_free(wanted, taken)))
     return tuple(distinct)
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    name, number = wanted, 2
+    while name in taken:
+        name, number = f"{wanted} ({number})", number + 1
+    taken.add(name)
+    return name
 
 
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _texts(candidates: Sequence[Candidate | FailedCandidate]) -> dict[str, str]:
+    """The beginning of each file; one with a crowd of candidates would be kept that often."""
+    counts = Counter(one.source for one in candidates)
+    few = [source for source, count in counts.items() if count <= _MOST_OF_A_FILE]
+    return {source: text for source in few if (text := text_of(source))}
 
 
 def text_of(source: str) -> str:
@@ -201,13 +265,16 @@ def text_of(source: str) -> str:
     return "" if b"\0" in content else content.decode("utf-8", errors="replace")
 
 
-def _refuse_several(path: Path) -> None:
-    """Before any of them is read: a directory may hold thousands."""
-    from mitigations.load import profiles_in
-
-    count = len(profiles_in(path)) if path.is_dir() else 1
-    if count > 1:
-        raise InputError(f"{path}: holds {count} candidates: name one file")
+def filters_alone(candidate: Candidate, command: str) -> Candidate:
+    """The candidate; ``InputError`` if it has a layer that such a command knows nothing of."""
+    if not candidate.seccomp_only:
+        kinds = dict.fromkeys(one.kind for one in candidate.layers)
+        others = [one for one in kinds if one not in ("seccomp", "no-new-privs")]
+        raise InputError(
+            f"{candidate.source}: {command} is for filters alone, and this candidate has "
+            f"other layers: {', '.join(others)}"
+        )
+    return candidate
 
 
 def candidate_of(
@@ -218,21 +285,33 @@ def candidate_of(
     stance: str = POSTURES[0],
 ) -> Candidate:
     """The one candidate of a file; ``InputError`` if it cannot be used, or is not one."""
-    from mitigations.libseccomp import LibseccompMissing
-    from mitigations.load import load
-
     try:
-        _refuse_several(_path(path))
-        (one,) = load(
-            _path(path),
-            meaning=meaning,
-            runtime=runtime_model,
-            capabilities=posture(stance).capabilities,
-        )
-        if not isinstance(one, Candidate):
-            raise one.error
+        _refuse_directory(path)
+        loaded = _load(path, meaning, runtime_model, stance)
     except ProfileError as error:
-        raise InputError(f"{path}: {error}") from None
-    except LibseccompMissing as error:
-        raise EnvironmentLackError(str(error)) from error
+        raise InputError(_at(path, error)) from None
+    if len(loaded) > 1:
+        names = ", ".join(one.name for one in loaded[:4]) + (", ..." if len(loaded) > 4 else "")
+        raise InputError(
+            f"{path}: holds {len(loaded)} candidates ({names}): name one of them, as "
+            f"{path}#{loaded[0].name}"
+        )
+    (one,) = loaded
+    if not isinstance(one, Candidate):
+        raise InputError(_at(path, one.error))
     return one
+
+
+def _at(path: str, error: ProfileError) -> str:
+    """The error with its file, which an error of a manifest has already."""
+    return str(error) if str(error).startswith(f"{named(path).path}:") else f"{path}: {error}"
+
+
+def _refuse_directory(path: str) -> None:
+    """Before any of its files is read: a directory may hold thousands."""
+    from mitigations.load import profiles_in
+
+    folder = _path(named(path).path)
+    count = len(profiles_in(folder)) if folder.is_dir() else 1
+    if count > 1:
+        raise InputError(f"{path}: holds {count} candidates: name one file")

@@ -21,7 +21,9 @@ from evaluator import wire
 from evaluator.errors import EnvironmentLackError, HarnessError, InputError
 from mitigations import x86_64
 
-ROOT_MAP = "0 100000 65537"
+ROOT_IDS = 65536
+"""As many ids as the sandbox has, if root starts it."""
+ROOT_MAP = f"0 100000 {ROOT_IDS + 1}"
 START_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 30.0
@@ -142,7 +144,7 @@ class Sandbox:
         os.set_blocking(self._out, False)
         self._buffer = b""
         self._at = 0
-        self.id_map = 65536 if root else 1
+        self.id_map = ROOT_IDS if root else 1
         try:
             self.hello = self._greet()
         except BaseException:

@@ -28,7 +28,7 @@ from evaluator.search_records import Limits, Searched, Tried
 from evaluator.share import Groups, Share
 from evaluator.verdict import Outcome
 from mitigations.bpf import Filter
-from mitigations.candidate import Candidate
+from mitigations.candidate import Candidate, OwnPosture
 
 Memory = dict[str, Tried]
 """What came of programs, by family and digest: these are not run again."""
@@ -43,7 +43,7 @@ def search(
     families: Sequence[FamilyInstance],
     limits: Limits,
     *,
-    stance: str = "container",
+    stance: str | OwnPosture = "container",
     jobs: int = 2,
     memory: Memory | None = None,
     on_step: OnStep = lambda _family, _built, _run: None,
@@ -92,7 +92,7 @@ def search(
 
 
 def trials(
-    candidate: Candidate, variants: Sequence[Variant], plan: Plan, *, stance: str
+    candidate: Candidate, variants: Sequence[Variant], plan: Plan, *, stance: str | OwnPosture
 ) -> list[TrialRecord]:
     """These variants under a candidate, as a campaign of this plan would record them."""
     if not variants:

@@ -20,7 +20,7 @@ from attacks.jsonform import dumps
 from attacks.library import SUITE
 from evaluator.errors import InputError
 from evaluator.search_records import Find, Limits, Tried
-from mitigations.candidate import Candidate
+from mitigations.candidate import Candidate, OwnPosture
 
 _FORMAT = "sidestep.search-state/1"
 _NAME = "state.json"
@@ -39,7 +39,9 @@ def basis(candidate: Candidate, posture: str, limits: Limits) -> dict[str, str]:
     """What must be the same for a search to go on, in words."""
     return {
         "profile": candidate.digest,
-        "posture": candidate.posture or posture,
+        "posture": repr(candidate.posture)
+        if isinstance(candidate.posture, OwnPosture)
+        else candidate.posture or posture,
         "suite": SUITE,
         "kernel": platform.release(),
         "seed": str(limits.seed),

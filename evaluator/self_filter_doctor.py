@@ -21,7 +21,7 @@ from evaluator.posture import CAPABILITY_NUMBERS, CONTAINER, Posture
 from evaluator.self_filter import Check, Part, Step, StepRecord, Verdict, program, run, steps
 from evaluator.wire import ConfigSpec, Filter
 from mitigations import classic, runtimes
-from mitigations.candidate import Attachment, Candidate, NoNewPrivsLayer, ProfileError
+from mitigations.candidate import Attachment, Candidate, ProfileError
 from mitigations.changes import Change
 from mitigations.classic import Action, Instruction
 from mitigations.rules import Profile
@@ -132,7 +132,7 @@ class _Trials:
         self._pool = pool
         self._applied = applied
         self._ran: dict[tuple[str, int, str], Check] = {}
-        self._brings_own = any(isinstance(one, NoNewPrivsLayer) for one in candidate.layers)
+        self._brings_own = candidate.brings_no_new_privs
         self._loads_itself = candidate.attachment is Attachment.SELF
         self.capabilities = applied.config.capabilities
         self.no_new_privs = _BEFORE if applied.config.no_new_privs else _ITSELF

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import EXECS, Syscall
-from evaluator import diagnosis, enforcement, outcome, starts
+from evaluator import attribution, diagnosis, enforcement, outcome, starts
 from evaluator.cause import Causes, Through
 from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
@@ -73,8 +73,7 @@ def arm_of(
     """One arm of a variant; what must not run for real is under a sentinel in both arms."""
     if variant.guarded:
         config = replace(config, filters=(sentinel(), *config.filters))
-    # Who is beside the subject is under no layer at all.
-    return Arm(spec, config, replace(victim, rulesets=()), timeout_us, flags)
+    return Arm(spec, config, victim, timeout_us, flags)
 
 
 class Groups:
@@ -133,10 +132,10 @@ class Share:
         self._by_id: dict[str, Variant] = {}
         self._timeout_us = int(plan.timeout_s * 1e6)
         self._specs: dict[str, ProgramSpec] = {}
-        self._controls: dict[str, dict[str, Result | str]] = {}
-        self._honest_controls: dict[str, dict[str, tuple[Ran, ...]]] = {}
-        self._uses: Counter[str] = Counter()
-        self._needs: dict[str, Needs] = {}
+        self._controls: dict[Posture, dict[str, Result | str]] = {}
+        self._honest_controls: dict[Posture, dict[str, tuple[Ran, ...]]] = {}
+        self._uses: Counter[Posture] = Counter()
+        self._needs: dict[Posture, Needs] = {}
         self._sampler = Sampler(plan.suite)
         self._flags = RunFlag.NONE if plan.fast_path else RunFlag.SLOW
         self._sources: dict[str, list[Candidate]] = {}
@@ -157,7 +156,7 @@ class Share:
     def run(self, candidate: Candidate) -> CandidateRun:
         """One candidate; a runner that is lost over it twice costs this candidate and no other."""
         stance = posture(candidate.posture or self._plan.posture)
-        self._uses[stance.name] += 1
+        self._uses[stance.nameless] += 1
         try:
             return self._run(candidate, stance)
         except HarnessError:
@@ -189,8 +188,8 @@ class Share:
         begin = time.monotonic()
         applied = enforcement.apply(self._pool, candidate, stance)
         if not self._plan.fast_path:
-            self._controls.pop(stance.name, None)
-            self._honest_controls.pop(stance.name, None)
+            self._controls.pop(stance.nameless, None)
+            self._honest_controls.pop(stance.nameless, None)
         insn = self._pool.first.hello.syscall_insn
         terms = applied.terms(insn, with_steps=self._plan.with_steps)
         asking = (self._group(group, candidate, applied, terms) for group in self._groups)
@@ -205,7 +204,7 @@ class Share:
                 applied,
                 self._plan.workloads,
                 lambda done, more: self._on_step(candidate.name, done, more),
-                self._honest_controls.setdefault(stance.name, {}),
+                self._honest_controls.setdefault(stance.nameless, {}),
             )
         return CandidateRun(
             candidate=candidate,
@@ -233,10 +232,12 @@ class Share:
         trials: Sequence[TrialRecord],
     ) -> tuple[tuple[Profile | None, tuple[Cause, ...]], ...]:
         """What lets through whatever got through and counts, by the source of the filters."""
-        known = self._controls.get(stance.name, {})
+        if not (candidate.seccomp or candidate.seccomp_only):
+            return ()  # there is no filter that could be blamed
+        known = self._controls.get(stance.nameless, {})
         through: dict[str, list[Through]] = {}
         for trial in sorted(trials, key=lambda one: one.length):
-            if trial.outcome is Outcome.BYPASSED and counts(trial, self._plan):
+            if trial.outcome is Outcome.BYPASSED and counts(trial, self._plan, candidate):
                 control = known.get(trial.variant)
                 seen = control if isinstance(control, Result) else None
                 through.setdefault(trial.family, []).append(
@@ -285,7 +286,15 @@ class Share:
         if chosen:
             more = self._more(candidate, chosen)
             trials += yield from self._trials(more, candidate, applied, terms)
-        return (yield from self._rescues(trials, applied, terms))
+        trials = yield from self._rescues(trials, applied, terms)
+        if not applied.alone:
+            return trials
+        inside = [one for one in trials if counts(one, self._plan, candidate)]
+        asks = self._asks(applied)
+        held = yield from attribution.held_alone(inside, self._by_id, applied, asks)
+        return [
+            replace(one, reachable_elsewhere=False) if one.family in held else one for one in trials
+        ]
 
     def _more(self, candidate: Candidate, variants: list[Variant]) -> list[Variant]:
         """What rewrites made, and nobody has counted yet."""
@@ -299,9 +308,12 @@ class Share:
 
         And those that nobody may have meant, but that would be said to be held.
         """
-        if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing or not terms.filters:
+        if self._plan.rewrites is not Rewrites.SAMPLED or terms.layers_missing:
             return []
-        said = [(one, judged(one, trials, self._plan, seccomp_only=True)) for one in group]
+        if terms.seccomp_only and not terms.filters:
+            return []
+        only = terms.seccomp_only
+        said = [(one, judged(one, trials, self._plan, seccomp_only=only)) for one in group]
         return [one for one, what in said if what.worth_rewriting]
 
     def _taken(self) -> list[FamilyInstance]:
@@ -325,7 +337,10 @@ class Share:
             retried = yield from self._pairs(doubtful, candidate, applied, terms, patient=True)
             for i, pair in zip(again, retried, strict=True):
                 second = outcome.classify(pair, terms, needs.unmet(pair.variant))
-                records[i] = second if second.outcome is not Outcome.HARNESS_ERROR else records[i]
+                if second.outcome is not Outcome.HARNESS_ERROR:
+                    records[i], pairs[i] = second, pair
+        if applied.alone:
+            yield from attribution.attribute(pairs, records, applied, self._asks(applied))
         yield from self._diagnose(records, applied)
         return records
 
@@ -348,7 +363,7 @@ class Share:
         arms = [
             replace(
                 self._arm(
-                    self._by_id[records[i].variant], config, applied.control, self._timeout_us
+                    self._by_id[records[i].variant], config, applied.victim, self._timeout_us
                 ),
                 flags=RunFlag.DIAGNOSE,
             )
@@ -389,7 +404,7 @@ class Share:
         arms: list[Arm] = []
         for v in wanted:
             bound = self._bound(controls[v.id], said[v.id].said, patient=patient)
-            arms += [self._arm(v, applied.config, applied.control, bound)] * self._plan.repeats
+            arms += [self._arm(v, applied.config, applied.victim, bound)] * self._plan.repeats
         # What is run once more was counted before.
         counts = 0 if patient else 1
         results = yield from self._asked(
@@ -419,15 +434,16 @@ class Share:
     # ------------------------------------------------------------------ controls
 
     def _needs_of(self, stance: Posture) -> Needs:
-        if stance.name not in self._needs:
-            self._needs[stance.name] = Needs(self._pool, enforcement.control_of(self._pool, stance))
-        return self._needs[stance.name]
+        key = stance.nameless
+        if key not in self._needs:
+            self._needs[key] = Needs(self._pool, enforcement.control_of(self._pool, stance))
+        return self._needs[key]
 
     def _control(
         self, stance: Posture, variants: Sequence[Variant], rounds: int = _CONTROL_ROUNDS
     ) -> Asking[dict[str, Result | str]]:
         """The control arm of each variant in a posture; what fails without a cause is retried."""
-        known = self._controls.setdefault(stance.name, {})
+        known = self._controls.setdefault(stance.nameless, {})
         needs = self._needs_of(stance)
         open_ = [v for v in variants if v.id not in known or _unexplained(v, known[v.id], needs)]
         for attempt in range(rounds):
@@ -465,8 +481,8 @@ class Share:
 
     def check_controls(self) -> None:
         """Runs every shared control again; ``HarnessError`` if one differs from what was used."""
-        for name, known in self._controls.items():
-            if self._uses[name] < 2:
+        for stance, known in self._controls.items():
+            if self._uses[stance] < 2:
                 continue  # one candidate, and its control was its own
             working = [
                 variant
@@ -474,11 +490,11 @@ class Share:
                 for variant in family.variants
                 if variant.id in known and _worked(variant, known[variant.id])
             ]
-            results = alone(self._run_control(posture(name), working))
+            results = alone(self._run_control(stance, working))
             for variant, second in zip(working, results, strict=True):
                 if _effect(variant, second) is _effect(variant, known[variant.id]):
                     continue
-                again = alone(self._run_control(posture(name), [variant] * _CONTROL_ROUNDS))
+                again = alone(self._run_control(stance, [variant] * _CONTROL_ROUNDS))
                 if all(
                     _effect(variant, one) is not _effect(variant, known[variant.id])
                     for one in again
@@ -492,6 +508,20 @@ class Share:
         self, arms: Sequence[Arm], done: Callable[[int], None] = lambda _: None
     ) -> Asking[list[Result | str]]:
         return (yield self._pool.start(arms, done))
+
+    def _asks(self, applied: Applied) -> attribution.Ask:
+        """Runs variants under other configurations than the candidate's."""
+
+        def ask(
+            variants: Sequence[Variant], configs: Sequence[ConfigSpec]
+        ) -> Asking[list[Result | str]]:
+            arms = [
+                self._arm(variant, config, applied.victim, self._timeout_us)
+                for variant, config in zip(variants, configs, strict=True)
+            ]
+            return (yield from self._asked(arms))
+
+        return ask
 
     def _arm(
         self, variant: Variant, config: ConfigSpec, victim: ConfigSpec, timeout_us: int
@@ -526,7 +556,7 @@ class Share:
         working = [v for v in rescues.values() if _worked(v, controls[v.id])]
         wait = min(self._timeout_us, _LEAST_WAIT_US)
         results = yield from self._asked(
-            [self._arm(v, applied.config, applied.control, wait) for v in working]
+            [self._arm(v, applied.config, applied.victim, wait) for v in working]
         )
         said: dict[str, str | None] = {}
         for variant, result in zip(working, results, strict=True):

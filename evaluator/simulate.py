@@ -46,7 +46,14 @@ def simulate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[Ca
 def _run(candidate: Candidate, plan: Plan, sampler: Sampler) -> CandidateRun:
     begin = time.monotonic()
     filters = tuple(Filter.decode(layer.program) for layer in candidate.seccomp)
-    terms = Terms(filters, "", no_new_privs=False, syscall_insn=0, with_steps=plan.with_steps)
+    terms = Terms(
+        filters,
+        "",
+        no_new_privs=False,
+        syscall_insn=0,
+        with_steps=plan.with_steps,
+        others=() if candidate.seccomp_only else tuple(one.kind for one in candidate.layers),
+    )
     trials: list[TrialRecord] = []
     stance = posture(candidate.posture or plan.posture)
     for family in plan.families:
@@ -86,5 +93,5 @@ def _rewritten(
     """What rewrites make of a family: all of it, or what a run would choose."""
     if plan.rewrites is Rewrites.ALL:
         return list(sampler.rewrite(family))
-    said = judged(family, trials, plan, seccomp_only=True)
+    said = judged(family, trials, plan, seccomp_only=terms.seccomp_only)
     return sampler.choose(family, terms) if said.worth_rewriting and terms.filters else []

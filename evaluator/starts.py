@@ -16,7 +16,7 @@ from evaluator.workload_run import Ran, run_workloads
 from evaluator.workloads import Workload, workload
 from mitigations import x86_64
 from mitigations.bpf import Filter, decide_stack
-from mitigations.candidate import Attachment, Candidate, NoNewPrivsLayer
+from mitigations.candidate import Attachment, Candidate
 from mitigations.classic import Action
 
 _DYNAMIC = Workload(
@@ -80,8 +80,7 @@ def foreseen(candidate: Candidate, filters: Sequence[Filter], stance: Posture) -
     """What can be said of starting without a run: whether the runtime can finish its own work."""
     if candidate.attachment is Attachment.SELF or not filters:
         return Starts()
-    own = any(isinstance(layer, NoNewPrivsLayer) for layer in candidate.layers)
-    nnp = own or stance.no_new_privs
+    nnp = candidate.brings_no_new_privs or stance.no_new_privs
     runtime, reason = _runtime(candidate.runtime_model, filters, no_new_privs=nnp)
     return Starts(runtime=runtime, reason=reason)
 

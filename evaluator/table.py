@@ -50,6 +50,7 @@ _VERBS = {
     Verdict.HELD_HERE: "holds here",
     Verdict.HELD: "holds",
 }
+_FILTERS = {"seccomp", "no-new-privs"}
 _BESIDE = {
     Scope.ASSUMPTION: "under an assumption",
     Scope.GRADE: "with an equivalent effect only",
@@ -119,12 +120,30 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
         console.print(_indented(line))
     for line in _workload_lines(candidate):
         console.print(_indented(line))
+    for line in _layer_lines(candidate):
+        console.print(_indented(line))
     for line in _aftermath_lines(candidate):
         console.print(_indented(line))
     silent = Text(_silent(candidate))
     for line in (silent, _beside_line(candidate), _warnings_line(candidate)):
         if line:
             console.print(_indented(line))
+
+
+def _layer_lines(candidate: Mapping[str, Any]) -> Iterator[Text]:
+    """Which layer stopped how many ways, and what is not in force; nothing for filters alone."""
+    if {layer["kind"] for layer in candidate["layers"]} <= _FILTERS:
+        return
+    for note in candidate["notes"]:
+        yield Text(printable(note), "yellow")
+    by_layer: dict[str, list[str]] = {}
+    for family in sorted(_telling(candidate), key=_family_order):
+        for layer, count in family["stopped_by"].items():
+            by_layer.setdefault(layer, []).append(f"{printable(family['family'])} ({count})")
+    for layer, families in by_layer.items():
+        more = len(families) - _LISTED
+        rest = f" and {more} more" if more > 0 else ""
+        yield _dim(f"stopped by {layer}: {', '.join(families[:_LISTED])}{rest}")
 
 
 def _aftermath_lines(candidate: Mapping[str, Any]) -> Iterator[Text]:
@@ -192,7 +211,8 @@ def _answer(candidate: Mapping[str, Any]) -> str:
     if candidate.get("simulated"):
         return f"predicted: {_shares(candidate)}"
     if not candidate["enforced"]:
-        return "not in force here"
+        part = candidate.get("counts", {}).get(Outcome.BLOCKED)
+        return f"in force in part: {_shares(candidate)}" if part else "not in force here"
     if _does_not_start(candidate):
         return "does not start"
     return _shares(candidate)
@@ -458,7 +478,8 @@ def show_trial(console: Console, trial: TrialRecord) -> None:
     console.print(Text(trial.variant, "bold").append(f": {trial.outcome.value}", "not bold"))
     if trial.stopped_at is not None:
         stopped = trial.stopped_at
-        console.print(_indented(Text(f"stopped at {stopped.call}: {stopped.answer}")))
+        by = "" if stopped.layer == "seccomp" else f", by {stopped.layer}"
+        console.print(_indented(Text(f"stopped at {stopped.call}: {stopped.answer}{by}")))
     if trial.aftermath is not None:
         console.print(_indented(Text(f"{trial.aftermath.said} ({trial.aftermath.why})")))
     if trial.reason:

@@ -47,9 +47,9 @@ from attacks.program import (
     spawns,
 )
 from evaluator.errors import HarnessError
-from evaluator.posture import Ruleset
+from mitigations.candidate import LandlockLayer
 
-VERSION = 4
+VERSION = 5
 MAX_FRAME = 4 * 1024 * 1024
 
 
@@ -164,10 +164,11 @@ _OBJECT = struct.Struct("<IIII64s")
 _NUMBERS = struct.Struct("<2I")
 _PROGRAM = struct.Struct("<10I16s64s64s64s64s64s")
 _PROGRAMS_KEPT = 4096
-_CONFIG = struct.Struct("<IIIIQQII")
+_CONFIG = struct.Struct("<IIIIQQQII")
 _LAYER = struct.Struct("<IIII")
 _RULESET = struct.Struct("<4Q")
-_RULE = struct.Struct("<Q56s")
+_RULE = struct.Struct("<QII240s")
+_BENEATH, _PORT = 1, 2
 _REQUEST = struct.Struct("<6I")
 _SEEN = struct.Struct("<iIQQIII4xQQ")
 _LOOKS = {"path": 0, "by_fd": 1, "followed": 2, "held": 3}
@@ -424,8 +425,15 @@ class ConfigSpec(Struct, frozen=True):
     capabilities: int
     no_new_privs: bool
     filters: tuple[Filter, ...] = ()
-    rulesets: tuple[Ruleset, ...] = ()
+    kept: int | None = None
+    """What a layer leaves of the capabilities, as the bits of capset(2); None: all of them."""
+    rulesets: tuple[LandlockLayer, ...] = ()
     """Put on before the filters; they need no_new_privs."""
+
+    @property
+    def capabilities_left(self) -> int:
+        """What the subject has in the end."""
+        return self.capabilities if self.kept is None else self.capabilities & self.kept
 
 
 def encode_config(number: int, spec: ConfigSpec) -> bytes:
@@ -442,15 +450,18 @@ def encode_config(number: int, spec: ConfigSpec) -> bytes:
         spec.no_new_privs,
         spec.capabilities,
         spec.capabilities,
+        _U64 if spec.kept is None else spec.kept,
         len(spec.filters) + len(spec.rulesets),
         0,
     )
     return frame(Frame.CONFIG, fixed + layers)
 
 
-def _encoded_ruleset(one: Ruleset) -> bytes:
-    head = _RULESET.pack(one.fs, one.net, one.scoped, len(one.paths))
-    rules = (_RULE.pack(access, _text(path, 56)) for path, access in one.paths)
+def _encoded_ruleset(one: LandlockLayer) -> bytes:
+    rules = [
+        _RULE.pack(access, _BENEATH, 0, _text(path, 240)) for path, access in one.path_rules
+    ] + [_RULE.pack(access, _PORT, port, b"") for port, access in one.port_rules]
+    head = _RULESET.pack(one.handled_fs, one.handled_net, one.scoped, len(rules))
     return head + b"".join(rules)
 
 

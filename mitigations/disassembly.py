@@ -7,10 +7,10 @@ from mitigations import classic, x86_64
 from mitigations.classic import Instruction
 
 _ARGUMENTS = tuple(f"args[{index}].{half}" for index in range(6) for half in ("low", "high"))
-_FIELDS = ("nr", "arch", "ip.low", "ip.high", *_ARGUMENTS)
-_ARCHES = {x86_64.AUDIT_ARCH_X86_64: "x86_64", x86_64.AUDIT_ARCH_I386: "i386"}
-_TESTS = {classic.JEQ: "==", classic.JGT: ">", classic.JGE: ">=", classic.JSET: "&"}
-_OPERATORS = {
+FIELDS = ("nr", "arch", "ip.low", "ip.high", *_ARGUMENTS)
+ARCHES = {x86_64.AUDIT_ARCH_X86_64: "x86_64", x86_64.AUDIT_ARCH_I386: "i386"}
+TESTS = {classic.JEQ: "==", classic.JGT: ">", classic.JGE: ">=", classic.JSET: "&"}
+OPERATORS = {
     classic.ADD: "+",
     classic.SUB: "-",
     classic.MUL: "*",
@@ -75,7 +75,7 @@ def _after(instruction: Instruction, here: _Known, *, taken: bool) -> _Known:
 
 def _field(offset: int) -> str:
     index, odd = divmod(offset, 4)
-    return f"data[{offset}]" if odd or index >= len(_FIELDS) else _FIELDS[index]
+    return f"data[{offset}]" if odd or index >= len(FIELDS) else FIELDS[index]
 
 
 def _text(instruction: Instruction, pc: int, known: _Known) -> str:
@@ -91,7 +91,7 @@ def _text(instruction: Instruction, pc: int, known: _Known) -> str:
         return _conditional(instruction, pc, known)
     if kind == classic.ALU and code in classic.SECCOMP_CODES:
         operand = "X" if code & classic.X else f"{k:#x}"
-        operator = _OPERATORS.get(code & 0xF0)
+        operator = OPERATORS.get(code & 0xF0)
         return f"A = A {operator} {operand}" if operator else "A = -A"
     return _move(instruction)
 
@@ -117,7 +117,7 @@ def _move(instruction: Instruction) -> str:
 def _conditional(instruction: Instruction, pc: int, known: _Known) -> str:
     code, jt, jf, k = instruction
     left = known.holds or "A"
-    test = _TESTS[code & 0xF0]
+    test = TESTS[code & 0xF0]
     right = "X" if code & classic.X else _constant(k, test, known)
     yes, no = pc + 1 + jt, pc + 1 + jf
     if jt == 0:
@@ -127,8 +127,8 @@ def _conditional(instruction: Instruction, pc: int, known: _Known) -> str:
 
 
 def _constant(value: int, test: str, known: _Known) -> str:
-    if known.holds == "arch" and value in _ARCHES:
-        return _ARCHES[value]
+    if known.holds == "arch" and value in ARCHES:
+        return ARCHES[value]
     if known.holds == "nr":
         arch = x86_64.AUDIT_ARCH_X86_64 if known.arch is None else known.arch
         abi = x86_64.abi_of(arch, value)

@@ -14,7 +14,7 @@ from typing import Any, cast
 from msgspec import Struct
 
 from mitigations.candidate import ProfileError
-from mitigations.rules import Condition
+from mitigations.rules import NATIVE, Condition
 from mitigations.x86_64 import AUDIT_ARCH_I386, AUDIT_ARCH_X86_64
 
 # seccomp.h: the tokens are AUDIT_ARCH_*, which are an ELF machine and flags, except that of x32.
@@ -175,12 +175,54 @@ def _compile(
         context.set_attr(library.Attr.CTL_NNP, 0)
         for rule in rules:
             _add_rule(library, context, rule)
-        with os.fdopen(os.memfd_create("filter"), "rb+") as file:
-            context.export_bpf(file)
-            file.seek(0)
-            return file.read()
+        return _exported(context)
     except OSError as error:
         raise _refused(error, where) from None
+
+
+def compile_exactly(
+    default: int,
+    architecture: str,
+    rules: Sequence[NumberedRule],
+    *,
+    may_refuse: frozenset[int] = frozenset(),
+) -> bytes:
+    """A filter for one architecture that lets calls of all others pass, as systemd makes them.
+
+    Rules are those of seccomp_rule_add_exact(3).  Those that it refuses with an errno of
+    ``may_refuse`` are left out, and ProfileError is raised for others.
+    """
+    library = _library()
+    try:
+        context = library.SyscallFilter(default)
+        if architecture != NATIVE:
+            context.remove_arch(TOKENS[NATIVE])
+            context.add_arch(TOKENS[architecture])
+        context.set_attr(library.Attr.ACT_BADARCH, library.ALLOW)
+        context.set_attr(library.Attr.CTL_NNP, 0)
+        for rule in rules:
+            try:
+                context.add_rule_exactly(rule.action, rule.number, *_arguments(library, rule))
+            except OSError as error:
+                if error.errno not in may_refuse:
+                    raise _refused(error, rule.where) from None
+        return _exported(context)
+    except OSError as error:
+        raise _refused(error, "") from None
+
+
+def _exported(context: Any) -> bytes:
+    with os.fdopen(os.memfd_create("filter"), "rb+") as file:
+        context.export_bpf(file)
+        file.seek(0)
+        return file.read()
+
+
+def _arguments(library: Any, rule: NumberedRule) -> list[Any]:
+    return [
+        library.Arg(each.index, _OPERATORS[each.operator], each.value, each.value_two)
+        for each in rule.conditions
+    ]
 
 
 def _add_architecture(context: Any, architecture: str, where: str) -> None:
@@ -198,12 +240,8 @@ def _add_architecture(context: Any, architecture: str, where: str) -> None:
 
 
 def _add_rule(library: Any, context: Any, rule: NumberedRule) -> None:
-    arguments = [
-        library.Arg(each.index, _OPERATORS[each.operator], each.value, each.value_two)
-        for each in rule.conditions
-    ]
     try:
-        context.add_rule(rule.action, rule.number, *arguments)
+        context.add_rule(rule.action, rule.number, *_arguments(library, rule))
     except OSError as error:
         raise _refused(error, rule.where) from None
 

@@ -1,29 +1,60 @@
-"""From a path to candidates: profiles in JSON, filters in our JSON or in binary, directories."""
+"""From a path to candidates: profiles, raw filters, manifests, and directories of them."""
 
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from mitigations import oci, raw, runtimes, strict_json
+from msgspec.structs import replace
+
+from mitigations import (
+    apparmor,
+    landlock,
+    layered,
+    listing,
+    manifests,
+    oci,
+    raw,
+    runtime_default,
+    runtimes,
+    strict_json,
+    systemd,
+    toml_document,
+)
 from mitigations.bpf import Filter
-from mitigations.candidate import Attachment, Candidate, FailedCandidate, ProfileError
-from mitigations.classic import MAX_INSTRUCTIONS
-from mitigations.oci import DOCKER_CAPABILITIES
+from mitigations.candidate import (
+    Attachment,
+    Candidate,
+    FailedCandidate,
+    Finding,
+    Layer,
+    NoNewPrivsLayer,
+    ProfileError,
+)
+from mitigations.kubernetes import NodeSetup
+from mitigations.oci import DOCKER_CAPABILITIES, Reading
 from mitigations.runtimes import DEFAULT_MODEL, Model
-from mitigations.strict_json import is_list
+from mitigations.strict_json import JsonObject, is_list
+from mitigations.systemd_facts import Facts, recorded
 from mitigations.traps import find_traps
+from mitigations.yaml_text import LIMIT_BYTES as MANIFEST_BYTES
 
 LIBRARY = Path(__file__).parent / "library"
 LIBRARY_INDEX = "library.toml"
 
-_SUFFIXES = (".json", ".bpf")
-_LARGEST_PROGRAM_BYTES = (MAX_INSTRUCTIONS + 1) * 8
+STDIN = "-"
+_SUFFIXES = (".json", ".bpf", ".toml", ".apparmor", *manifests.SUFFIXES, *systemd.SUFFIXES)
+_FILTERS = (".json", ".bpf")
+_TOML = re.compile(rb"^\s*\[\[\s*(layer|ruleset|path_beneath|net_port)\s*\]\]", re.MULTILINE)
+_MANIFEST = re.compile(rb"^(?:apiVersion|kind):", re.MULTILINE)
+_AS_INSTALLED = NodeSetup()
+_NOT_FOR_US = ("no-pod", "no-kind")
+_LARGEST_FILTERS = 1 << 22  # as text, a filter of 4096 instructions has 300 KB
 
-Meaning = Literal["auto", "oci", "docker"]
+Meaning = Literal["auto", "oci", "docker", "kubernetes", "spo", "systemd", "raw"]
 
 
 def load(
@@ -33,12 +64,18 @@ def load(
     runtime: str = DEFAULT_MODEL,
     capabilities: frozenset[str] = DOCKER_CAPABILITIES,
     kernel: tuple[int, int] | None = None,
+    setup: NodeSetup = _AS_INSTALLED,
+    known_to_systemd: Callable[[], Facts] = recorded,
 ) -> list[Candidate | FailedCandidate]:
-    """One candidate of a file; of a directory one per *.json and *.bpf in it, sorted by name.
+    """The candidates of a file, of `-` (stdin), or of the files in a directory, sorted by name.
+
+    In a directory, of *.toml only what has layers or a Landlock ruleset is one.
 
     A bad file raises ProfileError, but in a directory it becomes a FailedCandidate and the others
-    go on; a directory without any such file raises. `capabilities` (the bounding set of the
-    posture) and `kernel` (by default the running one) decide Docker's includes and excludes.
+    go on, as they do behind a bad document of a stream; a directory without any candidate raises.
+    `capabilities` (the bounding set of the posture) and `kernel` (by default the running one)
+    decide Docker's includes and excludes, and `setup` what a manifest leaves to the node;
+    `known_to_systemd`, which is asked for units only, knows the sets of calls in them.
     LibseccompMissing escapes: no other file would fare better.
     """
     loader = _Loader(
@@ -46,13 +83,16 @@ def load(
         runtimes.find_model(runtime),
         capabilities,
         running_kernel() if kernel is None else kernel,
+        setup,
+        known_to_systemd,
     )
     if not path.is_dir():
-        return [loader.load_file(path)]
-    files = profiles_in(path)
-    if not files:
-        raise ProfileError("no profile (*.json, *.bpf) in this directory", code="no-profiles")
-    return [_load_or_fail(loader, file) for file in files]
+        return loader.load_file(path)
+    found = [one for file in profiles_in(path) for one in _load_or_fail(loader, file)]
+    if not found:
+        known = ", ".join(f"*{suffix}" for suffix in _SUFFIXES)
+        raise ProfileError(f"no candidate ({known}) in this directory", code="no-profiles")
+    return found
 
 
 def running_kernel() -> tuple[int, int]:
@@ -108,8 +148,19 @@ def profiles_in(directory: Path) -> list[Path]:
     return [
         entry
         for entry in entries
-        if entry.suffix in _SUFFIXES and not entry.name.startswith(".") and not entry.is_dir()
+        if entry.suffix in _SUFFIXES
+        and not entry.name.startswith(".")
+        and not entry.is_dir()
+        and (entry.suffix != ".toml" or _is_candidate(entry))
     ]
+
+
+def _is_candidate(path: Path) -> bool:
+    """Whether a TOML in a directory is one of ours: there are many others."""
+    try:
+        return _TOML.search(strict_json.read_limited(path)) is not None
+    except ProfileError:
+        return False
 
 
 def looks_like_profile(path: Path) -> bool:
@@ -127,11 +178,16 @@ def looks_like_profile(path: Path) -> bool:
     return raw.is_raw(document) or oci.holds_profile(document)
 
 
-def _load_or_fail(loader: "_Loader", file: Path) -> Candidate | FailedCandidate:
+def _load_or_fail(loader: "_Loader", file: Path) -> list[Candidate | FailedCandidate]:
     try:
         return loader.load_file(file)
     except ProfileError as error:
-        return FailedCandidate(file.stem, str(file), error)
+        # A Service, the values of a chart: not everything there is about pods.
+        if file.suffix in manifests.SUFFIXES and error.code in _NOT_FOR_US:
+            return []
+        if error.code == systemd.MASKED:
+            return []
+        return [FailedCandidate(file.stem, str(file), error)]
 
 
 class _Loader:
@@ -143,36 +199,115 @@ class _Loader:
         model: Model,
         capabilities: frozenset[str],
         kernel: tuple[int, int],
+        setup: NodeSetup,
+        known_to_systemd: Callable[[], Facts],
     ) -> None:
         self._meaning: Meaning = meaning
         self._model = model
         self._capabilities = capabilities
         self._kernel = kernel
+        self._setup = setup
+        self._known_to_systemd = known_to_systemd
+        self._localhost: dict[Path, Candidate | ProfileError] = {}
+        self._defaults: dict[frozenset[str], Candidate | ProfileError] = {}
 
-    def load_file(self, path: Path) -> Candidate:
+    def load_file(self, path: Path) -> list[Candidate | FailedCandidate]:
+        if str(path) == STDIN:
+            path = Path("/dev/stdin")
+            return self._load(strict_json.read_limited(path, MANIFEST_BYTES), path, "")
         intent = str(load_index(path.parent).get(path.name, {}).get("intent", ""))
         if path.suffix == ".bpf":
-            layer = raw.parse_program(strict_json.read_limited(path, _LARGEST_PROGRAM_BYTES))
-            return Candidate(
-                name=path.stem,
-                source=str(path),
-                layers=(layer,),
-                attachment=Attachment.RUNTIME,
-                meaning="raw",
-                intent=intent,
-            )
-        document = strict_json.parse(strict_json.read_limited(path))
-        if raw.is_raw(document):
-            return _raw_candidate(path, raw.parse_raw(document), intent)
-        return self._profile_candidate(path, document, intent)
+            return [_filters(path, strict_json.read_limited(path, _LARGEST_FILTERS), intent)]
+        if path.suffix in systemd.SUFFIXES:
+            systemd.refuse_masked(path)
+        if path.suffix == ".apparmor":
+            return [_of_layers(path, "apparmor", intent, (apparmor.read(_content(path)),))]
+        if path.suffix == ".toml":
+            return [self._toml_candidate(path, intent)]
+        limit = strict_json.LIMIT_BYTES if path.suffix == ".json" else MANIFEST_BYTES
+        return self._load(strict_json.read_limited(path, limit), path, intent)
 
-    def _profile_candidate(self, path: Path, document: object, intent: str) -> Candidate:
+    def _load(self, content: bytes, path: Path, intent: str) -> list[Candidate | FailedCandidate]:
+        meaning = self._meaning
+        if meaning == "systemd" or (meaning == "auto" and _is_unit(content, path)):
+            return [systemd.load(path, content, self._known_to_systemd(), intent)]
+        if meaning == "raw" or (meaning == "auto" and listing.is_listing(content)):
+            return [_filters(path, content, intent)]
+        if meaning == "auto" and _is_manifest(content, path):
+            return manifests.read(content, path, meaning, self._setup, self)
+        if meaning == "kubernetes" or meaning == "spo":
+            return manifests.read(content, path, meaning, self._setup, self)
+        document = strict_json.parse(content)
+        if raw.is_raw(document):
+            return [_raw_candidate(path, raw.parse_raw(document), intent)]
+        if landlock.is_landlock(document):
+            return [_landlock_candidate(path, landlock.read(document, landlock.in_json), intent)]
+        return [self._profile_candidate(path, document, meaning, intent)]
+
+    def _toml_candidate(self, path: Path, intent: str) -> Candidate:
+        content = _content(path)
+        with toml_document.lines_of(content):
+            document = toml_document.parse(content)
+            if not layered.is_layered(document):
+                return _landlock_candidate(path, layered.read_landlock(path), intent)
+            found = layered.read(path, document, self._capabilities, self._filter)
+        findings = toml_document.with_lines(content, found.warnings)
+        return replace(found, intent=found.intent or intent, warnings=findings)
+
+    def _filter(self, path: Path, capabilities: frozenset[str]) -> Candidate:
+        """A seccomp profile that is one layer of several."""
+        if path.suffix not in _FILTERS:
+            raise ProfileError("a filter is a *.json or a *.bpf", code="wrong-layer")
+        loader = _Loader(
+            self._meaning,
+            self._model,
+            capabilities,
+            self._kernel,
+            self._setup,
+            self._known_to_systemd,
+        )
+        (found,) = loader.load_file(path)
+        if isinstance(found, FailedCandidate):
+            raise found.error
+        return found
+
+    def localhost(self, path: Path) -> Candidate:
+        """What a manifest names, read as containerd reads it."""
+        if path not in self._localhost:
+            try:
+                document = strict_json.parse(strict_json.read_limited(path))
+                self._localhost[path] = self._profile_candidate(path, document, "oci")
+            except ProfileError as error:
+                self._localhost[path] = error
+        return _or_raise(self._localhost[path])
+
+    def runtime_default(self, path: Path | None, capabilities: frozenset[str]) -> Candidate:
+        """What the runtime makes for a container with this bounding set."""
+        if capabilities not in self._defaults:
+            try:
+                reading = runtime_default.read(path, capabilities, self._kernel)
+                name = path or Path("RuntimeDefault")
+                self._defaults[capabilities] = self._compiled(name, reading)
+            except ProfileError as error:
+                self._defaults[capabilities] = error
+        return _or_raise(self._defaults[capabilities])
+
+    def document(self, document: JsonObject) -> Candidate:
+        """What the Security Profiles Operator writes to a node."""
+        return self._profile_candidate(Path(), document, "oci")
+
+    def _profile_candidate(
+        self, path: Path, document: object, meaning: oci.Choice, intent: str = ""
+    ) -> Candidate:
         reading = oci.read(
             document,
-            meaning=self._meaning,
+            meaning=meaning,
             capabilities=self._capabilities,
             kernel=self._kernel,
         )
+        return self._compiled(path, reading, intent)
+
+    def _compiled(self, path: Path, reading: Reading, intent: str = "") -> Candidate:
         profile, warnings = reading.profile, reading.findings
         if profile is None:
             if self._model.refuses_pointless_errno:
@@ -203,6 +338,68 @@ class _Loader:
             profile=profile,
             warnings=(*warnings, *find_traps(profile, Filter.decode(layer.program))),
         )
+
+
+def _is_manifest(content: bytes, path: Path) -> bool:
+    """By what is in it where the name does not say: a JSON object with apiVersion and kind."""
+    if path.suffix in manifests.SUFFIXES:
+        return True
+    if not content.lstrip().startswith(b"{"):
+        return _MANIFEST.search(content) is not None
+    try:
+        document: object = strict_json.parse(content)
+    except ProfileError:
+        return False
+    return isinstance(document, JsonObject) and {"apiVersion", "kind"} <= document.keys()
+
+
+def _or_raise(found: Candidate | ProfileError) -> Candidate:
+    if isinstance(found, ProfileError):
+        raise found
+    return found
+
+
+def _is_unit(content: bytes, path: Path) -> bool:
+    named = path.suffix in systemd.SUFFIXES or path.suffix in systemd.OTHER_KINDS
+    return named or systemd.is_unit(content)
+
+
+def _filters(path: Path, content: bytes, intent: str) -> Candidate:
+    """Filters in our JSON, as text, or one as bytes."""
+    if content.lstrip().startswith(b"{"):
+        document = strict_json.parse(content)
+        if not raw.is_raw(document):
+            raise ProfileError("no raw filters: they have the key filters", code="not-a-filter")
+        return _raw_candidate(path, raw.parse_raw(document), intent)
+    return _raw_candidate(path, raw.parse_filters(content), intent)
+
+
+def _content(path: Path) -> bytes:
+    return strict_json.read_limited(path)
+
+
+def _landlock_candidate(path: Path, found: landlock.Reading, intent: str) -> Candidate:
+    # Who has no CAP_SYS_ADMIN can do it in no other way, and launchers do so.
+    layers = (NoNewPrivsLayer(), found.layer)
+    return _of_layers(path, "landlock", intent, layers, found.findings)
+
+
+def _of_layers(
+    path: Path,
+    meaning: str,
+    intent: str,
+    layers: tuple[Layer, ...],
+    warnings: tuple[Finding, ...] = (),
+) -> Candidate:
+    return Candidate(
+        name=path.stem,
+        source=str(path),
+        layers=layers,
+        attachment=Attachment.RUNTIME,
+        meaning=meaning,
+        intent=intent,
+        warnings=warnings,
+    )
 
 
 def _raw_candidate(path: Path, found: raw.RawCandidate, intent: str) -> Candidate:

@@ -31,6 +31,7 @@ from mitigations.strict_json import JsonObject
 from mitigations.suggestion import did_you_mean, quote
 
 Meaning = Literal["oci", "docker"]
+Choice = Literal["auto", "oci", "docker"]
 
 GO_NATIVE = "amd64"
 
@@ -108,7 +109,7 @@ class Reading(Struct, frozen=True):
 def read(
     document: object,
     *,
-    meaning: Literal["auto", "oci", "docker"] = "auto",
+    meaning: Choice = "auto",
     capabilities: frozenset[str] = DOCKER_CAPABILITIES,
     kernel: tuple[int, int],
 ) -> Reading:

@@ -2,14 +2,14 @@
 
 The JSON form is ours: {"attachment": "self" | "runtime", "no_new_privs": true, "intent": "...",
 "filters": [{"flags": [...], "instructions": [[code, jt, jf, k], ...]}, ...]}, oldest filter first.
-A `.bpf` file is an array of struct sock_filter.
+Else a file is one array of struct sock_filter, or text of one filter or of several (`listing`).
 """
 
 from collections.abc import Sequence
 
 from msgspec import Struct
 
-from mitigations import classic
+from mitigations import classic, listing
 from mitigations.bpf import Filter
 from mitigations.candidate import (
     Attachment,
@@ -69,6 +69,20 @@ def parse_raw(document: JsonObject) -> RawCandidate:
     _check_stack(filters)
     layers: tuple[Layer, ...] = (NoNewPrivsLayer(), *filters) if no_new_privs else filters
     return RawCandidate(layers, Attachment(attachment), top.text("intent"))
+
+
+def parse_filters(content: bytes) -> RawCandidate:
+    """Filters as text, oldest first, or the bytes of one; ProfileError for what is neither."""
+    programs = [content]
+    if b"\0" not in content:  # which every instruction has, in its code
+        programs = [classic.pack(each) for each in listing.parse(content)]
+    several = len(programs) > 1
+    filters = tuple(
+        parse_program(each, f"filters[{index}]" if several else "")
+        for index, each in enumerate(programs)
+    )
+    _check_stack(filters)
+    return RawCandidate(filters, Attachment.RUNTIME, "")
 
 
 def parse_program(content: bytes, where: str = "") -> SeccompLayer:

@@ -46,6 +46,8 @@ recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmms
 _IPC_CALLS = """
 ipc semop semget semctl semtimedop msgsnd msgrcv msgget msgctl shmat shmdt shmget shmctl
 """
+STUBLESS = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
+"""The default actions with which runc leaves out its stub."""
 _MULTIPLEXED = tuple(frozenset(calls.split()) for calls in (_SOCKET_CALLS, _IPC_CALLS))
 # Each takes an instruction at least, and libseccomp's time grows with their square.
 _MOST_RULES = classic.MAX_INSTRUCTIONS
@@ -297,7 +299,7 @@ def _nodes(lists: set[_Tests]) -> int:
 
 
 def _stubs(profile: Profile, model: Model) -> list[bytes]:
-    if profile.default_action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"):
+    if profile.default_action in STUBLESS:
         return [b""]
     largest = _largest_numbers(profile, model)
     orders = list(permutations(largest))

@@ -57,6 +57,7 @@ class Blocked(Struct, frozen=True):
     abi: str
     answer: str
     decisive: bool
+    layer: str
     left_behind: str
     variants: tuple[str, ...]
 
@@ -384,12 +385,12 @@ def _representatives(family: Family, bypasses: list[Trial]) -> list[Trial]:
 
 
 def _blocked(trials: Iterable[Trial]) -> list[Blocked]:
-    groups: dict[tuple[str, str, str, bool, str], list[str]] = {}
+    groups: dict[tuple[str, str, str, bool, str, str], list[str]] = {}
     for trial in trials:
         at = trial.stopped_at
         if trial.outcome == "BLOCKED" and at is not None:
             said = trial.aftermath.said.removeprefix("blocked ") if trial.aftermath else ""
-            key = (at.call, at.abi, at.answer, at.decisive, said)
+            key = (at.call, at.abi, at.answer, at.decisive, at.layer, said)
             groups.setdefault(key, []).append(trial.variant.split("/", 1)[-1])
     return [Blocked(*key, variants=tuple(variants)) for key, variants in groups.items()]
 

@@ -96,7 +96,8 @@ def stopped(trial: Trial) -> str:
         return left.said if left else ""
     abi = "" if at.abi == "x86_64" else f" ({at.abi})"
     where = "" if at.decisive else ", prerequisite"
-    return f"{at.call}{abi}: {at.answer}{where}" + (f", {left.said}" if left else "")
+    by = "" if at.layer == "seccomp" else f", {at.layer}"
+    return f"{at.call}{abi}: {at.answer}{by}{where}" + (f", {left.said}" if left else "")
 
 
 def _family(trial: Trial) -> str:

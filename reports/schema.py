@@ -84,6 +84,7 @@ class Layer(Struct, frozen=True):
     kind: Annotated[str, "seccomp, no-new-privs, ..."]
     instructions: Annotated[Int, "BPF instructions, 0 if not a filter"] = 0
     flags: Annotated[tuple[str, ...], "flags the filter is loaded with"] = ()
+    said: Annotated[str, "what it denies or leaves, if not a filter"] = ""
 
 
 class Starts(Struct, frozen=True):
@@ -103,6 +104,8 @@ class GroundTruth(Struct, frozen=True):
         default_factory=dict[str, str]
     )
     apparmor: Annotated[str, "AppArmor profile of the subject, if it differs"] = ""
+    landlock_abi: Annotated[Int | None, "ABI of the kernel's Landlock; null: no ruleset"] = None
+    landlock_rulesets: Annotated[Int | None, "rulesets in force beyond the control's"] = None
 
 
 class StoppedAt(Struct, frozen=True):
@@ -110,6 +113,7 @@ class StoppedAt(Struct, frozen=True):
     abi: Annotated[str, "the ABI it was made through"]
     answer: Annotated[str, "what it was answered: EPERM, 0 (faked), SIGSYS (killed), ..."]
     decisive: Annotated[bool, "whether it is the operation that causes the effect"]
+    layer: Annotated[str, "the kind of layer that stopped it"] = "seccomp"
 
 
 class Aftermath(Struct, frozen=True):
@@ -237,6 +241,9 @@ class Family(Struct, frozen=True):
     )
     causes: Annotated[tuple[Cause, ...], "what lets the bypasses through, and closes them"] = ()
     aftermaths: Annotated[tuple[AftermathCount, ...], "what its blocks leave behind"] = ()
+    stopped_by: Annotated[Mapping[str, Int], "blocked ways by the kind of layer"] = field(
+        default_factory=dict[str, int]
+    )
 
 
 class Workload(Struct, frozen=True):

@@ -17,6 +17,8 @@ from benchmarks.capture.bundle import make_root
 from benchmarks.capture.image import write_image
 from benchmarks.capture.private_space import CGROUP, CaptureError
 from benchmarks.capture.readback import read_filters
+from mitigations.capabilities import CAPABILITIES
+from mitigations.runtime_default import with_capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,10 +81,12 @@ def _work(directory: Path) -> None:
             check=True,
         )
         info, programs = _container(client, directory / "logs")
+        by_capability = _by_capability(client, directory / "logs")
         version = client.version()
     if len(programs) != 1:
         raise CaptureError(f"{len(programs)} filters in force, expected one")
-    _store(info, programs[0], version)
+    _check(by_capability, info["runtimeSpec"])
+    _store(info, programs[0], version, by_capability)
 
 
 @contextlib.contextmanager
@@ -133,6 +137,54 @@ def _container(client: cri.Client, logs: Path) -> tuple[dict[str, Any], list[byt
         client.remove_sandbox(sandbox_id)
 
 
+def _by_capability(client: cri.Client, logs: Path) -> dict[str, Any]:
+    """What is rendered without any capability, and what each one alone adds or takes away."""
+    sandbox = cri.sandbox_config(f"/{CGROUP}", logs)
+    sandbox_id = client.run_sandbox(sandbox)
+
+    def rendered(*only: str) -> dict[str, Any]:
+        name = "-".join(("capture", *only)).lower()
+        config = cri.container_config(_IMAGE, _ENTRY_POINT, _RUNTIME_DEFAULT, list(only), name)
+        container_id = client.create(sandbox_id, config, sandbox)
+        try:
+            spec = client.describe(container_id)["runtimeSpec"]
+        finally:
+            client.remove(container_id)
+        return dict(spec["linux"]["seccomp"])
+
+    try:
+        none = rendered()
+        found: dict[str, Any] = {}
+        for name in CAPABILITIES:
+            block = rendered(name.removeprefix("CAP_"))
+            if _but_rules(block) != _but_rules(none):
+                raise CaptureError(f"{name} changes more than rules")
+            added = [one for one in block["syscalls"] if one not in none["syscalls"]]
+            removed = [one for one in none["syscalls"] if one not in block["syscalls"]]
+            if added or removed:
+                found[name] = {"added": added, "removed": removed}
+        return {"none": none, "each": found, "all": rendered("ALL")}
+    finally:
+        client.remove_sandbox(sandbox_id)
+
+
+def _but_rules(block: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in block.items() if key != "syscalls"}
+
+
+def _check(by_capability: dict[str, Any], spec: dict[str, Any]) -> None:
+    """That what each capability does alone adds up: for the default ones, and for all of them."""
+    default = spec["process"]["capabilities"]["bounding"]
+    for names, block in (
+        (default, spec["linux"]["seccomp"]),
+        (CAPABILITIES, by_capability.pop("all")),
+    ):
+        rules = with_capabilities(by_capability, frozenset(names))["syscalls"]
+        wanted = block["syscalls"]
+        if any(one not in wanted for one in rules) or any(one not in rules for one in wanted):
+            raise CaptureError(f"the parts of {len(names)} capabilities are not the whole")
+
+
 def _wait_for_entry_point(pid: int) -> None:
     deadline = time.monotonic() + _SECONDS
     while Path(f"/proc/{pid}/comm").read_text().strip() != "busybox":
@@ -141,7 +193,9 @@ def _wait_for_entry_point(pid: int) -> None:
         time.sleep(0.01)
 
 
-def _store(info: dict[str, Any], program: bytes, version: str) -> None:
+def _store(
+    info: dict[str, Any], program: bytes, version: str, by_capability: dict[str, Any]
+) -> None:
     spec = info["runtimeSpec"]
     profile = spec["linux"]["seccomp"]
     package = version.split()[1].lstrip("v").split("~")[0].split("+")[0]
@@ -171,7 +225,7 @@ def _store(info: dict[str, Any], program: bytes, version: str) -> None:
     }
     store.write_json(
         store.DATA / f"runtime-default.containerd-{package}.json",
-        {"provenance": provenance, "seccomp": profile},
+        {"provenance": provenance, "seccomp": profile, "by_capability": by_capability},
     )
     print(f"{version}: {len(program) // 8} instructions")
 

@@ -54,6 +54,9 @@ class Client:
     def start(self, container_id: str) -> None:
         self._call("StartContainer", (1, container_id))
 
+    def remove(self, container_id: str) -> None:
+        self._call("RemoveContainer", (1, container_id))
+
     def describe(self, container_id: str) -> dict[str, Any]:
         """What the runtime says about the container when asked to be verbose."""
         answer = self._call("ContainerStatus", (1, container_id), (2, 1))
@@ -89,11 +92,23 @@ def sandbox_config(cgroup: str, logs: Path) -> bytes:
     )
 
 
-def container_config(image: str, command: list[str], seccomp_type: int) -> bytes:
-    """A container with the default capabilities; everything but seccomp is left unset."""
+def container_config(
+    image: str,
+    command: list[str],
+    seccomp_type: int,
+    only: list[str] | None = None,
+    name: str = "capture",
+) -> bytes:
+    """A container with the default capabilities, or with these alone (``NET_RAW``, or ``ALL``).
+
+    Everything but that and seccomp is left unset.
+    """
     security = encode((3, _namespaces()), (15, encode((1, seccomp_type))))
+    if only is not None:
+        wanted = encode(*((1, one) for one in only), *(() if "ALL" in only else ((2, "ALL"),)))
+        security = encode((1, wanted)) + security
     return encode(
-        (1, encode((1, "capture"))),
+        (1, encode((1, name))),
         (2, encode((1, image))),
         *((3, word) for word in command),
         (11, "capture.log"),

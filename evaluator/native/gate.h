@@ -62,26 +62,65 @@ static void standard_files(void)
 	SYS3(close_range, 3, ~0U, 0);
 }
 
+struct cap_head { u32 version; int pid; };
+struct cap_sets { u32 effective, permitted, inheritable; };
+#define CAP_HEAD { 0x20080522, 0 }
+#define CAP_SETPCAP_BIT (1 << 8)
+
+static void drop_bounding(u64 kept)
+{
+	for (u64 cap = 0; cap < 64; cap++)
+		if (!(kept >> cap & 1))
+			SYS2(prctl, PR_CAPBSET_DROP, cap);
+}
+
+// Whether the posture can take its bounding set away after setup, when the layers come.
+static int drops_late(const struct config *c)
+{
+	return (c->effective & CAP_SETPCAP_BIT) != 0;
+}
+
+// A layer: takes away what it does not keep, after setup as all layers.
+static i64 keep_capabilities(const struct config *c)
+{
+	struct cap_head head = CAP_HEAD;
+	struct cap_sets set[2];
+	i64 e;
+
+	if (!(c->effective & ~c->kept) && !(c->bounding & ~c->kept))
+		return 0;
+	if (drops_late(c))
+		drop_bounding(c->kept);
+	if ((e = SYS2(capget, &head, set)) < 0)
+		return e;
+	for (int i = 0; i < 2; i++) {
+		u32 kept = (u32)(c->kept >> 32 * i);
+
+		set[i].effective &= kept;
+		set[i].permitted &= kept;
+		set[i].inheritable &= kept;
+	}
+	return SYS2(capset, &head, set);
+}
+
 static void enter_posture(const struct config *c, int core_file)
 {
-	struct { u32 version; int pid; } head = { 0x20080522, 0 };
-	struct { u32 effective, permitted, inheritable; } data[2];
+	struct cap_head head = CAP_HEAD;
+	struct cap_sets set[2];
 	i64 e;
 
 	set_limits(core_file);
 	if (many_ids && (e = SYS2(setgroups, 0, 0)) < 0)
 		gate_fail(X_POSTURE, e);
-	for (u64 cap = 0; cap < 64; cap++)
-		if (!(c->bounding >> cap & 1))
-			SYS2(prctl, PR_CAPBSET_DROP, cap);
+	drop_bounding(drops_late(c) ? c->bounding : c->bounding & c->kept);
 	SYS2(prctl, PR_SET_KEEPCAPS, 1);
 	if ((e = SYS3(setresgid, c->gid, c->gid, c->gid)) < 0 || (e = SYS3(setresuid, c->uid, c->uid, c->uid)) < 0)
 		gate_fail(X_POSTURE, e);
 	for (int i = 0; i < 2; i++) {
-		data[i].effective = data[i].permitted = (u32)(c->effective >> 32 * i);
-		data[i].inheritable = 0;
+		set[i].effective = set[i].permitted = (u32)(c->effective >> 32 * i);
+		set[i].inheritable = 0;
 	}
-	if ((e = SYS2(capset, &head, data)) < 0)
+	if ((e = SYS2(capset, &head, set)) < 0)
 		gate_fail(X_POSTURE, e);
 	SYS2(prctl, PR_SET_KEEPCAPS, 0);
 	SYS2(prctl, PR_SET_DUMPABLE, 1);
@@ -90,23 +129,39 @@ static void enter_posture(const struct config *c, int core_file)
 		gate_fail(X_POSTURE, e);
 }
 
-// A path that is not there needs no rule.
+// What cannot be opened gets no rule, and what is no directory the rights of a file: as landlockconfig has it.
+static i64 allow_beneath(i64 set, const char *path, u64 access)
+{
+	static const u64 of_files = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15;	// EXECUTE, WRITE_FILE, READ_FILE, TRUNCATE, IOCTL_DEV
+	i64 fd = open_at(AT_FDCWD, path, O_PATH, 0), e;
+	struct { u64 access; i32 parent; } __attribute__((packed)) beneath = { access, (i32)fd };
+	struct stat st;
+
+	if (fd < 0)
+		return 0;
+	e = SYS2(fstat, fd, &st);
+	if (!e && (st.st_mode & S_IFMT) != S_IFDIR)
+		beneath.access &= of_files;
+	if (!e && beneath.access)
+		e = SYS4(landlock_add_rule, set, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &beneath, 0);
+	SYS1(close, fd);
+	return e;
+}
+
 static i64 restrict_by(const struct ruleset *r)
 {
 	i64 set = SYS3(landlock_create_ruleset, r, 24, 0), e = set < 0 ? set : 0;
 
 	for (u64 i = 0; !e && i < r->n_rules; i++) {
-		i64 dir = open_at(AT_FDCWD, r->rule[i].path, O_PATH, 0);
-		struct { u64 access; i32 parent; } __attribute__((packed)) beneath = { r->rule[i].access, (i32)dir };
+		u64 port[2] = { r->rule[i].access, r->rule[i].port };
 
-		if (dir == -ENOENT)
-			continue;
-		e = dir < 0 ? dir : SYS4(landlock_add_rule, set, 1 /* LANDLOCK_RULE_PATH_BENEATH */, &beneath, 0);
-		SYS1(close, dir);
+		e = r->rule[i].kind == 1 ? allow_beneath(set, r->rule[i].path, r->rule[i].access) :
+					   SYS4(landlock_add_rule, set, 2 /* LANDLOCK_RULE_NET_PORT */, port, 0);
 	}
 	if (!e)
 		e = SYS2(landlock_restrict_self, set, 0);
-	SYS1(close, set);
+	if (set >= 0)
+		SYS1(close, set);
 	return e;
 }
 
@@ -222,6 +277,10 @@ static void confine(const struct program *p, const struct config *c, int gate)
 			    !(page->op[i].flags & F_MAY_FAIL) && trace->record[i].result >= (u64)-4095)
 				gate_fail(X_SETUP, (i64)trace->record[i].result);
 	}
+	i64 taken = keep_capabilities(c);
+
+	if (taken < 0)
+		gate_fail(X_LOAD, taken);
 	forget_control();
 	if (!c->n_layers) {
 		control->loaded = 1;

@@ -22,7 +22,8 @@ struct program {	// as it arrives on the wire, followed by objects, contents, ar
 
 struct config {		// followed by layers
 	u32 id, uid, gid, no_new_privs;
-	u64 effective, bounding;
+	u64 effective, bounding;	// of the posture
+	u64 kept;		// what a layer leaves of them
 	u32 n_layers, spare;
 };
 
@@ -32,10 +33,11 @@ struct layer {		// followed by its bytes, padded to 8
 
 enum { L_SECCOMP = 1, L_LANDLOCK };
 
+#define MAX_RULES 1024
 struct ruleset {		// of Landlock; begins as struct landlock_ruleset_attr does
 	u64 fs, net, scoped;
 	u64 n_rules;
-	struct { u64 access; char path[56]; } rule[];
+	struct { u64 access; u32 kind, port; char path[240]; } rule[];	// kind: 1 a path, 2 a port
 };
 
 struct request {

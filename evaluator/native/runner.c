@@ -102,10 +102,10 @@ static int sane_ruleset(const struct layer *l)
 {
 	const struct ruleset *r = (const struct ruleset *)(l + 1);
 
-	if (l->length < sizeof *r || r->n_rules > 64 || l->length != sizeof *r + r->n_rules * sizeof r->rule[0])
+	if (l->length < sizeof *r || r->n_rules > MAX_RULES || l->length != sizeof *r + r->n_rules * sizeof r->rule[0])
 		return 0;
 	for (u64 i = 0; i < r->n_rules; i++)
-		if (r->rule[i].path[55])
+		if (r->rule[i].path[239] || r->rule[i].kind - 1 > 1)
 			return 0;
 	return 1;
 }
@@ -119,7 +119,9 @@ static int sane_config(const struct config *c, u64 n)
 	for (u32 i = 0; i < c->n_layers; i++) {
 		const struct layer *l = (const struct layer *)((const u8 *)c + at);
 
-		if (at + sizeof *l > n || l->length % 8 || l->length > 4096 * 8 || at + sizeof *l + l->length > n)
+		if (at + sizeof *l > n || l->length % 8 || at + sizeof *l + l->length > n)
+			return 0;
+		if (l->kind == L_SECCOMP && l->length > 4096 * 8)
 			return 0;
 		if (l->kind != L_SECCOMP && (l->kind != L_LANDLOCK || !c->no_new_privs || !sane_ruleset(l)))
 			return 0;	// a ruleset is for one thread, so the one that it is for must load it
@@ -251,7 +253,7 @@ static int build(void)
 static void say_hello(u32 step, i32 error)
 {
 	struct { u32 version, step; i32 error; u32 many_ids, sizes[6]; u64 hook, insn; } hello = {
-		4, step, error, (u32)many_ids,
+		5, step, error, (u32)many_ids,
 		{ sizeof(struct op), sizeof(struct record), sizeof(struct reply), sizeof(struct program), sizeof(struct config), sizeof(struct request) },
 		A(victim_hook), A(syscall_instruction) };
 

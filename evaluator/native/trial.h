@@ -353,9 +353,24 @@ static void forget_setup(void)
 	memset((void *)trace->record, 0, page->setup_end * sizeof(struct record));
 }
 
+// Rules are about the directories that are there when they are made, and a trial brings its own.
+static int has_rules(const struct config *c)
+{
+	const u8 *at = (const u8 *)(c + 1);
+
+	for (u32 i = 0; i < c->n_layers; i++) {
+		const struct layer *l = (const struct layer *)at;
+
+		if (l->kind == L_LANDLOCK)
+			return 1;
+		at += sizeof *l + ((l->length + 7) & ~7U);
+	}
+	return 0;
+}
+
 static int needs_own_gate(const struct trial *t)
 {
-	return t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT | P_SPREAD) || t->q->flags & (R_SLOW | R_DIAGNOSE);
+	return has_rules(t->c) || t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT | P_SPREAD) || t->q->flags & (R_SLOW | R_DIAGNOSE);
 }
 
 static int is_followed(const struct trial *t)

@@ -11,7 +11,7 @@ enum {
 	NR_madvise = 28, NR_dup2 = 33, NR_nanosleep = 35, NR_setitimer = 38, NR_getpid = 39,
 	NR_socket = 41, NR_clone = 56, NR_execve = 59, NR_exit = 60, NR_wait4 = 61, NR_kill = 62,
 	NR_fcntl = 72, NR_chdir = 80, NR_umask = 95, NR_ptrace = 101, NR_setgroups = 116,
-	NR_setresuid = 117, NR_setresgid = 119, NR_capset = 126, NR_sched_setscheduler = 144,
+	NR_setresuid = 117, NR_setresgid = 119, NR_capget = 125, NR_capset = 126, NR_sched_setscheduler = 144,
 	NR_sched_setaffinity = 203, NR_sched_getaffinity = 204,
 	NR_pivot_root = 155, NR_prctl = 157, NR_mount = 165, NR_umount2 = 166, NR_gettid = 186,
 	NR_getdents64 = 217, NR_clock_gettime = 228, NR_exit_group = 231, NR_tgkill = 234,

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from attacks.family import Assumption, Technique
-from evaluator import cli, options
+from evaluator import cli, cli_export, options
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.plan import Plan, Progress
 from evaluator.records import (
@@ -197,11 +197,15 @@ def test_every_option_reaches_the_plan(kernel, command, profile) -> None:
 
 def test_what_is_said_twice_here_is_said_alike_elsewhere() -> None:
     from evaluator.posture import POSTURES
+    from mitigations.export import FORMATS
+    from mitigations.load import Meaning
     from mitigations.runtimes import MODELS
 
     assert list(FailOn) == list(cli.FAIL_ON)
     assert tuple(POSTURES) == options.POSTURES
-    assert tuple(MODELS) == cli.RUNTIME_MODELS
+    assert tuple(MODELS) == options.RUNTIME_MODELS
+    assert get_args(Meaning) == options.MEANINGS
+    assert tuple(FORMATS) == cli_export.FORMATS
     shown = next(one for one in cli.evaluate.params if one.name == "assume")
     assert all(one in shown.help for one in Assumption if one is not Assumption.NONE)
 

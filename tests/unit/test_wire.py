@@ -50,7 +50,7 @@ def record(state: int = 2, result: int = 0) -> bytes:
 
 
 def hello(step: Step = Step.NONE, error: int = 0) -> bytes:
-    sizes = (72, 64, 96 + 40 + 2 * (4 * SEEN.size + 16 + 8 * NAME.size), 384, 40, 24)
+    sizes = (72, 64, 96 + 40 + 2 * (4 * SEEN.size + 16 + 8 * NAME.size), 384, 48, 24)
     return struct.pack("<IIiI6IQQ", wire.VERSION, step, error, 1, *sizes, 0x1000, 0x2000)
 
 

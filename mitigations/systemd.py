@@ -1,0 +1,252 @@
+"""Units of systemd as candidates: a file, its drop-ins, and what systemd 252 would enforce.
+
+A unit brings its own posture: root with all capabilities, or the user that it names.  What it
+takes away is a layer: capabilities, new privileges, calls.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from mitigations import libseccomp, strict_json, systemd_filters, systemd_settings, unit_file
+from mitigations.candidate import (
+    Attachment,
+    Candidate,
+    CapabilitiesLayer,
+    Finding,
+    Layer,
+    NoNewPrivsLayer,
+    OwnPosture,
+    ProfileError,
+)
+from mitigations.capabilities import CAPABILITIES
+from mitigations.suggestion import did_you_mean, quote
+from mitigations.systemd_facts import MODELLED, Facts
+from mitigations.systemd_settings import KILL, SECTIONS, Settings
+from mitigations.unit_file import UnitText
+
+SUFFIXES = tuple(SECTIONS)
+# systemd.unit(5), for the system manager: an earlier one wins.
+SEARCH_PATH = tuple(
+    map(
+        Path,
+        (
+            "/etc/systemd/system.control",
+            "/run/systemd/system.control",
+            "/run/systemd/transient",
+            "/run/systemd/generator.early",
+            "/etc/systemd/system",
+            "/etc/systemd/system.attached",
+            "/run/systemd/system",
+            "/run/systemd/system.attached",
+            "/run/systemd/generator",
+            "/usr/local/lib/systemd/system",
+            "/usr/lib/systemd/system",
+            "/run/systemd/generator.late",
+        ),
+    )
+)
+OTHER_KINDS = (".automount", ".device", ".path", ".scope", ".slice", ".target", ".timer")
+_HEADER = re.compile(rb"\s*(?:[#;][^\n]*\n\s*)*\[(?:Unit|Install|Service|Socket|Mount|Swap)\]\s")
+_TAKEN = {
+    "PrivateDevices": {"CAP_MKNOD", "CAP_SYS_RAWIO"},
+    "ProtectKernelModules": {"CAP_SYS_MODULE"},
+    "ProtectKernelLogs": {"CAP_SYSLOG"},
+    "ProtectClock": {"CAP_SYS_TIME", "CAP_WAKE_ALARM"},
+}
+"""Switches that take capabilities out of the bounding set."""
+MASKED = "masked-unit"
+_SOMEBODY = 1000
+_LARGEST_UID = 65535  # so many ids does the sandbox map
+_EVERYTHING = frozenset(CAPABILITIES)
+
+
+class _Effect(Struct, frozen=True):
+    posture: OwnPosture
+    layers: tuple[Layer, ...]
+
+
+def refuse_masked(path: Path) -> None:
+    """ProfileError for a link to /dev/null."""
+    if path.is_symlink() and str(path.resolve()) == "/dev/null":
+        message = "a link to /dev/null: the unit is masked, systemd does not start it"
+        raise ProfileError(message, code=MASKED)
+
+
+def is_unit(content: bytes) -> bool:
+    """Whether the first line that is no comment is a section that units have."""
+    return _HEADER.match(content) is not None
+
+
+def load(path: Path, content: bytes, facts: Facts, intent: str = "") -> Candidate:
+    """The candidate of a unit file and its drop-ins; ProfileError where systemd refuses it.
+
+    Drop-ins are those beside the file; of a file in one of systemd's own directories, those in all
+    of them.  A file without a suffix of its own (``/dev/stdin``) is read as a service.
+    """
+    section = _section(path)
+    findings: list[Finding] = []
+    more = drop_ins(path)
+    texts = [_parsed(content, path, findings)]
+    texts += [_parsed(strict_json.read_limited(each), each, findings) for each in more]
+    _note_sections(texts, section, facts, findings)
+    _note_kind(path, findings)
+    lines = [one for text in texts for one in text.assignments]
+    settings = systemd_settings.read(lines, section, facts, findings)
+    effect = _effect(settings, facts, findings)
+    _note_version(facts, findings)
+    return Candidate(
+        name=path.name,
+        source=str(path),
+        layers=effect.layers,
+        attachment=Attachment.RUNTIME,
+        meaning="systemd",
+        runtime_model=f"systemd-{MODELLED}/libseccomp-{libseccomp.version()}",
+        posture=effect.posture,
+        default_action=_default_action(settings),
+        intent=intent,
+        warnings=tuple(findings),
+    )
+
+
+def _section(path: Path) -> str:
+    if path.suffix in OTHER_KINDS:
+        message = f"a {path.suffix} unit runs no command: name a .service"
+        raise ProfileError(message, code="unit-without-commands")
+    return SECTIONS.get(path.suffix, SECTIONS[".service"])
+
+
+def _parsed(content: bytes, path: Path, findings: list[Finding]) -> UnitText:
+    if not content:
+        raise ProfileError("an empty file: systemd takes the unit for masked", code=MASKED)
+    text = unit_file.parse(content, str(path))
+    findings += text.findings
+    return text
+
+
+# --- drop-ins -----------------------------------------------------------------------------------
+
+
+def drop_ins(path: Path) -> list[Path]:
+    """The drop-ins of a unit file in the order in which systemd reads them: by their names."""
+    if path.suffix not in SECTIONS:
+        return []
+    parent = path.parent.resolve()
+    places = SEARCH_PATH if parent in (each.resolve() for each in SEARCH_PATH) else (parent,)
+    folders = [each / f"{name}.d" for each in places for name in _names(path.name)]
+    folders += [each / f"{path.suffix[1:]}.d" for each in places]
+    first: dict[str, Path] = {}
+    for folder in folders:
+        for file in _conf_files(folder):
+            first.setdefault(file.name, file)
+    return [first[name] for name in sorted(first) if not _masks(first[name])]
+
+
+def _conf_files(folder: Path) -> Iterator[Path]:
+    try:
+        yield from (one for one in folder.iterdir() if one.suffix == ".conf" and one.name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        message = f"{folder}: {error.strerror or error}"
+        raise ProfileError(message, code="unreadable") from None
+
+
+def _masks(file: Path) -> bool:
+    """An empty file, or a link to /dev/null, stands for none of that name."""
+    try:
+        return str(file.resolve()) == "/dev/null" or (file.is_file() and not file.stat().st_size)
+    except OSError:
+        return False
+
+
+def _names(unit: str) -> Iterator[str]:
+    """The unit's name, its template's, and those that its name begins with, up to each dash."""
+    stem, _, suffix = unit.rpartition(".")
+    prefix, at, instance = stem.partition("@")
+    yield unit
+    if at and instance:
+        yield from _names(f"{prefix}@.{suffix}")
+    shorter = prefix.removesuffix("-").rpartition("-")[0]
+    if shorter:
+        yield from _names(f"{shorter}-{at}{instance}.{suffix}")
+
+
+# --- what it comes to ---------------------------------------------------------------------------
+
+
+def _effect(settings: Settings, facts: Facts, findings: list[Finding]) -> _Effect:
+    user = _uid(settings)
+    bounding = settings.bounding.difference(
+        *(taken for switch, taken in _TAKEN.items() if settings.has(switch))
+    )
+    no_new_privs = (
+        settings.has("NoNewPrivileges")
+        or settings.has("DynamicUser")
+        or (user != 0 and settings.asks_for_filters)
+    )
+    layers: list[Layer] = []
+    if user:
+        posture = OwnPosture("systemd-user", user, user, settings.ambient & bounding)
+        if bounding != _EVERYTHING and not no_new_privs:
+            message = (
+                "CapabilityBoundingSet= of a user that is not root: it limits what set-user-ID "
+                "programs regain, which is not modelled"
+            )
+            findings.append(Finding("not-modelled", message))
+    else:
+        posture = OwnPosture("systemd-root", 0, 0, _EVERYTHING)
+        if bounding != _EVERYTHING:
+            layers.append(CapabilitiesLayer(bounding))
+    if no_new_privs:
+        layers.append(NoNewPrivsLayer())
+    return _Effect(posture, (*layers, *systemd_filters.layers(settings, facts)))
+
+
+def _uid(settings: Settings) -> int:
+    """Names are not looked up: whoever is not root is somebody ordinary."""
+    if not settings.user:
+        return _SOMEBODY if settings.has("DynamicUser") else 0
+    if settings.user in ("root", "0"):
+        return 0
+    number = int(settings.user) if settings.user.isdecimal() else _SOMEBODY
+    return number if number <= _LARGEST_UID else _SOMEBODY
+
+
+def _default_action(settings: Settings) -> str:
+    if settings.filter is None:
+        return ""
+    if not settings.filter.is_allow_list:
+        return "SCMP_ACT_ALLOW"
+    return "SCMP_ACT_KILL_PROCESS" if settings.error_number == KILL else "SCMP_ACT_ERRNO"
+
+
+def _note_sections(
+    texts: Sequence[UnitText], section: str, facts: Facts, findings: list[Finding]
+) -> None:
+    known = ("Unit", section, "Install")
+    for name, where in (each for text in texts for each in text.sections):
+        if name not in known and not name.startswith("X-"):
+            hint = did_you_mean(name, known)
+            message = f"systemd ignores the section [{quote(name)[1:-1]}] here{hint}"
+            findings.append(Finding("unknown-section", message, where))
+
+
+def _note_kind(path: Path, findings: list[Finding]) -> None:
+    if path.suffix in (".socket", ".mount", ".swap"):
+        message = (
+            f"what a {path.suffix} unit says is for the commands that it runs itself, not for a "
+            "service behind it"
+        )
+        findings.append(Finding("own-commands-only", message))
+
+
+def _note_version(facts: Facts, findings: list[Finding]) -> None:
+    if facts.installed and facts.number != MODELLED:
+        message = (
+            f"the sets of calls are those of {facts.version}, which is installed; what is made of "
+            f"them is followed as systemd {MODELLED} does it"
+        )
+        findings.append(Finding("other-systemd", message))

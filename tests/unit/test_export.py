@@ -1,0 +1,427 @@
+"""A candidate in another format decides as it did, or it is said what is lost."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from mitigations import export_spo
+from mitigations.analysis import difference
+from mitigations.bpf import Filter
+from mitigations.candidate import (
+    AppArmorLayer,
+    Attachment,
+    Candidate,
+    CapabilitiesLayer,
+    LandlockLayer,
+    NoNewPrivsLayer,
+    OwnPosture,
+    ProfileError,
+    ReadOnlyRootLayer,
+    SeccompLayer,
+)
+from mitigations.export import FORMATS, export
+from mitigations.load import LIBRARY, load
+from mitigations.rules import ACTIONS, OPERATORS
+
+CC = shutil.which("cc")
+WITH_RULES = sorted(
+    path
+    for path in LIBRARY.glob("*.json")
+    if path.name not in ("elasticsearch-self.json", "unconfined.json")
+)
+
+
+def candidate(folder: Path, profile: Any, name: str = "some.json") -> Candidate:
+    path = folder / name
+    path.write_text(profile if isinstance(profile, str) else json.dumps(profile))
+    (found,) = load(path)
+    assert isinstance(found, Candidate), str(found.error)
+    return found
+
+
+def again(folder: Path, of: Candidate, to: str) -> tuple[Candidate, tuple[str, ...]]:
+    written = export(of, to)
+    suffix = {"spo": "yaml", "bpf": "bpf"}.get(to, "json")
+    path = folder / f"again.{suffix}"
+    path.write_bytes(written.content)
+    meaning: Literal["auto", "spo"] = "spo" if to == "spo" else "auto"
+    (found,) = load(path, meaning=meaning)
+    assert isinstance(found, Candidate), str(found.error)
+    return found, written.lost
+
+
+def decides_alike(one: Candidate, other: Candidate) -> bool:
+    before, after = (
+        [Filter.decode(layer.program) for layer in each.seccomp] for each in (one, other)
+    )
+    return next(difference(before, after), None) is None
+
+
+@pytest.mark.parametrize("path", WITH_RULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("to", ["oci", "docker", "spo", "bpf"])
+def test_the_library_comes_back_as_it_was(tmp_path: Path, path: Path, to: str) -> None:
+    (before,) = load(path)
+    assert isinstance(before, Candidate)
+    after, lost = again(tmp_path, before, to)
+    if path.stem == "errno-zero" and to == "spo":
+        assert "EPERM" in lost[0]
+    else:
+        assert after.seccomp[0].program in before.seccomp[0].valid
+        assert lost == ()
+
+
+CONDITIONS = st.fixed_dictionaries(
+    {
+        "index": st.integers(0, 5),
+        "value": st.integers(0, (1 << 63) - 1),
+        "valueTwo": st.integers(0, (1 << 63) - 1),
+        "op": st.sampled_from(OPERATORS),
+    }
+)
+RULES = st.fixed_dictionaries(
+    {
+        "names": st.lists(
+            st.sampled_from(["mkdir", "chmod", "openat", "socket", "no_such"]), unique=True
+        ),
+        "action": st.sampled_from([one for one in ACTIONS if one != "SCMP_ACT_NOTIFY"]),
+    },
+    optional={
+        "errnoRet": st.integers(1, 4000),
+        "args": st.lists(CONDITIONS, max_size=2, unique_by=lambda one: one["index"]),
+    },
+)
+PROFILES = st.fixed_dictionaries(
+    {"defaultAction": st.sampled_from(["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL"])},
+    optional={
+        "architectures": st.lists(
+            st.sampled_from(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]), unique=True
+        ),
+        "syscalls": st.lists(RULES, max_size=4),
+    },
+)
+
+
+@settings(max_examples=60)
+@given(PROFILES)
+def test_any_profile_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, profile: dict[str, Any]
+) -> None:
+    folder = tmp_path_factory.mktemp("export")
+    try:
+        before = candidate(folder, profile)
+    except ProfileError:
+        reject()  # two rules that libseccomp does not take together
+    for to in ("oci", "docker", "spo"):
+        after, lost = again(folder, before, to)
+        assert after.seccomp[0].valid == before.seccomp[0].valid
+        assert lost == ()
+
+
+def layered(**more: Any) -> Candidate:
+    program = SeccompLayer(ALLOW, (ALLOW,))
+    layers = (
+        NoNewPrivsLayer(),
+        CapabilitiesLayer(frozenset({"CAP_CHOWN"})),
+        AppArmorLayer("mine"),
+        LandlockLayer(handled_fs=1),
+        ReadOnlyRootLayer(("/tmp",)),
+        program,
+    )
+    return Candidate(
+        name="some",
+        source="some",
+        layers=layers,
+        attachment=Attachment.RUNTIME,
+        meaning="oci",
+        posture=OwnPosture("uid 7", 7, 7, frozenset()),
+        **more,
+    )
+
+
+ALLOW = bytes.fromhex("060000000000ff7f")
+SAID = {
+    "no_new_privs": ("oci", "docker", "spo", "bpf"),
+    "capability set: CAP_CHOWN": ("oci", "docker", "spo", "bpf", "c"),
+    "AppArmor profile mine": ("oci", "docker", "spo", "bpf", "c"),
+    "Landlock": tuple(FORMATS),
+    "read-only root": ("oci", "docker", "spo", "bpf", "c"),
+    "runs as uid 7": ("oci", "docker", "spo", "bpf", "c"),
+}
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_layer_is_written_or_named(tmp_path: Path, to: str) -> None:
+    profile = candidate(tmp_path, {"defaultAction": "SCMP_ACT_ALLOW"}).profile
+    lost = " | ".join(export(layered(profile=profile), to).lost)
+    for words, formats in SAID.items():
+        assert (words in lost) is (to in formats)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_what_cannot_be_written_is_refused(to: str) -> None:
+    empty = Candidate(name="e", source="e", layers=(), attachment=Attachment.RUNTIME, meaning="oci")
+    if to == "systemd":
+        assert export(empty, to).content == b"[Service]\n"
+        return
+    with pytest.raises(ProfileError) as caught:
+        export(empty, to)
+    assert caught.value.code == "no-filter"
+
+
+# ------------------------------------------------------------------------- filters without rules
+
+
+def without_rules(*filters: Candidate) -> Candidate:
+    layers = tuple(layer for one in filters for layer in one.seccomp)
+    return replace(filters[0], layers=layers, profile=None)
+
+
+@pytest.mark.parametrize("path", WITH_RULES, ids=lambda path: path.stem)
+def test_rules_that_were_forgotten_are_found_again_or_refused(tmp_path: Path, path: Path) -> None:
+    (before,) = load(path)
+    assert isinstance(before, Candidate)
+    if path.stem in ("strict-allowlist", "wide-argument-hole"):
+        with pytest.raises(ProfileError, match="depends on its arguments"):
+            export(without_rules(before), "oci")
+        return
+    after, lost = again(tmp_path, without_rules(before), "oci")
+    assert decides_alike(before, after)
+    assert lost == ()
+
+
+def test_several_filters_become_one_profile(tmp_path: Path) -> None:
+    one = candidate(tmp_path, deny(["mkdir"], architectures=EVERY))
+    other = candidate(tmp_path, deny(["chmod", "mkdir"], errno=38, architectures=EVERY))
+    both = without_rules(one, other)
+    after, _ = again(tmp_path, both, "spo")
+    assert decides_alike(both, after)
+    assert len(after.seccomp) == 1
+
+
+def test_a_unit_becomes_a_profile(tmp_path: Path) -> None:
+    unit = tmp_path / "some.service"
+    unit.write_text("[Service]\nSystemCallFilter=read write\nSystemCallErrorNumber=EPERM\n")
+    (before,) = load(unit)
+    assert isinstance(before, Candidate)
+    written = export(before, "oci")
+    assert any("runc answers ENOSYS" in one for one in written.lost)
+    path = tmp_path / "again.json"
+    path.write_bytes(written.content)
+    (after,) = load(path, runtime="crun")
+    assert isinstance(after, Candidate)
+    assert decides_alike(before, after)
+
+
+def test_tables_that_answer_differently_have_no_profile(tmp_path: Path) -> None:
+    native = candidate(tmp_path, deny(["mkdir"], architectures=EVERY[:1]))
+    every = candidate(tmp_path, {"defaultAction": "SCMP_ACT_ERRNO", "architectures": EVERY})
+    only_i386 = candidate(
+        tmp_path, {"defaultAction": "SCMP_ACT_ALLOW", "architectures": EVERY[1:2]}
+    )
+    assert json.loads(export(without_rules(native, every), "oci").content)
+    (self_filter,) = load(LIBRARY / "elasticsearch-self.json")
+    assert isinstance(self_filter, Candidate)
+    with pytest.raises(ProfileError, match="no rules on calls say"):
+        export(self_filter, "oci")
+    assert json.loads(export(without_rules(only_i386), "oci").content)["architectures"]
+
+
+def test_the_flags_of_such_filters_are_named() -> None:
+    flagged = SeccompLayer(ALLOW, (ALLOW,), ("SECCOMP_FILTER_FLAG_LOG",))
+    one = Candidate(
+        name="s", source="s", layers=(flagged,), attachment=Attachment.RUNTIME, meaning="raw"
+    )
+    for to in ("oci", "docker", "spo", "systemd", "bpf"):
+        assert "the flags SECCOMP_FILTER_FLAG_LOG" in export(one, to).lost, to
+    assert export(one, "c").lost == ()
+
+
+def test_docker_drops_the_default_errno(tmp_path: Path) -> None:
+    found = candidate(tmp_path, {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38})
+    assert export(found, "oci").lost == ()
+    assert "38" in export(found, "docker").lost[0]
+    assert "38" in export(found, "spo").lost[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("block-mkdir", "block-mkdir"),
+        ("deployment/web:app", "deployment-web-app"),
+        ("A B_C..", "a-b-c"),
+        ("é", "profile"),
+        ("x" * 100, "x" * 63),
+    ],
+)
+def test_names_of_resources(name: str, called: str) -> None:
+    assert export_spo.resource_name(name) == called
+
+
+def test_a_value_that_the_operator_cannot_hold(tmp_path: Path) -> None:
+    rule = {
+        "names": ["chmod"],
+        "action": "SCMP_ACT_ERRNO",
+        "args": [{"index": 1, "value": 1 << 63, "op": "SCMP_CMP_EQ"}],
+    }
+    found = candidate(tmp_path, {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    with pytest.raises(ProfileError, match=r"2\*\*63"):
+        export(found, "spo")
+
+
+# ---------------------------------------------------------------------------------------- systemd
+
+
+def deny(names: list[str], action: str = "SCMP_ACT_ERRNO", **more: Any) -> dict[str, Any]:
+    errno = {"errnoRet": more.pop("errno")} if "errno" in more else {}
+    rule = {"names": names, "action": action, **errno}
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule], **more}
+
+
+def allow(names: list[str], action: str = "SCMP_ACT_ERRNO", **more: Any) -> dict[str, Any]:
+    errno = {"defaultErrnoRet": more.pop("errno")} if "errno" in more else {}
+    rule = {"names": names, "action": "SCMP_ACT_ALLOW"}
+    return {"defaultAction": action, "syscalls": [rule], **errno, **more}
+
+
+def systemd(folder: Path, profile: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    written = export(candidate(folder, profile), "systemd")
+    return written.content.decode(), written.lost
+
+
+def test_a_deny_list_of_systemd(tmp_path: Path) -> None:
+    rules = [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"},
+        {"names": ["chmod"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+        {"names": ["reboot"], "action": "SCMP_ACT_KILL_PROCESS"},
+    ]
+    every = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+    text, lost = systemd(
+        tmp_path, {"defaultAction": "SCMP_ACT_ALLOW", "architectures": every, "syscalls": rules}
+    )
+    assert text == (
+        "[Service]\nSystemCallArchitectures=x86-64 x86 x32\n"
+        "SystemCallFilter=~mkdir:EPERM mkdirat:EPERM chmod:ENOSYS reboot:kill\n"
+    )
+    assert lost == ()
+
+
+def test_an_allow_list_of_systemd(tmp_path: Path) -> None:
+    rules = [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}]
+    text, lost = systemd(tmp_path, {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules})
+    assert "SystemCallErrorNumber=EPERM\nSystemCallFilter=read write\n" in text
+    assert any("@default" in one for one in lost)
+
+
+EVERY = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "opens"),
+    [
+        (deny(["mkdir", "mkdirat"]), False),
+        (deny(["mkdir"], errno=38, architectures=EVERY), False),
+        (deny(["mkdir"], errno=38, architectures=EVERY[:2]), False),
+        (deny(["mkdir", "chmod"], action="SCMP_ACT_KILL_PROCESS"), False),
+        (allow(["read", "execve"]), True),
+        (allow(["read", "mkdir"], errno=38, architectures=EVERY), True),
+        (allow(["read"], action="SCMP_ACT_KILL_PROCESS"), True),
+    ],
+)
+def test_a_unit_decides_as_the_profile(
+    tmp_path: Path, profile: dict[str, Any], opens: bool
+) -> None:
+    """But for @default, which an allow-list of systemd always lets through."""
+    before = candidate(tmp_path, profile)
+    unit = tmp_path / "some.service"
+    unit.write_bytes(export(before, "systemd").content)
+    (after,) = load(unit)
+    assert isinstance(after, Candidate)
+    changes = list(
+        difference(
+            [Filter.decode(one.program) for one in before.seccomp],
+            [Filter.decode(one.program) for one in after.seccomp],
+        )
+    )
+    assert bool(changes) is opens
+    assert all(one.opened for one in changes)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"names": ["a"], "action": "SCMP_ACT_TRAP"},
+        {"names": ["a"], "action": "SCMP_ACT_NOTIFY"},
+        {"names": ["a"], "action": "SCMP_ACT_ERRNO", "errnoRet": 0},
+        {"names": ["a"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "op": "SCMP_CMP_EQ"}]},
+    ],
+)
+def test_what_systemd_cannot_say_is_not_written(tmp_path: Path, rule: dict[str, Any]) -> None:
+    with pytest.raises(ProfileError, match="nothing is written"):
+        systemd(tmp_path, {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+
+
+def test_two_answers_beside_an_allow_list(tmp_path: Path) -> None:
+    rules = [
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+    ]
+    with pytest.raises(ProfileError, match="one answer for all other calls"):
+        systemd(tmp_path, {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules})
+
+
+def test_nothing_gets_into_a_unit_file_by_a_name(tmp_path: Path) -> None:
+    strange = "mkdir\nExecStart=/bin/false"
+    rules = [{"names": ["chmod", strange], "action": "SCMP_ACT_ERRNO"}]
+    text, lost = systemd(tmp_path, {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules})
+    assert "ExecStart" not in text
+    assert any("no call is called so" in one for one in lost)
+    some = Candidate(
+        name="s",
+        source="s",
+        layers=(AppArmorLayer("a\nExecStart=/bin/false"),),
+        attachment=Attachment.RUNTIME,
+        meaning="kubernetes",
+    )
+    with pytest.raises(ProfileError, match="does not fit"):
+        export(some, "systemd")
+
+
+# -------------------------------------------------------------------------------------- C program
+
+
+def test_the_program_holds_every_instruction(tmp_path: Path) -> None:
+    (found,) = load(LIBRARY / "block-mkdir.json")
+    assert isinstance(found, Candidate)
+    twice = [one for one in (*found.layers, *found.layers) if isinstance(one, SeccompLayer)]
+    text = export(
+        Candidate(
+            name="*/ evil",
+            source="s",
+            layers=tuple(twice),
+            attachment=Attachment.RUNTIME,
+            meaning="raw",
+        ),
+        "c",
+    ).content.decode()
+    assert text.startswith("/* * / evil: ")
+    assert text.count("return ERRNO(EPERM)") == 2
+    assert "no_new_privs = 0;" in text
+
+
+@pytest.mark.skipif(CC is None, reason="needs a C compiler")
+@pytest.mark.parametrize("path", WITH_RULES, ids=lambda path: path.stem)
+def test_the_program_compiles_without_a_warning(tmp_path: Path, path: Path) -> None:
+    (found,) = load(path)
+    assert isinstance(found, Candidate)
+    source = tmp_path / "under.c"
+    source.write_bytes(export(found, "c").content)
+    assert CC is not None
+    command = [CC, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(source)]
+    subprocess.run(command, check=True)

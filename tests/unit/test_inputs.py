@@ -1,0 +1,262 @@
+"""What stands on the command line: patterns, one candidate of several, what has changed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from evaluator import cli
+from evaluator.errors import InputError
+from evaluator.inputs import changed_since, expanded, named
+from mitigations.candidate import ProfileError
+
+PROFILE = """{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+ "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}"""
+FAMILY = ("--simulate", "--family", "create-directory")
+Command = Callable[..., tuple[int, str, str]]
+
+
+def pod(*names: str, profile: str = "deny.json") -> str:
+    localhost = {"type": "Localhost", "localhostProfile": profile}
+    containers = [{"name": one, "securityContext": {"seccompProfile": localhost}} for one in names]
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "web"},
+            "spec": {"containers": containers},
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "deny.json").write_text(PROFILE)
+    (tmp_path / "web.yaml").write_text(pod("a", "b"))
+    (tmp_path / "one.yml").write_text(pod("c"))
+    (tmp_path / "profile.json").write_text(PROFILE)
+    return tmp_path
+
+
+@pytest.fixture
+def command(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*arguments])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def names(out: str) -> list[str]:
+    return [one["name"] for one in json.loads(out)["candidates"]]
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ["-c", "user.name=n", "-c", "user.email=n@invalid", "-c", "init.defaultBranch=main"]
+    command = ["git", "-C", str(folder), *who, *arguments]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+# --------------------------------------------------------------------------- paths and patterns
+
+
+def test_a_name_behind_a_mark(folder: Path) -> None:
+    assert named("web.yaml").name == ""
+    assert (named("web.yaml#pod/web:a").path, named("web.yaml#pod/web:a").name) == (
+        "web.yaml",
+        "pod/web:a",
+    )
+    (folder / "a#b").write_text("")
+    assert named("a#b").path == "a#b"
+
+
+def test_patterns_that_no_shell_expanded(folder: Path) -> None:
+    assert expanded(["*.y*ml"]) == ["one.yml", "web.yaml"]
+    assert expanded(["web.yaml", "nosuch.json"]) == ["web.yaml", "nosuch.json"]
+    (folder / "[x].json").write_text(PROFILE)
+    assert expanded(["[x].json"]) == ["[x].json"]
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "deep" / "er" / "p.json").write_text(PROFILE)
+    assert expanded(["deep/**/*.json"]) == ["deep/er/p.json"]
+    with pytest.raises(ProfileError, match="no file is called like that"):
+        expanded(["*.nosuch"])
+
+
+def test_one_of_several_is_chosen_by_name(command: Command) -> None:
+    root = ("--seccomp-root", "root")
+    code, out, _ = command("explain", "web.yaml#pod/web:b", "mkdir", *root)
+    assert code == 0
+    assert "ERRNO(EPERM)" in out
+    code, out, err = command("explain", "web.yaml", "mkdir", *root)
+    assert (code, out) == (2, "")
+    assert "name one of them, as web.yaml#pod/web:a" in err
+    code, out, err = command("explain", "web.yaml#pod/web:x", "mkdir", *root)
+    assert (code, out) == (2, "")
+    assert "or pod/web:a?" in err
+
+
+def test_evaluate_takes_patterns_and_says_what_meets_nothing(command: Command) -> None:
+    code, out, err = command(
+        "evaluate", "*.y*ml", "x*.json", *FAMILY, "--json", "--seccomp-root", "root"
+    )
+    assert code == 2
+    assert err == "sidestep: x*.json: no file is called like that\n"
+    assert names(out) == ["x*.json", "pod/web:c", "pod/web:a", "pod/web:b"]
+
+
+def test_names_in_several_files_stay_apart(command: Command, folder: Path) -> None:
+    (folder / "again.yaml").write_text(pod("a"))
+    _, out, _ = command(
+        "evaluate", "again.yaml", "web.yaml", *FAMILY, "--json", "--seccomp-root", "root"
+    )
+    assert names(out) == ["again.yaml", "web.yaml#pod/web:a", "pod/web:b"]
+
+
+def test_stdin_holds_a_manifest_or_a_profile(folder: Path) -> None:
+    for file, name in (("one.yml", "pod/web:c"), ("profile.json", "stdin")):
+        with (folder / file).open("rb") as source:
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-c", "from evaluator.cli import main; main()"),
+                    *("evaluate", "-", *FAMILY, "--json", "--seccomp-root", "root"),
+                ],
+                stdin=source,
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        assert names(done.stdout) == [name], done.stderr
+
+
+def test_the_node_is_what_the_options_say(command: Command, folder: Path) -> None:
+    (folder / "bare.yaml").write_text("kind: Pod\nspec: {containers: [{name: c}]}\n")
+    default = ("--runtime-default", "profile.json")
+    _, out, _ = command("explain", "bare.yaml", "mkdir", *default)
+    assert "no filter" in out or "ALLOW" in out
+    _, out, _ = command("explain", "bare.yaml", "mkdir", "--seccomp-default", *default)
+    assert "ERRNO(EPERM)" in out
+    code, _, err = command("explain", "bare.yaml", "mkdir", "--seccomp-root", "")
+    assert (code, err) == (2, "sidestep: --seccomp-root: an empty path\n")
+    code, _, err = command("explain", "web.yaml#pod/web:a", "mkdir", "--seccomp-root", "nosuch")
+    assert code == 2
+    assert err.startswith("sidestep: web.yaml:")
+    assert "nosuch/deny.json is not there" in err
+
+
+def test_diff_of_files_with_several_candidates(
+    command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("evaluate", *FAMILY, "--seccomp-root", str(folder / "root"), "--json")
+    monkeypatch.setattr(sys, "argv", ["sidestep", *arguments])  # which the results remember
+    _, out, _ = command(*arguments, "web.yaml")
+    (folder / "run.json").write_text(out)
+    code, out, err = command("diff", "run.json", "web.yaml")
+    assert (code, err) == (0, "")
+    assert "nothing differs" in out
+    (folder / "fewer.yaml").write_text(pod("b", "c"))
+    code, _, err = command("diff", "run.json", "fewer.yaml")
+    assert (code, err) == (0, "")
+
+
+def test_harden_changes_profiles_in_json_only(command: Command) -> None:
+    code, _, err = command(
+        "harden", "one.yml", "--family", "create-directory", "--seccomp-root", "root"
+    )
+    assert code == 2
+    assert "sidestep export --to oci" in err
+    assert err.count("\n") == 1
+
+
+# ----------------------------------------------------------------------------- what has changed
+
+
+def test_only_what_changed(command: Command, folder: Path) -> None:
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "x")
+    assert changed_since("HEAD", ["web.yaml", "."]) == []
+    (folder / "web.yaml").write_text(pod("a"))
+    (folder / "new.json").write_text(PROFILE)
+    (folder / "one.yml").unlink()
+    assert changed_since("HEAD", ["web.yaml", "profile.json"]) == ["web.yaml"]
+    assert sorted(changed_since("HEAD", ["."])) == ["new.json", "web.yaml"]
+    arguments = ("evaluate", ".", *FAMILY, "--json", "--seccomp-root", "root")
+    _, out, _ = command(*arguments, "--changed-since", "HEAD")
+    assert names(out) == ["new", "pod/web:a"]
+
+
+def test_nothing_changed_is_no_failure(command: Command, folder: Path) -> None:
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "x")
+    code, out, err = command("evaluate", "profile.json", *FAMILY, "--changed-since", "HEAD")
+    assert (code, out, err) == (0, "", "sidestep: no candidate has changed since HEAD\n")
+
+
+@pytest.mark.parametrize("revision", ["nosuch", "--output=x", "", "HEAD:web.yaml"])
+def test_revisions_that_are_none(folder: Path, revision: str) -> None:
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "x")
+    with pytest.raises(InputError, match="has no commit"):
+        changed_since(revision, ["web.yaml"])
+    assert not (folder / "x").exists()
+
+
+def test_where_git_knows_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
+    with pytest.raises(InputError, match="not a git repository"):
+        changed_since("HEAD", ["web.yaml"])
+    with pytest.raises(InputError, match="stdin has no history"):
+        changed_since("HEAD", ["-"])
+    monkeypatch.setenv("PATH", str(folder))
+    with pytest.raises(InputError, match="git is not installed"):
+        changed_since("HEAD", ["web.yaml"])
+
+
+# --------------------------------------------------------------------------------------- export
+
+
+def test_export_writes_what_is_asked_and_says_what_is_lost(command: Command, folder: Path) -> None:
+    code, out, err = command("export", "profile.json", "--to", "oci", "-o", "out.json")
+    assert (code, out, err) == (0, "", "")
+    assert json.loads((folder / "out.json").read_text()) == json.loads(PROFILE)
+    one = ("web.yaml#pod/web:a", "--seccomp-root", "root")
+    (folder / "root" / "deny.json").write_text(PROFILE.replace("_ERRNO", "_KILL"))
+    code, out, err = command("export", *one, "--to", "systemd", "-o", "out.conf")
+    assert (code, out) == (0, "")
+    assert err.startswith("sidestep: not in the systemd output: SCMP_ACT_KILL")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("profile.json", "--to", "yaml"), "'yaml' is not one of"),
+        (("profile.json",), "Missing option '--to'"),
+        (("nosuch.json", "--to", "c"), "nosuch.json: No such file"),
+        (("profile.json", "--to", "c", "-o", "."), ".: not a regular file"),
+        (("profile.json", "--to", "c", "-o", "no/such"), "no/such: No such file"),
+        (("profile.json", "--to", "c", "-o", "profile.json"), "would overwrite the input"),
+        (("web.yaml", "--to", "c", "--seccomp-root", "root"), "holds 2 candidates"),
+        (
+            ("web.yaml#pod/web:a", "--to", "c", "--seccomp-root", "root", "-o", "web.yaml"),
+            "would overwrite the input",
+        ),
+    ],
+)
+def test_export_refuses_in_one_line(
+    command: Command, arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = command("export", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
