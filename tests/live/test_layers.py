@@ -329,3 +329,11 @@ def test_rows_are_equal_without_the_fast_path() -> None:
         found = evaluate(candidate, *wanted, fast_path=fast, with_steps=False)
         rows.append([replace(one, latency_us=0) for one in found.trials])
     assert rows[0] == rows[1]
+
+
+def test_nothing_is_left_of_looking_at_a_subject_with_rules() -> None:
+    """Its gate is its own: one that stayed would be taken for a process that a variant made."""
+    found = evaluate(landlock(FS["make_dir"].bit), "create-process")
+    negative = trial(found, "create-process/thread-negative")
+    assert negative.outcome is Outcome.UNSUPPORTED
+    assert found.families[0].verdict is Verdict.OPEN
