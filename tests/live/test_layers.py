@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from attacks.families import accept_connection
 from attacks.loopback import PORT
 from evaluator import campaign, confinement, enforcement
 from evaluator.plan import Plan
@@ -168,7 +169,7 @@ def test_tcp_leaks_past_a_ruleset_alone(tmp_path: Path) -> None:
 
 
 def test_a_port_that_a_rule_allows_is_open(tmp_path: Path) -> None:
-    (candidate,) = load(Path(net(tmp_path, PORT)))
+    (candidate,) = load(Path(net(tmp_path, PORT, accept_connection.PORT)))
     assert isinstance(candidate, Candidate)
     found = evaluate(candidate, "connect-tcp", "accept-connection")
     assert found.enforced
