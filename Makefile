@@ -4,7 +4,7 @@ DEMO_OUTPUT ?= results/demo
 DEMO_PROFILES := $(addprefix mitigations/library/,block-mkdir.json deny-create-directory-by-name.json no-new-directories.json)
 PYTEST_ARGS ?=
 
-.PHONY: demo test check live setup dev native format lint types layers docs wheel clean
+.PHONY: demo test check live setup dev native format lint types layers docs site wheel clean
 
 # Exit code 1 is a gate that failed: two of the three do not hold what they are meant to.
 demo: setup
@@ -48,9 +48,15 @@ layers: dev
 docs: dev
 	$(BIN)/python docs/attack_library.py --write
 	$(BIN)/python docs/data.py --write
+	$(BIN)/python docs/reference.py --write
 	$(BIN)/python docs/attainable.py --write
 	$(BIN)/python docs/claims.py --write
 	$(BIN)/python docs/readme.py
+
+# Pages for a browser, from docs/: build/site/index.html.
+site: dev
+	$(BIN)/sphinx-build -q -W --keep-going -d build/doctrees docs build/site
+	@echo "Site: $(abspath build/site)/index.html"
 
 wheel: dev
 	$(BIN)/python -m build --wheel

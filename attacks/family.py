@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
@@ -9,6 +11,7 @@ from functools import cached_property
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from attacks.consts import Named
 from attacks.effects import Effect, Grade, Object, ObjectKind
 from attacks.errors import AttackError
 from attacks.kernel import Kernel
@@ -20,33 +23,56 @@ class Technique(StrEnum):
     """Why a variant may get through a filter that stops the baseline."""
 
     BASELINE = "baseline"
+    """The call that the policy's author has in mind; one of each family."""
     SIBLING_SYSCALL = "sibling-syscall"
+    """Another call, or another use of it, has the same effect."""
     NEWER_SYSCALL = "newer-syscall"
+    """A call that came to Linux later; a list of denied names may be older."""
     LEGACY_SYSCALL = "legacy-syscall"
+    """An old interface that newer ones replaced and that the kernel still has."""
     FD_RELATIVE = "fd-relative"
+    """The object is named by a descriptor: a file, a directory, a pidfd."""
     ASYNC_KERNEL = "async-kernel"
+    """The kernel does it on request, through io_uring or AIO: no call of that name is made."""
     COMPAT_ABI = "compat-abi"
+    """Through the 32-bit entry, where calls have other numbers."""
     X32_ABI = "x32-abi"
+    """Through the x32 table, whose numbers have bit 30 set."""
     MULTIPLEXER = "multiplexer"
+    """Through socketcall or ipc, which take the real arguments from memory."""
     WIDE_ARGUMENT = "wide-argument"
+    """With bits in an argument that the filter compares and the kernel does not read."""
     INDIRECT_OBJECT = "indirect-object"
+    """By way of another object, or another kind of it: a link, a mount, a rename."""
     DESCRIPTOR_REUSE = "descriptor-reuse"
+    """With a descriptor that was open before, or was made for something else."""
     PROC_INTERFACE = "proc-interface"
+    """Through a file of /proc."""
     DEPUTY_PROCESS = "deputy-process"
+    """Another process or thread does it."""
     SUPERVISOR_SELF = "supervisor-self"
+    """The filter asks a tracer or listener, and the program makes itself one."""
     NAMESPACE = "namespace"
+    """With new namespaces, in which the program has capabilities."""
     MEMORY_ALIAS = "memory-alias"
+    """Through memory that is mapped or shared, by a store or a call on memory."""
 
 
 class Assumption(StrEnum):
     """What a variant takes for granted beyond running code under the mitigation."""
 
     NONE = "none"
+    """Nothing: a process that runs code under the mitigation."""
     INHERITED_DESCRIPTOR = "inherited-descriptor"
+    """A descriptor was opened before the filter came into force."""
     INHERITED_RING = "inherited-ring"
+    """An io_uring was set up before the filter came into force."""
     UNFILTERED_THREAD = "unfiltered-thread"
+    """Another thread of the process is without the filter."""
     UNFILTERED_NEIGHBOUR = "unfiltered-neighbour"
+    """Another process of the same container is without the filter."""
     TRUSTED_SETUP = "trusted-setup"
+    """Somebody prepared the machine: a raised limit, a mount, a core pattern."""
 
 
 class Need(StrEnum):
@@ -239,6 +265,8 @@ class Family(Struct):
     effect: Callable[[Parameters], Effect]
     objects: tuple[Object, ...] = ()
     parameters: Parameters = field(default_factory=dict[str, int])
+    constants: Mapping[str, Iterable[Named]] = field(default_factory=dict[str, Iterable[Named]])
+    """The names that the values of a parameter have, where they have any."""
     attack_technique: str = ""
     """MITRE ATT&CK id, where one fits."""
     has_target: bool = True
@@ -352,6 +380,22 @@ class Family(Struct):
         self._check(recipes)
         return FamilyInstance(self, self._label(given, target), effect, values, recipes)
 
+    def instances(self) -> Iterator[FamilyInstance]:
+        """The default one, one elsewhere, and one for each other set of values that have names.
+
+        All programs that it has, whatever its parameters, are programs of one of them.
+        """
+        yield self.default
+        if self.has_target:
+            yield self.instance(target="/elsewhere")
+        for values in itertools.product(*self.constants.values()):
+            try:
+                instance = self.instance(dict(zip(self.constants, map(int, values), strict=True)))
+            except AttackError:
+                continue  # no such combination
+            if instance.label != self.name:
+                yield instance
+
     def record(self, instance: FamilyInstance) -> Iterator[Variant]:
         """The variants that the recipes of an instance make."""
         for recorded in instance.recipes:
@@ -366,12 +410,29 @@ class Family(Struct):
 
     def _label(self, given: Parameters, target: str | None) -> str:
         changed = [
-            f"{name}={_number(name, given[name])}"
+            f"{name}={self._text(name, given[name])}"
             for name, default in self.parameters.items()
             if given.get(name, default) != default
         ]
         chosen = f"[{','.join(changed)}]" if changed else ""
         return f"{self.name}{chosen}{f'@{target}' if target else ''}"
+
+    def value(self, parameter: str, text: str) -> int | None:
+        """The value that a text stands for: the name of a constant, or a number.
+
+        Decimal, hexadecimal with ``0x``, or octal as file modes are written: with a leading 0.
+        """
+        for constant in self.constants.get(parameter, ()):
+            if constant.text == text:
+                return int(constant)
+        try:
+            return int(text, 8) if re.fullmatch("0[0-7]+", text) else int(text, 0)
+        except ValueError:
+            return None
+
+    def _text(self, parameter: str, value: int) -> str:
+        names = (one.text for one in self.constants.get(parameter, ()) if one == value)
+        return next(names, _number(parameter, value))
 
     def _record(
         self, recorded: _Recorded, label: str, effect: Effect, values: Parameters

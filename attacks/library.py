@@ -61,7 +61,7 @@ def parse_reference(reference: str) -> FamilyInstance:
     if match is None:
         raise AttackError(f"{reference!r} is not of the form family[parameter=value]@/directory")
     chosen = family(match["name"])
-    parameters = _parse_parameters(reference, match["parameters"] or "")
+    parameters = _parse_parameters(reference, chosen, match["parameters"] or "")
     target = match["target"]
     if target is not None:
         target = _parse_target(reference, target)
@@ -137,32 +137,38 @@ def _read_suite(path: Path) -> Suite:
 
 @cache
 def current_suite() -> Suite:
-    """What the suite would hold, frozen now: the default instance of every family.
+    """What the suite would hold, frozen now: every family, and what rewrites make of it.
 
-    What rewrites make of it is part of it.
+    A program may hang on parameters: it counts as the first instance that has it makes it.
     """
-    recorded = [found.default.variants for found in load_families().values()]
-    variants = [one for family in recorded for one in (*family, *derived(family))]
-    return Suite(SUITE, {variant.id: variant.program.digest() for variant in variants})
+    variants: dict[str, str] = {}
+    for found in load_families().values():
+        for instance in found.instances():
+            recorded = instance.variants
+            for one in (*recorded, *derived(recorded)):
+                name = f"{found.name}/{one.name}"
+                if name not in variants:
+                    variants[name] = one.program.digest()
+    return Suite(SUITE, variants)
 
 
-def _parse_parameters(reference: str, text: str) -> dict[str, int]:
+def _parse_parameters(reference: str, chosen: Family, text: str) -> dict[str, int]:
     parameters: dict[str, int] = {}
     for part in filter(None, text.split(",")):
         name, equals, value = (piece.strip() for piece in part.partition("="))
-        number = _parse_number(value)
+        number = chosen.value(name, value)
         if not equals or number is None:
-            raise AttackError(f"{reference!r}: {part!r} is not of the form parameter=number")
+            raise AttackError(f"{reference!r}: {_no_value(part, value, chosen, name)}")
         parameters[name] = number
     return parameters
 
 
-def _parse_number(text: str) -> int | None:
-    """Decimal, hexadecimal with ``0x``, or octal as file modes are written: with a leading 0."""
-    try:
-        return int(text, 8) if re.fullmatch("0[0-7]+", text) else int(text, 0)
-    except ValueError:
-        return None
+def _no_value(part: str, value: str, chosen: Family, name: str) -> str:
+    known = [one.text for one in chosen.constants.get(name, ())]
+    if not known:
+        return f"{part!r} is not of the form parameter=number"
+    hint = _suggestion(value, known) or f" (known: {', '.join(known)})"
+    return f"{part!r} is not of the form parameter=constant or parameter=number{hint}"
 
 
 def _parse_target(reference: str, target: str) -> str:

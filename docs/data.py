@@ -35,21 +35,77 @@ HEAD = """# The data behind a report
 | `summary.csv` | one row for each candidate and family, for a spreadsheet; a text that a spreadsheet would take for a formula has an apostrophe in front |
 | `report.html` | the page to read and to hand on; needs no network |
 
-With pandas:
+A file that is named `*.md` is a comment on a change, in Markdown. [report.md](report.md) is about
+reading the page, and about rendering stored results again.
+
+## With pandas
+
+`reports.load` takes the directory, `run.json` or `results.parquet`, and gives one frame for each
+table below: `candidates`, `families`, `trials`, `workloads` and `findings`. The examples are run by
+a test, on the results of the tests.
+
+Which ways get through, by candidate and effect:
 
 ```python
 import reports
 
-results = reports.load("out")  # or out/run.json, or out/results.parquet
+results = reports.load("out")
 through = results.trials.query("outcome == 'BYPASSED' and scope == 'in'")
 print(through.groupby(["candidate", "family"]).size())
 ```
 
-`load` checks every key and type on entry; a file that is damaged or of another schema is a
-`reports.ReportError` of one line that names the key. Dtypes are pandas' own nullable ones, so that
-a missing number stays a whole number. The schema is `%s`; keys may be added to it.
-`reports.tables.summary` and `reports.tables.matrix` turn `results.document` into the two tables
-that people read first.
+Both scores side by side, and what each candidate is meant to stop:
+
+```python
+import reports
+
+results = reports.load("out")
+print(results.candidates[["candidate", "robustness", "utility", "targeted", "held"]])
+print(results.families.query("targeted")[["candidate", "family", "verdict", "reason"]])
+```
+
+Verdicts as a matrix, and the programs that got through as text:
+
+```python
+import reports
+from reports.tables import matrix
+
+results = reports.load("out")
+print(matrix(results.document))
+for _, trial in results.trials.query("outcome == 'BYPASSED'").iterrows():
+    print(trial.candidate, trial.variant)
+    for step in trial.steps:
+        print("   ", step["text"], "->", step["mitigated"], step["filter"])
+```
+
+What honest programs were denied, and the remarks on the sources:
+
+```python
+import reports
+
+results = reports.load("out")
+broken = results.workloads.query("works_in_control and not works")
+print(broken[["candidate", "workload", "reason"]])
+print(results.findings[["candidate", "severity", "code", "message", "where"]])
+```
+
+How one verdict moved over several runs:
+
+```python
+import pandas as pd
+import reports
+
+runs = {path: reports.load(path) for path in ("out",)}  # ... and more of them
+moved = pd.concat({one.document.started: one.families for one in runs.values()}, names=["run"])
+rows = moved.reset_index("run")
+print(rows.pivot(index=["candidate", "family"], columns="run", values="verdict"))
+```
+
+`load` checks every key, column and type on entry; a file that is damaged or of another schema is a
+`reports.ReportError` of one line that names the JSON path or the column. Dtypes are pandas' own
+nullable ones, so that a missing number stays a whole number; a list is a Python list in a column of
+objects. The schema is `%s`; keys may be added to it. `reports.tables.summary` and
+`reports.tables.matrix` turn `results.document` into the two tables that people read first.
 """
 
 

@@ -82,7 +82,8 @@ def _key(candidate: Candidate | FailedCandidate, plan: Plan, place: int) -> obje
 def _runs(plan: Plan, todo: Sequence[Candidate], count: _Count) -> Generator[CandidateRun]:
     """What was seen of each candidate; at the end the controls are checked."""
     groups = _grouped(plan)
-    jobs = min(plan.jobs, len(groups)) if todo else 0
+    # Without families there are still honest programs to run.
+    jobs = min(plan.jobs, max(1, len(groups))) if todo else 0
     if jobs > 1:
         yield from _Workers(plan, todo, groups, jobs).runs(count)
     elif jobs:

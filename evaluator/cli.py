@@ -18,13 +18,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from evaluator import completion as offer
 from evaluator.cli_attacks import attacks
 from evaluator.cli_attainable import attainable
+from evaluator.cli_check import check
+from evaluator.cli_completion import completion
 from evaluator.cli_diff import diff
 from evaluator.cli_explain import explain
 from evaluator.cli_harden import harden
 from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
+from evaluator.cli_report import report
 from evaluator.cli_search import search
 from evaluator.cli_workloads import workloads
 from evaluator.errors import HarnessError, InputError, SidestepError, border
@@ -33,6 +37,7 @@ from evaluator.options import (
     debug_option,
     format_option,
     jobs_option,
+    own_version,
     posture_option,
     reading_options,
     split,
@@ -61,7 +66,7 @@ HUNG_UP = 129
 HARNESS_FAILED = 4
 RUNTIME_MODELS = ("runc-1.1", "runc-1.2", "crun")
 FAIL_ON = ("leaky", "undecided", "reachable-elsewhere", "broken-workload")
-FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet")
+FILE_SUFFIXES = (".html", ".json", ".csv", ".parquet", ".md")
 
 
 class TerminatedError(KeyboardInterrupt):
@@ -157,18 +162,9 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value:
-        say(f"sidestep {_own_version()}")
+    if value and not context.resilient_parsing:
+        say(f"sidestep {own_version()}")
         context.exit()
-
-
-def _own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sidestep")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -193,7 +189,9 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("paths", metavar="CANDIDATE...", nargs=-1, required=True)
+@click.argument(
+    "paths", metavar="CANDIDATE...", nargs=-1, required=True, shell_complete=offer.files
+)
 @click.option(
     "--from",
     "meaning",
@@ -215,12 +213,14 @@ def cli() -> None:
     "families",
     metavar="FAMILY",
     multiple=True,
+    shell_complete=offer.families,
     help="Test only this family, and fail unless it is held; repeatable. "
     "Takes a target and parameters: create-file@/data, change-mode[bits=04000].",
 )
 @click.option(
     "--objective",
     metavar="NAME",
+    shell_complete=offer.objectives,
     help="Families that must hold, workloads that must run: a name of `sidestep objectives list`.",
 )
 @click.option(
@@ -229,6 +229,7 @@ def cli() -> None:
     metavar="WORKLOAD",
     multiple=True,
     callback=split,
+    shell_complete=offer.listed(offer.workloads),
     help="Run this honest program as well: a name of `sidestep workloads list`, a TOML file, or "
     "`all`; repeatable.",
 )
@@ -237,15 +238,22 @@ def cli() -> None:
     metavar="ASSUMPTION",
     multiple=True,
     callback=split,
+    shell_complete=offer.listed(offer.assumptions),
     help="Count what an attacker gets from this as well: inherited-descriptor, inherited-ring, "
     "unfiltered-thread, unfiltered-neighbour, trusted-setup; repeatable.",
 )
-@click.option("--suite", metavar="NAME", help="The frozen list of variants to judge by.")
+@click.option(
+    "--suite",
+    metavar="NAME",
+    shell_complete=offer.suites,
+    help="The frozen list of variants to judge by.",
+)
 @click.option(
     "--fail-on",
     metavar="CONDITION",
     multiple=True,
     callback=split,
+    shell_complete=offer.listed(offer.words(FAIL_ON)),
     help=f"Exit with 1 on any of: {', '.join(FAIL_ON)}; repeatable.",
 )
 @jobs_option
@@ -292,7 +300,8 @@ def cli() -> None:
     "-o",
     "--output",
     metavar="PATH",
-    help="Write results.parquet, summary.csv, run.json and report.html there; or one file.",
+    shell_complete=offer.files,
+    help="Write results.parquet, summary.csv, run.json, report.html there; or one file.",
 )
 @debug_option
 @click.pass_context
@@ -439,7 +448,7 @@ def _run(
         fail_on=[FailOn(one) for one in request.fail_on],
     )
     return Run(
-        tool=Tool("sidestep", _own_version()),
+        tool=Tool("sidestep", own_version()),
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         duration_s=round(time.time() - started, 6),
         exit_code=run_exit_code(results, judged) if stopped is None else stopped,
@@ -483,6 +492,8 @@ def _publish(request: Request, run: Run) -> int:
 
 
 cli.add_command(attacks)
+cli.add_command(check)
+cli.add_command(completion)
 cli.add_command(diff)
 cli.add_command(explain)
 cli.add_command(objectives)
@@ -490,41 +501,15 @@ cli.add_command(search)
 cli.add_command(harden)
 cli.add_command(workloads)
 cli.add_command(record)
+cli.add_command(report)
 attacks.add_command(attainable)
-
-
-@cli.command()
-@click.argument("results")
-@click.option("-o", "--output", metavar="PATH", help="Write the four files there; or one file.")
-@format_option
-@debug_option
-def report(results: str, output: str | None, form: str, as_json: bool) -> None:
-    """Render stored results again: a results directory, run.json or results.parquet."""
-    from evaluator.table import show
-    from reports.document import complete, load_document
-    from reports.files import write
-
-    with border():
-        stored = load_document(Path(results))
-        if output is not None:
-            _check_output(output, (results,))
-            write(stored, Path(output))
-    if as_json or form == "json":
-        say(json.dumps(stored))
-        return
-    with page() as console:
-        try:
-            show(console, complete(stored))
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{results}: not written by this version: {error}") from None
-        if output is not None:
-            console.print(f"\nwritten to {output}", markup=False)
 
 
 @cli.command()
 @click.option(
     "--self-filter",
     metavar="CANDIDATE",
+    shell_complete=offer.files,
     help="Can a program that filters itself, as Elasticsearch does, start under this profile? "
     "Exit with 1 if not.",
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
+from evaluator import completion as offer
 from evaluator.errors import InputError, border
 from evaluator.options import (
     debug_option,
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 
 
 _family_option = click.option(
-    "--family", "families", metavar="FAMILY", multiple=True, help="Only this family; repeatable."
+    "--family",
+    "families",
+    metavar="FAMILY",
+    multiple=True,
+    shell_complete=offer.families,
+    help="Only this family; repeatable.",
 )
 _derived_option = click.option(
     "--exhaustive", is_flag=True, help="With what every rewrite makes of every variant."
@@ -43,9 +49,24 @@ def attacks() -> None:
 
 @attacks.command("list")
 @_family_option
-@click.option("--technique", metavar="NAME", help="Only what gets through for this reason.")
-@click.option("--call", metavar="NAME", help="Only what makes this call: mkdirat, MKDIRAT.")
-@click.option("--need", metavar="NAME", help="Only what needs this: io_uring, CAP_SYS_ADMIN.")
+@click.option(
+    "--technique",
+    metavar="NAME",
+    shell_complete=offer.techniques,
+    help="Only what gets through for this reason.",
+)
+@click.option(
+    "--call",
+    metavar="NAME",
+    shell_complete=offer.calls,
+    help="Only what makes this call: mkdirat, MKDIRAT.",
+)
+@click.option(
+    "--need",
+    metavar="NAME",
+    shell_complete=offer.needs,
+    help="Only what needs this: io_uring, CAP_SYS_ADMIN.",
+)
 @_derived_option
 @format_option
 @debug_option
@@ -145,7 +166,7 @@ def _variant_json(variant: Variant) -> dict[str, Any]:
 
 
 @attacks.command("show")
-@click.argument("variant")
+@click.argument("variant", shell_complete=offer.variants)
 @format_option
 @debug_option
 def attacks_show(variant: str, form: str, as_json: bool) -> None:
@@ -199,12 +220,20 @@ def _fail_on_faults(found: Sequence[FamilyCheck]) -> None:
 
 
 @attacks.command("run")
-@click.argument("file")
+@click.argument("file", shell_complete=offer.files)
 @click.option(
-    "--family", metavar="FAMILY", required=True, help="Whose effect it is meant to cause."
+    "--family",
+    metavar="FAMILY",
+    required=True,
+    shell_complete=offer.families,
+    help="Whose effect it is meant to cause.",
 )
 @click.option(
-    "--under", metavar="CANDIDATE", required=True, help="The profile that it is tried under."
+    "--under",
+    metavar="CANDIDATE",
+    required=True,
+    shell_complete=offer.files,
+    help="The profile that it is tried under.",
 )
 @reading_options
 @posture_option
@@ -254,7 +283,7 @@ def attacks_run(
 
 
 @attacks.command("export")
-@click.argument("variant")
+@click.argument("variant", shell_complete=offer.variants)
 @click.option(
     "--to",
     type=click.Choice(["c", "json"]),
@@ -262,8 +291,19 @@ def attacks_run(
     show_default=True,
     help="A C file that shows both arms, or a program for attacks run.",
 )
-@click.option("--under", metavar="CANDIDATE", help="The profile that the C program loads.")
-@click.option("-o", "--output", metavar="FILE", help="Where to write it; by default to stdout.")
+@click.option(
+    "--under",
+    metavar="CANDIDATE",
+    shell_complete=offer.files,
+    help="The profile that the C program loads.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=offer.files,
+    help="Where to write it; by default to stdout.",
+)
 @debug_option
 def attacks_export(variant: str, to: str, under: str | None, output: str | None) -> None:
     """One variant as a C file that shows both arms, or as JSON for attacks run."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evaluator import completion as offer
 from evaluator.errors import border
 from evaluator.options import debug_option, format_option, jobs_option
 from evaluator.terminal import page, progress_bar, say
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("families", metavar="[FAMILY]...", nargs=-1)
+@click.argument("families", metavar="[FAMILY]...", nargs=-1, shell_complete=offer.families)
 @jobs_option
 @format_option
 @debug_option

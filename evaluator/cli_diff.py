@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from evaluator import completion as offer
 from evaluator.errors import InputError, border
 from evaluator.options import (
     debug_option,
     jobs_option,
     json_option,
+    own_version,
     posture_option,
     reading_options,
 )
@@ -32,12 +34,35 @@ _OPTIONS = {"meaning": "--from", "exhaustive": "--exhaustive"}
 
 
 @click.command()
-@click.argument("base")
-@click.argument("new")
-@click.option("--family", metavar="FAMILY", multiple=True, help="Test only this; repeatable.")
-@click.option("--objective", metavar="NAME", help="A name of `sidestep objectives list`.")
-@click.option("--workload", metavar="WORKLOAD", multiple=True, help="Run this, too; repeatable.")
-@click.option("--assume", metavar="ASSUMPTION", multiple=True, help="As in `evaluate`; repeatable.")
+@click.argument("base", shell_complete=offer.files)
+@click.argument("new", shell_complete=offer.files)
+@click.option(
+    "--family",
+    metavar="FAMILY",
+    multiple=True,
+    shell_complete=offer.families,
+    help="Test only this; repeatable.",
+)
+@click.option(
+    "--objective",
+    metavar="NAME",
+    shell_complete=offer.objectives,
+    help="A name of `sidestep objectives list`.",
+)
+@click.option(
+    "--workload",
+    metavar="WORKLOAD",
+    multiple=True,
+    shell_complete=offer.workloads,
+    help="Run this, too; repeatable.",
+)
+@click.option(
+    "--assume",
+    metavar="ASSUMPTION",
+    multiple=True,
+    shell_complete=offer.assumptions,
+    help="As in `evaluate`; repeatable.",
+)
 @click.option("--exhaustive", is_flag=True, help="Run all that rewrites make of every variant.")
 @posture_option
 @reading_options
@@ -88,7 +113,7 @@ def diff(
 
 def _diff(context: click.Context, base: str, new: str) -> tuple[Difference, int]:
 
-    from evaluator.difference import difference, narrowed, paired
+    from evaluator.difference import difference, narrowed, paired, suites_of
 
     stored = [_stored(one) for one in (base, new)]
     given = _arguments_given(context)
@@ -112,26 +137,26 @@ def _diff(context: click.Context, base: str, new: str) -> tuple[Difference, int]
     if not any(None not in pair for pair in paired(old.candidates, newer.candidates)):
         names = ", ".join(one.name for side in sides for one in side.candidates)
         raise InputError(f"{base} and {new}: no candidate is in both of them ({names or 'none'})")
-    found = difference(old, newer, _suites(old, newer))
+    found = difference(old, newer, suites_of(old, newer))
     if stored == [None, None] and Path(base).is_file() and Path(new).is_file():
-        found = _with_calls(found, old, newer, _calls(context, base, new))
+        found = _with_calls(found, old, newer, *_calls(context, base, new))
     return found, 4 if failed else int(found.worse)
 
 
 def _with_calls(
-    found: Difference, old: Document, new: Document, calls: tuple[CallChange, ...]
+    found: Difference, old: Document, new: Document, calls: tuple[CallChange, ...], unfollowed: str
 ) -> Difference:
     """The same with the calls of the one candidate, even if nothing else differs in it."""
     from msgspec.structs import replace
 
     from evaluator.difference import CandidateDifference
 
-    if not calls:
+    if not calls and not unfollowed:
         return found
     (before,), (after,) = old.candidates, new.candidates
     quiet = CandidateDifference(before.name, after.name, same_filters=False, changes=())
     (one,) = found.candidates or (quiet,)
-    return replace(found, candidates=(replace(one, calls=calls),))
+    return replace(found, candidates=(replace(one, calls=calls, unfollowed=unfollowed),))
 
 
 def _stored(path: str) -> Document | None:
@@ -234,7 +259,7 @@ def _evaluated(request: Request) -> tuple[Document, bool]:
             results.extend(evaluate(planned, on_progress, assemble))
     code = run_exit_code(results, ())
     run = Run(
-        tool=Tool("sidestep", _version()),
+        tool=Tool("sidestep", own_version()),
         started="",
         duration_s=time.time() - started,
         exit_code=code,
@@ -256,31 +281,8 @@ def _current_suite() -> str:
     return library.SUITE
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sidestep")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _suites(*documents: Document) -> dict[str, frozenset[str]]:
-    """What the suites of these documents hold, where this version knows them."""
-    from attacks import library
-    from attacks.errors import AttackError
-
-    found: dict[str, frozenset[str]] = {}
-    for document in documents:
-        try:
-            found[document.suite] = frozenset(library.suite(document.suite).variants)
-        except AttackError:
-            continue  # a later version's: what its run held is all that is known
-    return found
-
-
-def _calls(context: click.Context, base: str, new: str) -> tuple[CallChange, ...]:
-    """The calls that two profiles answer otherwise; none where a filter cannot be followed."""
+def _calls(context: click.Context, base: str, new: str) -> tuple[tuple[CallChange, ...], str]:
+    """The calls that two profiles answer otherwise, or why that cannot be followed."""
     from evaluator.difference import CallChange
     from evaluator.request import candidate_of
     from mitigations.analysis import InexactError, difference
@@ -301,9 +303,10 @@ def _calls(context: click.Context, base: str, new: str) -> tuple[CallChange, ...
         for one in difference(before, after):
             key = (one.call, one.before, one.after, one.conditions)
             abis.setdefault(key, []).append(one.abi)
-    except InexactError:
-        return ()
-    return tuple(
+    except InexactError as error:
+        return (), str(error)
+    changed = (
         CallChange(call, tuple(dict.fromkeys(of)), was, now, conditions)
         for (call, was, now, conditions), of in abis.items()
     )
+    return tuple(changed), ""

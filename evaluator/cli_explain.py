@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import click
 
+from evaluator import completion as offer
 from evaluator.errors import InputError, border
 from evaluator.options import debug_option, format_option
 from evaluator.terminal import page, say
@@ -29,8 +30,8 @@ class _Explained(TypedDict, total=False):
 
 
 @click.command()
-@click.argument("candidate")
-@click.argument("what")
+@click.argument("candidate", shell_complete=offer.files)
+@click.argument("what", shell_complete=offer.calls_and_attacks)
 @format_option
 @debug_option
 def explain(candidate: str, what: str, form: str, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import Struct
 
+from evaluator import completion as offer
 from evaluator.errors import HarnessError, InputError, border
 from evaluator.options import (
     debug_option,
@@ -58,15 +59,21 @@ class _Request(Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("candidate")
+@click.argument("candidate", shell_complete=offer.files)
 @reading_options
 @posture_option
-@click.option("--objective", metavar="NAME", help="Families to hold, workloads that must work.")
+@click.option(
+    "--objective",
+    metavar="NAME",
+    shell_complete=offer.objectives,
+    help="Families to hold, workloads that must work.",
+)
 @click.option(
     "--family",
     "families",
     metavar="FAMILY",
     multiple=True,
+    shell_complete=offer.families,
     help="Hold this family, too; repeatable. Takes a target and parameters, as for evaluate.",
 )
 @click.option(
@@ -74,6 +81,7 @@ class _Request(Struct, frozen=True, kw_only=True):
     "workloads",
     metavar="NAME",
     multiple=True,
+    shell_complete=offer.workloads,
     help="This must work in the end, whether it works now or not: a name of `sidestep workloads "
     "list`, a TOML file, or all; repeatable. Without any: those of the objective, or of the usual "
     "ones those that work under the candidate as it is.",
@@ -91,7 +99,13 @@ class _Request(Struct, frozen=True, kw_only=True):
     show_default=True,
     help="How many choices to run at most.",
 )
-@click.option("-o", "--output", metavar="PATH", help="Write the hardened profile there.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    shell_complete=offer.files,
+    help="Write the hardened profile there.",
+)
 @jobs_option
 @format_option
 @debug_option

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from evaluator import completion as offer
 from evaluator.options import debug_option, format_option
 from evaluator.terminal import page, say
 
@@ -32,7 +33,7 @@ def list_(form: str, as_json: bool) -> None:
 
 
 @objectives.command()
-@click.argument("name", metavar="OBJECTIVE")
+@click.argument("name", metavar="OBJECTIVE", shell_complete=offer.objectives)
 @format_option
 @debug_option
 def show(name: str, form: str, as_json: bool) -> None:

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 from msgspec import Struct
 
+from evaluator import completion as offer
 from evaluator.errors import InputError, border
 from evaluator.options import RUNTIME_MODELS, debug_option, format_option
 from evaluator.terminal import complain, page, progress_bar, say
@@ -94,12 +95,13 @@ class _Seen(Struct, frozen=True):
 
 
 @click.command()
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=offer.files)
 @click.option(
     "--workload",
     "workloads",
     metavar="NAME|FILE|all",
     multiple=True,
+    shell_complete=offer.workloads,
     help="Record this in the sandbox instead of COMMAND; repeatable, with one profile for all.",
 )
 @click.option(
@@ -120,6 +122,7 @@ class _Seen(Struct, frozen=True):
     "files",
     metavar="FILE",
     multiple=True,
+    shell_complete=offer.files,
     help="Take what somebody else recorded, too, or instead; repeatable.",
 )
 @click.option(
@@ -150,7 +153,13 @@ class _Seen(Struct, frozen=True):
     help="Run COMMAND or the workloads once more, under the profile.",
 )
 @click.option("--evaluate", is_flag=True, help="Then evaluate the profile; needs -o.")
-@click.option("-o", "--output", metavar="FILE", help="Write the profile there instead of stdout.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=offer.files,
+    help="Write the profile there instead of stdout.",
+)
 @format_option
 @debug_option
 @click.pass_context

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import Struct
 
+from evaluator import completion as offer
 from evaluator.errors import HarnessError, InputError, border
 from evaluator.options import (
     MEANINGS,
@@ -69,8 +70,8 @@ class _Request(Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@click.argument("candidate")
-@click.argument("families", metavar="[FAMILY]...", nargs=-1)
+@click.argument("candidate", shell_complete=offer.files)
+@click.argument("families", metavar="[FAMILY]...", nargs=-1, shell_complete=offer.families)
 @reading_options
 @posture_option
 @click.option(
@@ -102,6 +103,7 @@ class _Request(Struct, frozen=True, kw_only=True):
     "-o",
     "--output",
     metavar="DIR",
+    shell_complete=offer.files,
     help="Keep each find there as a program for attacks run, and what was tried.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the search in DIR: nothing is run twice.")

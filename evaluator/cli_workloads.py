@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evaluator import completion as offer
 from evaluator.errors import border
 from evaluator.options import debug_option, format_option, posture_option, reading_options
 from evaluator.terminal import page, progress_bar, say
@@ -43,7 +44,7 @@ def list_(form: str, as_json: bool) -> None:
 
 
 @workloads.command()
-@click.argument("workload")
+@click.argument("workload", shell_complete=offer.workloads)
 @format_option
 @debug_option
 def show(workload: str, form: str, as_json: bool) -> None:
@@ -65,7 +66,7 @@ def show(workload: str, form: str, as_json: bool) -> None:
 
 
 @workloads.command()
-@click.argument("names", metavar="[WORKLOAD]...", nargs=-1)
+@click.argument("names", metavar="[WORKLOAD]...", nargs=-1, shell_complete=offer.workloads)
 @posture_option
 @format_option
 @debug_option
@@ -89,9 +90,15 @@ def check(
 
 
 @workloads.command()
-@click.argument("names", metavar="WORKLOAD...", nargs=-1, required=True)
+@click.argument(
+    "names", metavar="WORKLOAD...", nargs=-1, required=True, shell_complete=offer.workloads
+)
 @click.option(
-    "--under", metavar="CANDIDATE", required=True, help="The profile that they must work under."
+    "--under",
+    metavar="CANDIDATE",
+    required=True,
+    shell_complete=offer.files,
+    help="The profile that they must work under.",
 )
 @posture_option
 @reading_options

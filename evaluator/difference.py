@@ -13,6 +13,8 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from attacks import library
+from attacks.errors import AttackError
 from evaluator.verdict import HOLDING, UNSETTLED, Outcome, Scope
 from reports.schema import Candidate, Document, Family, Trial, Workload
 
@@ -129,6 +131,8 @@ class CandidateDifference(Struct, frozen=True):
     changes: tuple[Change, ...]
     settings: tuple[Setting, ...] = ()
     calls: tuple[CallChange, ...] = ()
+    unfollowed: str = ""
+    """Why the calls could not be compared; empty if they were, or if nobody asked."""
 
 
 class Difference(Struct, frozen=True):
@@ -157,6 +161,17 @@ def difference(base: Document, new: Document, suites: Suites) -> Difference:
         settings=tuple(_settings(_surroundings(base), _surroundings(new))),
         candidates=tuple(one for one in found if one.changes or one.settings),
     )
+
+
+def suites_of(*documents: Document) -> dict[str, frozenset[str]]:
+    """What the suites of these documents hold, where this version knows them."""
+    found: dict[str, frozenset[str]] = {}
+    for document in documents:
+        try:
+            found[document.suite] = frozenset(library.suite(document.suite).variants)
+        except AttackError:
+            continue  # a later version's: what its run held is all that is known
+    return found
 
 
 def paired(
@@ -271,10 +286,10 @@ class _Known:
             return True
         if self._suite is None:
             return trial.derived_from in self._trials
-        return _name(trial.variant) in self._suite
+        return suite_name(trial.variant) in self._suite
 
 
-def _name(variant: str) -> str:
+def suite_name(variant: str) -> str:
     """``family/variant`` as a suite has it: without parameters and target."""
     family, _, name = variant.rpartition("/")
     return f"{family.partition('[')[0].partition('@')[0]}/{name}"

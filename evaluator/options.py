@@ -118,3 +118,13 @@ def split(_: click.Context, parameter: click.Parameter, values: tuple[str, ...])
     """A repeatable option that also takes several values with commas between them."""
     del parameter
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def own_version() -> str:
+    """That of the installed distribution; ``unknown`` if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
+    try:
+        return version("sidestep")
+    except PackageNotFoundError:
+        return "unknown"

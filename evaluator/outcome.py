@@ -111,9 +111,14 @@ def classify(pair: Pair, terms: Terms, unmet: str | None) -> TrialRecord:
     )
 
 
-def foresee(variant: Variant, terms: Terms) -> TrialRecord:
-    """The record of a variant that nobody runs: what the filters say of it, and no evidence."""
+def foresee(variant: Variant, terms: Terms, unmet: str = "") -> TrialRecord:
+    """The record of a variant that nobody runs: what the filters say of it, and no evidence.
+
+    ``unmet`` is what its posture is known to lack: it would not work without the filters, either.
+    """
     nothing = Pair(variant, "nothing was run", ())
+    if unmet:
+        return _record(nothing, terms, Outcome.UNSUPPORTED, reason=unmet)
     found = _record(nothing, terms, Outcome.SIMULATED, reason=None)
     said = found.predicted or "nothing: layers other than seccomp are not simulated"
     return replace(found, reason=f"predicted {said}")

@@ -87,7 +87,7 @@ def plan(request: Request) -> Plan:
         rewrites=Rewrites.ALL if request.exhaustive else Rewrites.SAMPLED,
         with_steps=request.prints_json or request.output is not None,
         suite=frozenset(library.suite(request.suite or library.SUITE).variants),
-        sources={one.source: text for one in candidates if (text := _text(one.source))},
+        sources={one.source: text for one in candidates if (text := text_of(one.source))},
     )
 
 
@@ -187,7 +187,7 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
-def _text(source: str) -> str:
+def text_of(source: str) -> str:
     """The beginning of a candidate's file, for the report; a raw program has no text."""
     path = Path(source)
     try:

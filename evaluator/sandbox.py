@@ -41,8 +41,8 @@ _HINTS = {
         "--security-opt apparmor=unconfined, or run as root on the host"
     ),
     wire.Step.UID_MAP: (
-        "the kernel refused the id map: on Ubuntu 24.04 AppArmor restricts user namespaces; "
-        "run as root (sudo), or allow it with "
+        "the kernel refused the id map: root of a container needs SETUID and SETGID for it; on "
+        "Ubuntu 24.04 AppArmor restricts user namespaces: run as root (sudo), or allow it with "
         "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`"
     ),
     wire.Step.PRIVATE: (

@@ -1,8 +1,9 @@
 """Predictions alone: what the filters would do with every variant, without running one.
 
 For places where nothing can run (a locked-down runner, a hook before a commit).  There is no
-control, so nothing here is evidence: it takes for granted that every way works, on a kernel and in
-a posture that have all it needs.  Results say so, trial by trial.
+control, so nothing here is evidence: it takes for granted that every way works, on a kernel that
+has all it needs, unless the posture is defined without a capability for it.  Results say so, trial
+by trial.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from attacks.family import FamilyInstance, Variant
 from evaluator import outcome, starts
 from evaluator.outcome import Terms
 from evaluator.plan import Plan, Progress, Rewrites
-from evaluator.posture import posture
+from evaluator.posture import CAPABILITY_NUMBERS, Posture, posture
 from evaluator.records import (
     CandidateResult,
     CandidateRun,
@@ -54,11 +55,11 @@ def _run(candidate: Candidate, plan: Plan, sampler: Sampler) -> CandidateRun:
         others=() if candidate.seccomp_only else tuple(one.kind for one in candidate.layers),
     )
     trials: list[TrialRecord] = []
-    for family in plan.families:
-        found = [outcome.foresee(one, terms) for one in family.variants]
-        more = _rewritten(family, found, plan, sampler, terms)
-        trials += [*found, *(outcome.foresee(one, terms) for one in more)]
     stance = posture(candidate.posture or plan.posture)
+    for family in plan.families:
+        found = [_foreseen(one, terms, stance) for one in family.variants]
+        more = _rewritten(family, found, plan, sampler, terms)
+        trials += [*found, *(_foreseen(one, terms, stance) for one in more)]
     return CandidateRun(
         candidate=candidate,
         posture=stance.name,
@@ -69,6 +70,17 @@ def _run(candidate: Candidate, plan: Plan, sampler: Sampler) -> CandidateRun:
         duration_s=time.monotonic() - begin,
         simulated=True,
     )
+
+
+def _foreseen(variant: Variant, terms: Terms, stance: Posture) -> TrialRecord:
+    """What the posture lacks by its definition needs no probe."""
+    lacking = [
+        need.value
+        for need in sorted(variant.needs)
+        if need.value in CAPABILITY_NUMBERS and need.value not in stance.capabilities
+    ]
+    unmet = "; ".join(f"capability: this posture does not have {one}" for one in lacking)
+    return outcome.foresee(variant, terms, unmet)
 
 
 def _rewritten(

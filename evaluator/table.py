@@ -269,7 +269,7 @@ def _scores_line(candidate: Mapping[str, Any]) -> Text:
 def _score(candidate: Mapping[str, Any], name: str) -> str:
     """``0.67 (2 of 3)``, or a dash with the reason."""
     value, counted = candidate[name], candidate["counted"].get(name, "counts not recorded")
-    return f"{'-' if value is None else f'{value:.2f}'} ({counted})"
+    return f"{'-' if value is None else f'{value:.2f}'} ({printable(counted)})"
 
 
 def _families_table(console: Console, candidate: Mapping[str, Any]) -> Table:

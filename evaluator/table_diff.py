@@ -94,6 +94,8 @@ def _lines(one: CandidateDifference) -> Iterator[tuple[str, int, str]]:
         yield _call(call), 2, ""
     if len(one.calls) > _CALLS:
         yield f"and {len(one.calls) - _CALLS} more calls (--json has all)", 2, "dim"
+    if one.unfollowed:
+        yield f"calls not compared one by one: {one.unfollowed}", 2, "yellow"
 
 
 def _style(kind: Kind) -> str:

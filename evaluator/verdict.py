@@ -64,10 +64,15 @@ class ExitCode(IntEnum):
     """How a run ends; the highest that applies wins."""
 
     DONE = 0
+    """All was done, and every gate that was asked for passed."""
     GATE_FAILED = 1
+    """A gate failed: something asked for does not hold, or a program is broken."""
     WRONG_INPUT = 2
+    """Some input is wrong: one line says what, where and what to do."""
     LACKING = 3
+    """This machine cannot do it; ``sidestep doctor`` says what is missing."""
     HARNESS_FAILED = 4
+    """We broke, or simulator and kernel disagreed: believe nothing of it."""
 
 
 UNSETTLED = frozenset(

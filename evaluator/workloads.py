@@ -7,7 +7,6 @@ a request as it should, and ends when it is asked to: an exit code alone would p
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib.resources
 import math
@@ -21,6 +20,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field
 
+from evaluator import toml_source
 from evaluator.errors import InputError
 from evaluator.objectives import unknown
 
@@ -56,7 +56,7 @@ class Service(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     request: Text
     """Run once, then; it has to exit with 0."""
     answer: str | None = None
-    """All that the request prints; None if its exit code says enough."""
+    """All that the request prints; missing if its exit code says enough."""
     stop: str = "SIGTERM"
     """The signal that ends the service in good order."""
 
@@ -66,14 +66,19 @@ class Workload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: str
     title: Text
+    """What works if it does, in a few words."""
     command: tuple[str, ...]
+    """The program and its arguments."""
     program: Program = Program.SYSTEM
+    """Where the program comes from."""
     env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Its environment besides PATH and HOME."""
     files: Mapping[str, str] = field(default_factory=dict[str, str])
     """Contents by path below the directory; those that begin with ``#!`` are executable."""
     stdout: str | None = None
-    """All that it prints, stderr included; None if its exit code says enough."""
+    """All that it prints, stderr included; missing if its exit code says enough."""
     service: Service | None = None
+    """What makes a service of it; without it the program has to end by itself."""
     needs: tuple[Text, ...] = ()
     """Other programs without which it cannot run, or absolute paths."""
     needs_ids: bool = False
@@ -168,15 +173,9 @@ def _decoded(data: bytes, name: str, where: str) -> Workload:
 
 def _in_words(error: str) -> str:
     """A message of msgspec with the place first: ``service.stop: ...``."""
-    message, _, place = error.rpartition(" - at `$.")
-    text = f"{place.rstrip('`')}: {message}" if message else error
-    unknown_key = "contains unknown field `"
-    if unknown_key in text:
-        key = text.partition(unknown_key)[2].partition("`")[0]
-        known = (*Workload.__struct_fields__, *Service.__struct_fields__)
-        near = difflib.get_close_matches(key, [one for one in known if one != "name"], n=1)
-        return f"{text}; did you mean {near[0]}?" if near else text
-    return text
+    known = (*Workload.__struct_fields__, *Service.__struct_fields__)
+    path, message = toml_source.said(error, [one for one in known if one != "name"])
+    return f"{toml_source.in_words(path)}: {message}" if path else message
 
 
 def _mistake(one: Workload) -> str:

@@ -139,6 +139,23 @@ def _is_candidate(path: Path) -> bool:
         return False
 
 
+def looks_like_profile(path: Path) -> bool:
+    """Whether a file is meant as a profile, be it a wrong one: by its keys, or its words."""
+    if path.suffix in (".bpf", ".apparmor"):
+        return path.is_file()
+    if path.suffix == ".toml":
+        return _is_candidate(path)
+    try:
+        content = strict_json.read_limited(path)
+    except ProfileError:
+        return False
+    try:
+        document = strict_json.parse(content)
+    except ProfileError:
+        return b'"defaultAction"' in content
+    return raw.is_raw(document) or landlock.is_landlock(document) or oci.holds_profile(document)
+
+
 def _load_or_fail(loader: "_Loader", file: Path) -> Candidate | FailedCandidate:
     try:
         return loader.load_file(file)

@@ -156,6 +156,17 @@ def _profile_section(document: object, findings: list[Finding]) -> tuple[object,
     )
 
 
+def holds_profile(document: object) -> bool:
+    """Whether a document is meant as a profile or holds one, be it a wrong one."""
+    if not isinstance(document, JsonObject):
+        return False
+    linux: object = document.get("linux")
+    inside = (document, document.get("seccomp"))
+    return (isinstance(linux, JsonObject) and "seccomp" in linux) or any(
+        isinstance(one, JsonObject) and _looks_like_profile(one) for one in inside
+    )
+
+
 def _looks_like_profile(document: JsonObject) -> bool:
     identifying = {key.casefold() for key in _IDENTIFYING}
     return any(key.casefold() in identifying for key in document)

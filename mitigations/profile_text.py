@@ -11,6 +11,7 @@ from mitigations.rules import Profile, Rule, condition_as_dict, rule_as_dict
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JSON = json.JSONDecoder()
+_KEYS = re.compile(r"[^.\[\]]+|\[\d+\]")
 _INDENT = re.compile(r"\n([ \t]*)\S")
 
 
@@ -52,6 +53,27 @@ def appended(text: str, where: str, value: str) -> str:
     begin = _space(text, 0)
     root, end = _scan(text, begin)
     return text[:begin] + _written(root, "", _Edits(behind={where: [value]})) + text[end:]
+
+
+def position(text: str, where: str) -> tuple[int, int] | None:
+    """Line and column, from 1, of the value at a path; ``text`` has been read as JSON before.
+
+    None if there is no such value.  Keys may differ in case, as runtimes read them so.
+    """
+    at = _space(text, 0)
+    node, _ = _scan(text, at)
+    for key in _KEYS.findall(where):
+        at += len(node.opening)
+        for part in node.parts:
+            at += len(part.head)
+            if part.key.casefold() == key.casefold():
+                node = part.value
+                break
+            at += len(part.value.text)
+        else:
+            return None
+    before = text[:at]
+    return before.count("\n") + 1, at - before.rfind("\n")
 
 
 # ------------------------------------------------------------------------------- what to change
@@ -178,7 +200,7 @@ def _space(text: str, at: int) -> int:
 
 
 def _find(node: _Node, where: str) -> _Node | None:
-    for key in re.findall(r"[^.\[\]]+|\[\d+\]", where):
+    for key in _KEYS.findall(where):
         found = next((part.value for part in node.parts if part.key == key), None)
         if found is None:
             return None

@@ -60,6 +60,8 @@ class Item(Struct, frozen=True):
         "unavailable, unstable, invalid, expired, unneeded, newly-opened, newly-broken, "
         "newly-unenforced, newly-known, harness",
     ]
+    title: Annotated[str, "the effect, or what the workload does, in words"] = ""
+    attack_technique: Annotated[str, "MITRE ATT&CK technique of the family, if one fits"] = ""
     message: Annotated[str, "one line"] = ""
     detail: Annotated[tuple[str, ...], "further lines: what to look at, what to do"] = ()
     posture: Annotated[str, "what the subject may do before the candidate"] = ""
@@ -87,6 +89,7 @@ class CheckDocument(Struct, frozen=True):
     suite: Annotated[str, "the frozen list of variants that judged"]
     environment: Annotated[Environment, "the machine"]
     items: Annotated[tuple[Item, ...], "every expectation, in the order of the file"]
+    unexpected: Annotated[tuple[str, ...], "profiles that no entry of the file matches"] = ()
     changes: Annotated[tuple[Change, ...], "what is not as it was in the baseline"] = ()
     baseline: Annotated[str | None, "the stored results compared with"] = None
     tool: Annotated[Tool, "the program"] = Tool()

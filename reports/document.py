@@ -27,7 +27,10 @@ def parse_document(raw: object) -> Document:
     if not isinstance(raw, dict) or "schema" not in raw:
         raise ReportError("no results document: the key 'schema' is missing")
     if raw["schema"] != SCHEMA:
-        raise ReportError(f"schema: {str(raw['schema'])[:80]!r} is not {SCHEMA!r}")
+        raise ReportError(
+            f"schema: {str(raw['schema'])[:80]!r} is not {SCHEMA!r}: another version of sidestep "
+            "wrote it; read it with that one, or evaluate again"
+        )
     try:
         document = msgspec.convert(raw, Document)
     except msgspec.ValidationError as error:

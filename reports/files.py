@@ -7,60 +7,94 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from reports.document import parse_document
 from reports.errors import ReportError
 from reports.schema import Document
 from reports.tables import SUMMARY_COLUMNS, summary_rows
-from reports.text import visible
+from reports.text import one_line
 
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SPACES = " \t\r\n\xa0\u3000"
 Writer = Callable[[dict[str, Any], Document, Path], None]
+Filler = Callable[[Path], None]
+"""Writes one file that exists already and is empty."""
 
 
-def write(raw: dict[str, Any], target: str | Path) -> tuple[Path, ...]:
+def write(
+    raw: dict[str, Any], target: str | Path, beside: Mapping[str, bytes] = MappingProxyType({})
+) -> tuple[Path, ...]:
     """Write the four files into a directory, or one file if ``target`` ends like one of them.
+
+    Into a directory go the files ``beside`` as well, contents by name.
 
     Every file is written beside its place and renamed when all are complete.  ReportError, one
     line, if the document is wrong or the disk does not take it; older files then stay.
     """
     target = Path(target)
     document = parse_document(raw)
+    directory, names = _places(target)
+    files = {name: _filler(writer, raw, document) for name, writer in names.items()}
+    if directory == target:
+        files |= {name: partial(_write_content, content) for name, content in beside.items()}
+    return _write_all(files, directory)
+
+
+def write_texts(texts: dict[str, str], directory: str | Path) -> tuple[Path, ...]:
+    """Write files of these names and contents into a directory: all of them, or none."""
+
+    def filler(text: str) -> Filler:
+        return lambda path: _write_text(text, path)
+
+    return _write_all({name: filler(text) for name, text in texts.items()}, Path(directory))
+
+
+def _filler(writer: Writer, raw: dict[str, Any], document: Document) -> Filler:
+    return lambda path: writer(raw, document, path)
+
+
+def _places(target: Path) -> tuple[Path, dict[str, Writer]]:
+    """The directory, and what is to be written there."""
     if target.suffix in BY_SUFFIX and not target.is_dir():
-        directory, names = target.parent, {target.name: BY_SUFFIX[target.suffix]}
-    else:
-        directory, names = target, FILES
+        return target.parent, {target.name: BY_SUFFIX[target.suffix]}
+    return target, FILES
+
+
+def _write_all(files: dict[str, Filler], directory: Path) -> tuple[Path, ...]:
+    """Every file beside its place first, and renamed when all are complete."""
+    suffix = f".{secrets.token_hex(4)}.tmp"
+    parts = {name: directory / f".{name}{suffix}" for name in files}
     try:
         _make_directory(directory)
-        return _write_all(raw, document, directory, names)
+        for name in files:
+            _refuse_in_the_way(directory / name)
+        try:
+            for name, part in parts.items():
+                _create(part)
+                files[name](part)
+            return tuple(part.replace(directory / name) for name, part in parts.items())
+        except OSError as error:
+            # The name of the temporary file would tell the reader nothing.
+            error.filename, error.filename2 = str(directory), None
+            raise
+        finally:
+            for part in parts.values():
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
     except OSError as error:
         where = error.filename2 or error.filename or directory
         raise ReportError(f"{where}: cannot write: {error.strerror or error}") from None
 
 
-def _write_all(
-    raw: dict[str, Any], document: Document, directory: Path, names: dict[str, Writer]
-) -> tuple[Path, ...]:
-    suffix = f".{secrets.token_hex(4)}.tmp"
-    parts = {name: directory / f".{name}{suffix}" for name in names}
-    for name in names:
-        _refuse_in_the_way(directory / name)
-    try:
-        for name, part in parts.items():
-            _create(part)
-            names[name](raw, document, part)
-        return tuple(part.replace(directory / name) for name, part in parts.items())
-    except OSError as error:
-        # The name of the temporary file would tell the reader nothing.
-        error.filename, error.filename2 = str(directory), None
-        raise
-    finally:
-        for part in parts.values():
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+def write_bytes(path: Path, content: bytes) -> None:
+    """One file, as a whole or not at all, owned by whoever called sudo; ReportError, one line."""
+    _write_all({path.name: partial(_write_content, content)}, path.parent)
 
 
 def _refuse_in_the_way(path: Path) -> None:
@@ -71,12 +105,19 @@ def _refuse_in_the_way(path: Path) -> None:
 
 def check(target: str | Path) -> None:
     """Find out before a long run whether ``write`` could write there; leaves nothing behind."""
-    target = Path(target)
-    single = target.suffix in BY_SUFFIX and not target.is_dir()
-    directory = target.parent if single else target
+    check_names(*_places(Path(target)))
+
+
+def check_file(path: Path) -> None:
+    """The same for ``write_bytes``."""
+    check_names(path.parent, [path.name])
+
+
+def check_names(directory: Path, names: Iterable[str]) -> None:
+    """The same for files of these names."""
     made = [p for p in (directory, *directory.parents) if not p.exists()]
     try:
-        for name in [target.name] if single else FILES:
+        for name in names:
             _refuse_in_the_way(directory / name)
         _make_directory(directory)
         part = directory / f".check.{secrets.token_hex(4)}.tmp"
@@ -125,25 +166,41 @@ def caller() -> tuple[int, int] | None:
     return owner if min(owner) >= 0 else None
 
 
+def _write_content(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
 def _write_json(raw: dict[str, Any], document: Document, path: Path) -> None:
     path.write_text(json.dumps(raw) + "\n", encoding="utf-8")
 
 
 def _write_csv(raw: dict[str, Any], document: Document, path: Path) -> None:
+    _write_text(csv_text(document), path)
+
+
+def csv_text(document: Document) -> str:
+    """``summary.csv``: a line for each candidate and family."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(SUMMARY_COLUMNS)
     lines.writerows([_cell(value) for value in line] for line in summary_rows(document))
-    path.write_text(text.getvalue(), encoding="utf-8", errors="backslashreplace")
+    return text.getvalue()
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _cell(value: object) -> object:
-    """One visible line; what a spreadsheet would run as a formula gets an apostrophe."""
+    """One visible line; what a spreadsheet would run as a formula gets an apostrophe.
+
+    Spreadsheets look past spaces, and take the wide forms of these characters for the same.
+    """
     if not isinstance(value, str):
         return value
-    if value.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if value.lstrip(_SPACES).startswith(_FORMULA):
         value = f"'{value}"
-    return visible(value).replace("\n", "\u240a")
+    return one_line(value)
 
 
 def _write_parquet(raw: dict[str, Any], document: Document, path: Path) -> None:
@@ -155,7 +212,13 @@ def _write_parquet(raw: dict[str, Any], document: Document, path: Path) -> None:
 def _write_html(raw: dict[str, Any], document: Document, path: Path) -> None:
     from reports.html import render  # jinja2 is needed for the page alone
 
-    path.write_text(render(document), encoding="utf-8")
+    _write_text(render(document), path)
+
+
+def _write_markdown(raw: dict[str, Any], document: Document, path: Path) -> None:
+    from reports.markdown import markdown
+
+    _write_text(markdown(document), path)
 
 
 FILES: dict[str, Writer] = {
@@ -164,4 +227,4 @@ FILES: dict[str, Writer] = {
     "summary.csv": _write_csv,
     "report.html": _write_html,
 }
-BY_SUFFIX = {Path(name).suffix: writer for name, writer in FILES.items()}
+BY_SUFFIX = {Path(name).suffix: writer for name, writer in FILES.items()} | {".md": _write_markdown}

@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 import jinja2
@@ -15,7 +16,8 @@ from msgspec.structs import replace
 
 from reports.answer import Standing, advice, headline, sentence, standing
 from reports.document import findings
-from reports.plot import Plot, plot
+from reports.drawing import svg
+from reports.plot import plot
 from reports.program import Line, lines
 from reports.rawdata import data_block
 from reports.schema import Candidate, Cause, Document, Family, Finding, Trial
@@ -30,6 +32,7 @@ PROGRAMS_PER_PAGE = 240
 LINES_PER_FAMILY = 40
 LINES_PER_PAGE = 3_000
 SOURCES_PER_PAGE = 1 << 19
+SECTIONS_PER_PAGE = 500
 """What is written out is limited, so that 50 candidates by 1,000 variants stay under 5 MB; the data
 table has every trial and the program of every bypass."""
 
@@ -43,6 +46,8 @@ class Share(Struct, frozen=True):
     lines: int
     """For each list of a family; 0 if the page is so full that lists would be of no use."""
     source: int
+    sections: int
+    """So many families have a section of their own; the ways of all are in the matrix."""
 
 
 class Blocked(Struct, frozen=True):
@@ -98,6 +103,14 @@ class FamilyView(Struct, frozen=True):
     """Neither reached the effect nor were stopped."""
 
 
+class Others(Struct, frozen=True):
+    """Families without a section, with one verdict: their ways are in the matrix."""
+
+    verdict: str
+    targeted: bool
+    families: tuple[Family, ...]
+
+
 class CandidateView(Struct, frozen=True):
     anchor: str
     candidate: Candidate
@@ -106,8 +119,8 @@ class CandidateView(Struct, frozen=True):
     sentence: str
     advice: str
     families: tuple[FamilyView, ...]
-    """Those with something to show: everything but untested ones and those left open on purpose."""
-    plain_families: tuple[FamilyView, ...]
+    """Those that have a section, the worst first."""
+    others: tuple[Others, ...]
     findings: tuple[Finding, ...]
     source: str
     source_cut: bool
@@ -116,6 +129,7 @@ class CandidateView(Struct, frozen=True):
 class Cell(Struct, frozen=True):
     verdict: str
     anchor: str
+    """Where it is written out; empty if it is not."""
     detail: str
     targeted: bool
 
@@ -124,6 +138,12 @@ class Row(Struct, frozen=True):
     family: str
     title: str
     cells: tuple[Cell | None, ...]
+
+    @property
+    def matters(self) -> bool:
+        """Somebody is meant to stop it, or something other than nothing was found."""
+        shown = [cell for cell in self.cells if cell is not None]
+        return any(one.targeted or one.verdict not in ("open", "untested") for one in shown)
 
 
 class Page(Struct, frozen=True):
@@ -135,8 +155,12 @@ class Page(Struct, frozen=True):
     """Those about which there is something to do, worst first."""
     candidates: tuple[CandidateView, ...]
     ranked: tuple[CandidateView, ...]
-    plot: Plot | None
+    plot: Markup | None
+    """The drawing; none where there is nothing to compare."""
     matrix: tuple[Row, ...]
+    aside: tuple[Row, ...]
+    """Rows of the matrix that nobody is meant to stop, folded."""
+    effects: int
     trials: int
     variants: int
     untestable: tuple[tuple[str, int], ...]
@@ -145,30 +169,41 @@ class Page(Struct, frozen=True):
 
 def render(document: Document) -> str:
     """The page as text."""
+    style, script = inline("report.css"), inline("report.js")
+    return (
+        template_environment()
+        .get_template("report.html.j2")
+        .render(
+            page=build_page(document),
+            counted=counted,
+            style=style,
+            script=script,
+            data=Markup(data_block(document)),  # noqa: S704 - escaped for a script element
+            policy=content_policy(style, script),
+        )
+    )
+
+
+def template_environment() -> jinja2.Environment:
+    """Every text is escaped, and what would hide or reorder text is shown."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
         finalize=_finalize,
     )
     environment.filters.update(source=source_text, plain=plain, short=abbreviate)
-    style, script = _inline("report.css"), _inline("report.js")
-    return environment.get_template("report.html.j2").render(
-        page=build_page(document),
-        counted=counted,
-        style=style,
-        script=script,
-        data=Markup(data_block(document)),  # noqa: S704 - escaped for a script element
-        policy=content_policy(style, script),
-    )
+    return environment
 
 
-def content_policy(style: str, script: str) -> str:
+def content_policy(style: str, script: str | None = None) -> str:
     """Nothing but this very style and script may act, and nothing may be fetched."""
+    allowed = "" if script is None else f"script-src {_hash(script)}; "
     return (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        f"default-src 'none'; style-src {_hash(style)}; {allowed}"
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
 
@@ -183,14 +218,19 @@ def build_page(document: Document) -> Page:
     order = list(Standing)
     ranked = tuple(sorted(views, key=lambda view: order.index(view.standing)))
     trials = [trial for candidate in document.candidates for trial in candidate.trials]
+    compared = plot([view.candidate for view in ranked])
+    rows = _matrix(document, share)
+    main = [row for row in rows if row.matters] or rows
     return Page(
         document=document,
         headline=headline(document),
         advice=tuple(view for view in ranked if view.advice),
         candidates=tuple(views),
         ranked=ranked,
-        plot=plot([view.candidate for view in ranked]),
-        matrix=tuple(_matrix(document)),
+        plot=svg(compared) if compared is not None else None,
+        matrix=tuple(main),
+        aside=tuple(row for row in rows if not row.matters) if main is not rows else (),
+        effects=len(rows),
         trials=len(trials),
         variants=len({trial.variant for trial in trials}),
         untestable=tuple(_untestable(trials)),
@@ -210,7 +250,8 @@ def _finalize(value: object) -> object:
     return visible(value) if type(value) is str else value
 
 
-def _inline(name: str) -> Markup:
+def inline(name: str) -> Markup:
+    """A file of ours, as it goes into an element."""
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704 - our own file
 
 
@@ -227,11 +268,13 @@ def _share(document: Document) -> Share:
         programs=max(4, PROGRAMS_PER_PAGE // candidates),
         lines=limit if limit > 2 else 0,
         source=max(2048, SOURCES_PER_PAGE // candidates),
+        sections=families if limit > 2 else max(4, SECTIONS_PER_PAGE // candidates),
     )
 
 
 def _candidate(anchor: str, candidate: Candidate, share: Share) -> CandidateView:
     found: list[FamilyView] = []
+    sections = _with_section(candidate, share)
     trials: dict[str, list[Trial]] = {}
     for trial in candidate.trials:
         trials.setdefault(trial.family or trial.variant.split("/")[0], []).append(trial)
@@ -239,6 +282,8 @@ def _candidate(anchor: str, candidate: Candidate, share: Share) -> CandidateView
     written = sum(_is_written_out(family) for family in candidate.families)
     each = min(PROGRAMS_PER_FAMILY, max(1, left // max(1, written)))
     for number, family in enumerate(candidate.families):
+        if number not in sections:
+            continue
         mine = trials.get(family.family, [])
         programs = min(each, left) if _is_written_out(family) else 0
         view = _family(f"{anchor}-f{number}", family, mine, programs, share.lines)
@@ -252,8 +297,8 @@ def _candidate(anchor: str, candidate: Candidate, share: Share) -> CandidateView
         scores=scores(candidate),
         sentence=sentence(candidate),
         advice="",
-        families=tuple(view for view in found if not _is_plain(view.family)),
-        plain_families=tuple(view for view in found if _is_plain(view.family)),
+        families=tuple(found),
+        others=_others(f for n, f in enumerate(candidate.families) if n not in sections),
         findings=tuple(findings(candidate)),
         source=candidate.profile_text[: share.source],
         source_cut=len(candidate.profile_text) > share.source,
@@ -265,8 +310,21 @@ def _is_written_out(family: Family) -> bool:
     return family.verdict == "leaky" or (family.verdict == "open" and family.targeted)
 
 
-def _is_plain(family: Family) -> bool:
-    return family.verdict in ("open", "untested") and not _is_written_out(family)
+def _with_section(candidate: Candidate, share: Share) -> set[int]:
+    """Positions of the families that have a section: what matters, the worst first."""
+    families = candidate.families
+    matter = [
+        n
+        for n, family in enumerate(families)
+        if family.targeted or family.verdict in ("leaky", "undecided", "not-enforced")
+    ]
+    return set(sorted(matter, key=lambda n: _order(families[n]))[: share.sections])
+
+
+def _others(families: Iterable[Family]) -> tuple[Others, ...]:
+    ranked = sorted(families, key=_order)
+    groups = groupby(ranked, key=lambda family: (family.verdict, family.targeted))
+    return tuple(Others(verdict, targeted, tuple(of)) for (verdict, targeted), of in groups)
 
 
 def _order(family: Family) -> tuple[bool, int]:
@@ -294,11 +352,11 @@ def _family(
         programs=tuple(
             Program(trial, lines(trial.steps), causes.get(trial.variant)) for trial in programs
         ),
-        causes=family.causes[:limit] if programs or family.verdict == "open" else (),
+        causes=family.causes[:limit] if programs else (),
         uncaused=max(0, len(family.causes) - limit),
         others=Lines(tuple(others[:limit]), len(others)),
         outside=Lines(tuple(outside[:limit]), len(outside)),
-        blocked=tuple(_blocked(trials)),
+        blocked=tuple(_blocked(trials)) if limit else (),
         baseline=Program(baseline, lines(baseline.steps)) if baseline and programs else None,
         left_behind=left_behind(family),
         unclear=Lines(tuple(unclear[: max(limit, 3)]), len(unclear)),
@@ -347,16 +405,18 @@ def _untestable(trials: Iterable[Trial]) -> list[tuple[str, int]]:
     return Counter(reasons.values()).most_common()
 
 
-def _matrix(document: Document) -> Iterable[Row]:
+def _matrix(document: Document, share: Share) -> list[Row]:
     cells: dict[str, list[Cell | None]] = {}
     titles: dict[str, str] = {}
     for name in family_names(document):
         cells[name] = [None] * len(document.candidates)
     for number, candidate in enumerate(document.candidates):
+        sections = _with_section(candidate, share)
         for position, family in enumerate(candidate.families):
             titles[family.family] = family.title
+            anchor = f"c{number}-f{position}" if position in sections else ""
             cells[family.family][number] = Cell(
-                family.verdict, f"c{number}-f{position}", _detail(family), family.targeted
+                family.verdict, anchor, _detail(family), family.targeted
             )
     return [Row(name, titles[name], tuple(line)) for name, line in cells.items()]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +70,56 @@ def read_parquet(path: Path) -> object:
     encoded = (table.schema.metadata or {}).get(METADATA_KEY)
     if encoded is None:
         raise ReportError("a parquet file without a results document in it")
-    expected = [column.name for column in TABLES["trials"].columns]
-    missing = sorted(set(expected) - set(table.column_names))
-    if missing:
-        raise ReportError(f"column {missing[0]!r} is missing")
-    raw = parse_json(encoded.decode())
+    _check_columns(table)
+    try:
+        raw = parse_json(encoded.decode())
+    except UnicodeDecodeError:
+        raise ReportError("the results document in it is not UTF-8") from None
     trials: dict[str, list[dict[str, object]]] = {}
+    expected = [column.name for column in TABLES["trials"].columns]
     for line in table.select(expected).to_pylist():
         trials.setdefault(line["candidate"], []).append(_nest(line))
     if isinstance(raw, dict) and isinstance(raw.get("candidates"), list):
         for candidate in raw["candidates"]:
-            candidate["trials"] = trials.get(candidate.get("name"), [])
+            if isinstance(candidate, dict):
+                candidate["trials"] = trials.pop(str(candidate.get("name")), [])
+    if trials:
+        stray = str(next(iter(trials)))
+        raise ReportError(f"column 'candidate': {stray[:80]!r} is no candidate of the document")
     return raw
+
+
+def _check_columns(table: Any) -> None:
+    """Every column is there with its type; ReportError names the first that is not."""
+    for column in TABLES["trials"].columns:
+        if column.name not in table.column_names:
+            raise ReportError(f"column {column.name!r} is missing")
+        kind = table.schema.field(column.name).type
+        # What pandas or another tool wrote again may be longer, or of no type where all is missing.
+        if not (pa.types.is_null(kind) or _FITS[column.dtype](kind)):
+            raise ReportError(f"column {column.name!r} is {kind}, not {column.dtype}")
+
+
+def _is_list_of(test: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], bool]:
+    def fits(kind: pa.DataType) -> bool:
+        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        return bool(is_list) and (pa.types.is_null(kind.value_type) or test(kind.value_type))
+
+    return fits
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+_FITS: dict[str, Callable[[pa.DataType], bool]] = {
+    "string": _is_text,
+    "Int64": pa.types.is_integer,
+    "Float64": pa.types.is_floating,
+    "boolean": pa.types.is_boolean,
+    "list of string": _is_list_of(_is_text),
+    "list of struct": _is_list_of(pa.types.is_struct),
+}
 
 
 def _nest(line: dict[str, Any]) -> dict[str, object]:

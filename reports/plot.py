@@ -22,7 +22,8 @@ COLUMN = LEFT + SIDE + 66
 WIDTH = COLUMN + 450
 NAMED = 20
 """So many candidates are named one by one; of more, one for each point, and their number."""
-_NAME = 30
+_NAME, _COUNTS, _WHY = 30, 12, 90
+"""Characters that there is room for."""
 
 
 class Label(Struct, frozen=True):
@@ -118,7 +119,11 @@ def _rows(group: Sequence[Candidate], *, by_name: bool) -> list[tuple[str, str, 
         return [(name, first.robustness.shown, first.utility.shown)]
     found = [(one.name, scores(one)) for one in group]
     return [
-        (abbreviate(name, _NAME), each.robustness.counts, each.utility.counts)
+        (
+            abbreviate(name, _NAME),
+            abbreviate(each.robustness.counts, _COUNTS),
+            abbreviate(each.utility.counts, _COUNTS),
+        )
         for name, each in found
     ]
 
@@ -139,7 +144,7 @@ def _why_apart(candidate: Candidate) -> tuple[str, bool]:
     if where in (Standing.INVALID, Standing.DOES_NOT_START):
         return where.value, True
     found = scores(candidate)
-    return f"{found.robustness}, {found.utility}", False
+    return abbreviate(f"{found.robustness}, {found.utility}", _WHY), False
 
 
 def _stacked(middles: Sequence[float], rows: Sequence[int], bottom: float) -> list[float]:

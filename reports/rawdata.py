@@ -1,17 +1,20 @@
 """The page's data: every trial once, as small numbers that point into lists of strings.
 
 A trial is ``[variant, outcome, scope, stopped, reason, program]``, grouped by candidate.  A program
-that ran alike under several candidates is kept once; only bypasses carry one.
+that ran alike under several candidates is kept once; only bypasses carry one.  For each family that
+something gets through, ``causes`` say why and what would close it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 from reports.program import Line, lines
-from reports.schema import Candidate, Document, Trial
+from reports.schema import Candidate, Document, Family, Trial
 from reports.text import script_json, visible
+
+CAUSES = 8
+"""For each family of each candidate; the others are in ``run.json``."""
 
 
 class Pool:
@@ -31,7 +34,7 @@ class Pool:
 
 def data_block(document: Document) -> str:
     """The content of the page's data element."""
-    strings, variants, steps, programs = Pool(), Pool(), Pool(), Pool()
+    strings, variants, steps, programs, causes = Pool(), Pool(), Pool(), Pool(), Pool()
     strings.add("")
 
     def text(value: str | None) -> int:
@@ -56,13 +59,31 @@ def data_block(document: Document) -> str:
             numbers.append(programs.add([step(line) for line in lines(trial.steps)]))
         return numbers
 
-    candidates = [_group(candidate, row) for candidate in document.candidates]
+    def causes_of(family: Family) -> list[int]:
+        return [
+            causes.add(
+                [text(part) for part in (one.call, one.said, one.where, one.fix, one.breaks)]
+            )
+            for one in family.causes[:CAUSES]
+        ]
+
+    def group(candidate: Candidate) -> dict[str, object]:
+        return {
+            "name": visible(candidate.name),
+            "trials": [row(trial) for trial in candidate.trials],
+            "causes": [
+                [text(one.family), *causes_of(one)] for one in candidate.families if one.causes
+            ],
+        }
+
+    candidates = [group(candidate) for candidate in document.candidates]
     return script_json(
         {
             "strings": strings.values,
             "variants": variants.values,
             "steps": steps.values,
             "programs": programs.values,
+            "causes": causes.values,
             "candidates": candidates,
         }
     )
@@ -81,7 +102,3 @@ def stopped(trial: Trial) -> str:
 
 def _family(trial: Trial) -> str:
     return trial.family or trial.variant.split("/")[0]
-
-
-def _group(candidate: Candidate, row: Any) -> dict[str, object]:
-    return {"name": visible(candidate.name), "trials": [row(trial) for trial in candidate.trials]}

@@ -6,17 +6,34 @@ import json
 import re
 
 _HIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 
 def visible(text: str) -> str:
     """Show what would hide or reorder text: control characters, direction marks, half surrogates.
 
-    Line feed and tab stay as they are.
+    Line feed and tab stay as they are.  What remains is legal in XML 1.0.
     """
     return _HIDDEN.sub(_name, text)
+
+
+def one_line(text: str) -> str:
+    """Visible text in which line feeds and tabs are shown as well."""
+    return visible(text).replace("\n", "\u240a").replace("\t", "\u2409")
+
+
+def code_span(text: str) -> str:
+    """Text as Markdown that nothing in it can leave, in a paragraph, a list or a table.
+
+    A vertical bar would end a table's cell, and dialects differ in how one is escaped there.
+    """
+    shown = one_line(text).replace("|", "\u2039U+007C\u203a")
+    if not shown.strip():
+        return ""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    return f"{fence} {shown} {fence}" if "`" in (shown[0], shown[-1]) else f"{fence}{shown}{fence}"
 
 
 def _name(match: re.Match[str]) -> str:

@@ -45,6 +45,7 @@ FAMILY = Family(
     title="Take a restriction off a mount",
     effect=_effect,
     parameters={"flag": int(MS_RDONLY)},
+    constants={"flag": _FLAGS},
     has_target=False,
     stays=True,
     group="namespaces and mounts",

@@ -101,6 +101,7 @@ FAMILY = Family(
     title="Change a setting of the process",
     effect=_effect,
     parameters={"option": int(PR_SET_DUMPABLE)},
+    constants={"option": [one.option for one in SETTINGS.values()]},
     has_target=False,
     stays=True,
     attack_technique="T1562",

@@ -55,6 +55,7 @@ FAMILY = Family(
     title="Create a named pipe, socket or device node",
     effect=_effect,
     parameters={"type": int(S_IFIFO)},
+    constants={"type": TYPES.values()},
     stays=True,  # a terminal's node goes with whoever holds its master
     group="file system",
     unrecorded={

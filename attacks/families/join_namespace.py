@@ -55,6 +55,7 @@ FAMILY = Family(
     title="Join the namespace of another process",
     effect=_effect,
     parameters={"type": int(CLONE_NEWNET)},
+    constants={"type": _KINDS},
     has_target=False,
     stays=True,
     group="namespaces and mounts",

@@ -49,6 +49,7 @@ FAMILY = Family(
     title="Get into a new namespace",
     effect=_effect,
     parameters={"type": int(CLONE_NEWNS)},
+    constants={"type": _LINKS},
     has_target=False,
     stays=True,
     group="namespaces and mounts",

@@ -54,6 +54,10 @@ FAMILY = Family(
     title="Get a socket of a family, type and protocol",
     effect=_effect,
     parameters={"family": AF_INET, "type": SOCK_STREAM, "protocol": 0},
+    constants={
+        "family": (AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_VSOCK, AF_XDP),
+        "type": (SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET),
+    },
     needs=_needs,
     has_target=False,
     stays=True,

@@ -17,16 +17,21 @@ from attacks.errors import AttackError
 from attacks.family import Assumption, Family, Need, Parameters, Technique
 from attacks.kernel import Kernel
 from attacks.recorder import Arg, Result
-from attacks.ring import Ring
+from attacks.ring import OPCODES, Ring
 
-MKDIRAT = 37
+MKDIRAT = OPCODES["MKDIRAT"]
 MODE = 0o755
+
+_RECORDED = {
+    OPCODES[name]: Named(OPCODES[name], f"IORING_OP_{name}")
+    for name in ("MKDIRAT", *(name for name, _ in ring_operations.OPERATIONS.values()))
+}
 
 
 def _effect(parameters: Parameters) -> Effect:
     opcode = parameters["opcode"]
-    if opcode != MKDIRAT and opcode not in ring_operations.OPERATIONS:
-        known = ", ".join(map(str, sorted({MKDIRAT, *ring_operations.OPERATIONS})))
+    if opcode not in _RECORDED:
+        known = ", ".join(_RECORDED[number].text for number in sorted(_RECORDED))
         raise AttackError(f"use-io-uring: opcode={opcode} is not recorded (known: {known})")
     return Effect(EffectKind.DIRECTORY)
 
@@ -37,6 +42,7 @@ FAMILY = Family(
     effect=_effect,
     objects=(Object(ObjectKind.FILE, ring_operations.FILE, 0o644, ring_operations.CONTENT),),
     parameters={"opcode": MKDIRAT},
+    constants={"opcode": _RECORDED.values()},
     attack_technique="T1562",
     group="kernel surface",
     unrecorded={

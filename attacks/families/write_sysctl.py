@@ -1,7 +1,8 @@
 """Write a kernel parameter of a namespace.
 
-Mostly that is whether the network namespace passes packets on; what the IPC namespace allows is
-written without any capability, by user 0 of the namespace.
+Mostly that is how far packets of a network namespace go, which is the same in every new one
+(whether it passes packets on is not: that is inherited).  What the IPC namespace allows is written
+without any capability, by user 0 of the namespace.
 """
 
 from attacks import ipc_objects, namespaces, witness
@@ -11,7 +12,7 @@ from attacks.family import Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
 from attacks.recorder import Result
 
-VALUE = b"1"
+VALUE = b"77"
 LARGEST = b"8191"
 NEW = (Fresh.NET,)
 ADMIN = (Need.CAP_NET_ADMIN,)
@@ -38,16 +39,16 @@ FAMILY = Family(
 
 @FAMILY.witness
 def the_parameter_is_new(w: Kernel) -> None:
-    forwards = witness.content(w, w.proc("sys/net/ipv4/ip_forward"), _SIZE)
+    hops = witness.content(w, w.proc("sys/net/ipv4/ip_default_ttl"), _SIZE)
     largest = witness.content(w, w.proc("sys/kernel/msgmax"), _SIZE)
-    signs = (_unlike(w, forwards, VALUE), _unlike(w, largest, LARGEST))
+    signs = (_unlike(w, hops, VALUE), _unlike(w, largest, LARGEST))
     namespaces.one_is_zero(w, *signs)
 
 
 @FAMILY.variant(Technique.BASELINE, needs=ADMIN, fresh=NEW, references=("man 5 proc",))
 def write(k: Kernel) -> None:
     """The calls that the author of the policy has in mind."""
-    file = k.open(k.proc("sys/net/ipv4/ip_forward"), O_WRONLY)
+    file = k.open(k.proc("sys/net/ipv4/ip_default_ttl"), O_WRONLY)
     k.write(file, k.data(VALUE), len(VALUE)).decisive()
 
 
@@ -55,14 +56,14 @@ def write(k: Kernel) -> None:
 def openat_dirfd(k: Kernel) -> None:
     """The directory is opened first: no path that is opened for writing begins with /proc/sys."""
     here = k.open(k.proc("sys"), O_PATH | O_DIRECTORY)
-    file = k.openat(here, k.text("net/ipv4/ip_forward"), O_WRONLY)
+    file = k.openat(here, k.text("net/ipv4/ip_default_ttl"), O_WRONLY)
     k.write(file, k.data(VALUE), len(VALUE)).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL, needs=ADMIN, fresh=NEW)
 def pwrite64(k: Kernel) -> None:
     """A write with a position, under a number of its own."""
-    file = k.open(k.proc("sys/net/ipv4/ip_forward"), O_WRONLY)
+    file = k.open(k.proc("sys/net/ipv4/ip_default_ttl"), O_WRONLY)
     k.pwrite64(file, k.data(VALUE), len(VALUE), 0).decisive()
 
 
@@ -70,7 +71,7 @@ def pwrite64(k: Kernel) -> None:
 def io_uring_write(k: Kernel) -> None:
     """A ring opens and writes: neither call is made."""
     ring = k.ring()
-    file = ring.openat(AT_FDCWD, k.proc("sys/net/ipv4/ip_forward"), O_WRONLY, 0)
+    file = ring.openat(AT_FDCWD, k.proc("sys/net/ipv4/ip_default_ttl"), O_WRONLY, 0)
     ring.submit("WRITE", fd=file, addr=k.data(VALUE), length=len(VALUE)).decisive()
 
 
@@ -79,7 +80,7 @@ def io_uring_write(k: Kernel) -> None:
 )
 def write_inherited(k: Kernel) -> None:
     """The file was opened before the filter, so that only write is left to look at."""
-    file = k.setup.open(k.proc("sys/net/ipv4/ip_forward"), O_WRONLY)
+    file = k.setup.open(k.proc("sys/net/ipv4/ip_default_ttl"), O_WRONLY)
     k.write(file, k.data(VALUE), len(VALUE)).decisive()
 
 
@@ -93,7 +94,7 @@ def new_procfs(k: Kernel) -> None:
     """A second procfs has the parameters under another path, whatever is hidden in the first."""
     kind = k.text("proc")
     k.mount(kind, k.text("p"), kind, 0, NULL)
-    file = k.open(k.text("p/sys/net/ipv4/ip_forward"), O_WRONLY)
+    file = k.open(k.text("p/sys/net/ipv4/ip_default_ttl"), O_WRONLY)
     k.write(file, k.data(VALUE), len(VALUE)).decisive()
 
 
@@ -101,7 +102,7 @@ def new_procfs(k: Kernel) -> None:
 def detached_procfs(k: Kernel) -> None:
     """A procfs that is in no directory is made by the new mount calls: there is no path to it."""
     procfs = ipc_objects.detached(k, "proc")
-    file = k.openat(procfs, k.text("sys/net/ipv4/ip_forward"), O_WRONLY)
+    file = k.openat(procfs, k.text("sys/net/ipv4/ip_default_ttl"), O_WRONLY)
     k.write(file, k.data(VALUE), len(VALUE)).decisive()
 
 
@@ -115,7 +116,7 @@ def write_ipc_parameter(k: Kernel) -> None:
 @FAMILY.variant(Technique.SIBLING_SYSCALL, needs=ADMIN, fresh=NEW, negative=True)
 def write_read_only(k: Kernel) -> None:
     """What was opened for reading cannot be written to."""
-    file = k.open(k.proc("sys/net/ipv4/ip_forward"), O_RDONLY)
+    file = k.open(k.proc("sys/net/ipv4/ip_default_ttl"), O_RDONLY)
     k.write(file, k.data(VALUE), len(VALUE)).decisive().may_fail()
 
 

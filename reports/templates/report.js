@@ -5,12 +5,16 @@
   const STEP = 100;
   const columns = ["Candidate", "Way", "Technique", "Takes for granted", "Outcome", "Scope", "Stopped at, why, or what got through"];
   const trials = [];
-  data.candidates.forEach((candidate) => {
+  const families = new Map();
+  data.candidates.forEach((candidate, place) => {
     candidate.trials.forEach(([variant, outcome, scope, stopped, reason, program]) => {
       const [name, family, technique, assumption, title] = data.variants[variant].map(text);
       const cells = [candidate.name, name, technique, assumption, text(outcome), text(scope),
         text(stopped) || text(reason) || (program === undefined ? "" : title)];
-      trials.push({ cells, family, program, words: [...cells, title, text(reason)].join("\n").toLowerCase() });
+      const trial = { cells, family, program, place, more: [title, text(reason)], words: "" };
+      trials.push(trial);
+      if (!families.has(family)) families.set(family, []);
+      families.get(family).push(trial);
     });
   });
 
@@ -43,6 +47,8 @@
   const select = () => {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     const active = filters.filter((f) => f.node.value !== "");
+    // Made when somebody searches, so that a large page opens without it.
+    if (words.length) trials.forEach((t) => { t.words ||= [...t.cells, ...t.more].join("\n").toLowerCase(); });
     found = trials.filter((t) => active.every((f) => f.value(t) === f.node.value) &&
       words.every((word) => t.words.includes(word)));
     if (sorted.column >= 0) {
@@ -105,11 +111,76 @@
     row.after(inner);
   };
 
+  // The matrix: an effect unfolds into its ways, a row each, with what became of them.
+  const SYMBOLS = { BYPASSED: "\u2715 gets through", BLOCKED: "\u2713 stopped", UNSUPPORTED: "\u2013 not testable here",
+    INEFFECTIVE: "? unexplained", NOT_ENFORCED: "! not in force", DISAGREEMENT: "! views disagree",
+    HARNESS_ERROR: "! tool broke", SIMULATED: "predicted" };
+  const became = (trial) => {
+    const cell = make("td");
+    if (!trial) { cell.append(make("span", "\u2013 not run", { class: "unknown" })); return cell; }
+    const outcome = trial.cells[4];
+    cell.append(make("span", SYMBOLS[outcome] || outcome, { class: "outcome " + outcome.replace(/\W/g, "") }));
+    const notes = [trial.cells[5] === "in" ? "" : `does not count: ${trial.cells[5]}`, outcome === "BYPASSED" ? "" : trial.cells[6]];
+    notes.filter(Boolean).forEach((note) => cell.append(make("br"), make("span", note, { class: "quiet" })));
+    return cell;
+  };
+  const why = (family) => {
+    const row = make("tr", undefined, { class: "way" });
+    row.append(make("th", "What lets ways through, and what would close it", { scope: "row" }));
+    let some = false;
+    data.candidates.forEach((candidate) => {
+      const cell = make("td");
+      const [, ...causes] = candidate.causes.find(([name]) => text(name) === family) || [0];
+      causes.forEach((n) => {
+        const [call, said, where, fix, breaks] = data.causes[n].map(text);
+        const place = make("p", (said || call) + ". ");
+        if (where) place.append(make("code", where, { class: "quiet" }));
+        if (fix) place.append(make("br"), make("b", "Fix: "), make("code", fix));
+        if (breaks) place.append(make("br"), make("span", breaks, { class: "quiet" }));
+        cell.append(place);
+        some = true;
+      });
+      row.append(cell);
+    });
+    return some ? [row] : [];
+  };
+  const ways = (family) => {
+    const byName = new Map();
+    (families.get(family) || []).forEach((trial) => {
+      if (!byName.has(trial.cells[1])) byName.set(trial.cells[1], []);
+      byName.get(trial.cells[1])[trial.place] = trial;
+    });
+    const through = (of) => of.filter((t) => t && t.cells[4] === "BYPASSED").reduce((sum, t) => sum + (t.cells[5] === "in" ? 100 : 1), 0);
+    const rows = [...byName].sort(([, a], [, b]) => through(b) - through(a)).map(([name, of]) => {
+      const row = make("tr", undefined, { class: "way" });
+      const head = make("th", undefined, { scope: "row" });
+      const first = of.find(Boolean);
+      head.append(make("code", name.slice(family.length + 1) || name), make("br"), make("span", first.cells[2], { class: "quiet" }));
+      row.append(head, ...data.candidates.map((_, place) => became(of[place])));
+      return row;
+    });
+    return [...why(family), ...rows];
+  };
+  document.querySelectorAll(".matrix th[data-family]").forEach((head) => {
+    const title = head.firstElementChild;
+    const button = make("button", title.textContent, { type: "button", "aria-expanded": "false" });
+    let open = [];
+    button.addEventListener("click", () => {
+      const unfolds = open.length === 0;
+      if (unfolds) head.parentElement.after(...(open = ways(head.dataset.family)));
+      else { open.forEach((row) => row.remove()); open = []; }
+      button.setAttribute("aria-expanded", String(unfolds));
+    });
+    title.replaceWith(button);
+  });
+  document.querySelectorAll(".needs-script").forEach((node) => { node.hidden = false; });
+
   const line = (trial) => {
     const row = make("tr");
     trial.cells.forEach((value, index) => {
       const cell = make(index === 1 ? "th" : "td");
       if (index === 1) cell.scope = "row";
+      cell.dataset.label = index === 6 ? "Detail" : columns[index];
       if (index === 1 && trial.program !== undefined) {
         const button = make("button", value, { type: "button", "aria-expanded": "false", title: "Show the program" });
         button.addEventListener("click", () => toggle(button, row, trial.program));
@@ -168,7 +239,7 @@
   addEventListener("hashchange", unfold);
   unfold();
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details:not([open]):not(.memory)").forEach((node) => { node.open = true; node.dataset.folded = ""; });
+    document.querySelectorAll("details:not([open]):not(.memory):not(.aside)").forEach((node) => { node.open = true; node.dataset.folded = ""; });
   });
   addEventListener("afterprint", () => {
     document.querySelectorAll("details[data-folded]").forEach((node) => { node.open = false; delete node.dataset.folded; });

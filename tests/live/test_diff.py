@@ -82,3 +82,18 @@ def test_an_objective_can_be_reached(capsys, tmp_path, name, denied) -> None:
     families = [word for one in objective(name).families for word in ("--family", one)]
     code, out = run(capsys, "evaluate", path, "--objective", name, *families)
     assert code == 0, out
+
+
+def test_calls_that_cannot_be_compared_are_not_said_to_be_equal(capsys, tmp_path) -> None:
+    def computed(name: str, answer: int) -> str:
+        # A = args[0]; X = A; A *= X; A == 4 ? answer : allow
+        multiplies = [[32, 0, 0, 16], [7, 0, 0, 0], [44, 0, 0, 0], [21, 0, 1, 4]]
+        ends = [[6, 0, 0, answer], [6, 0, 0, 0x7FFF0000]]
+        path = tmp_path / name
+        content = {"attachment": "runtime", "filters": [{"instructions": [*multiplies, *ends]}]}
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return str(path)
+
+    pair = (computed("a.json", 0x50001), computed("b.json", 0x50002))
+    _, out = run(capsys, "diff", *pair, "--family", "create-directory")
+    assert "calls not compared one by one: instruction 2 calculates with" in out

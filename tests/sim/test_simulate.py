@@ -67,11 +67,14 @@ def test_each_word_says_that_nothing_was_run(capsys: pytest.CaptureFixture[str])
     assert found["environment"]["isolation"] == "none"
     assert candidate["simulated"]
     assert not candidate["enforced"]
-    assert candidate["counts"].keys() == {Outcome.SIMULATED}
+    assert candidate["counts"].keys() == {Outcome.SIMULATED, Outcome.UNSUPPORTED}
     for trial in candidate["trials"]:
-        assert trial["outcome"] == Outcome.SIMULATED
         assert trial["control_effect"] is trial["mitigated_effect"] is None
-        assert trial["reason"] == f"predicted {trial['predicted']}"
+        if trial["outcome"] == Outcome.SIMULATED:
+            assert trial["reason"] == f"predicted {trial['predicted']}"
+        else:  # the posture's definition says so, and no run
+            assert trial["outcome"] == Outcome.UNSUPPORTED
+            assert trial["reason"].startswith("capability: this posture does not have CAP_")
     assert all(one["summary"].startswith("Predicted: ") for one in candidate["families"])
 
 

@@ -1,6 +1,7 @@
 """Changes to a profile go into its file, and what did not change stays as it was written."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mitigations.candidate import Candidate
 from mitigations.changes import Change
 from mitigations.load import LIBRARY, load
 from mitigations.merge import merged
-from mitigations.profile_text import appended, edited
+from mitigations.profile_text import appended, edited, position
 from mitigations.rules import Condition, Profile
 
 DENY = "SCMP_ACT_ERRNO"
@@ -196,3 +197,42 @@ def test_what_is_written_is_what_was_meant(
         assert more is not None
         made += [more] if data.draw(st.booleans()) else []
     after(tmp_path, text, *made)
+
+
+def _values(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Everything in a document with its path."""
+    yield where, value
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield from _values(child, f"{where}.{key}" if where else key)
+    elif isinstance(value, list):
+        for place, child in enumerate(value):
+            yield from _values(child, f"{where}[{place}]")
+
+
+_DOCUMENTS = st.recursive(
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["names", "args", "op", "x"]), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(_DOCUMENTS, st.sampled_from([None, 0, 2]))
+def test_every_value_is_found_where_it_stands(document: Any, indent: int | None) -> None:
+    text = json.dumps(document, indent=indent)
+    for where, value in _values(document, ""):
+        found = position(text, where)
+        assert found is not None
+        line, column = found
+        rest = "\n".join(text.split("\n")[line - 1 :])[column - 1 :]
+        assert json.JSONDecoder().raw_decode(rest)[0] == value
+
+
+def test_what_is_not_there_has_no_position() -> None:
+    text = '{"defaultaction": 1, "syscalls": [{}]}'
+    assert position(text, "defaultAction") == (1, 19)
+    for where in ("syscalls[1]", "syscalls[0].names", "linux.seccomp", "defaultAction.x"):
+        assert position(text, where) is None

@@ -208,3 +208,71 @@ def test_what_is_missing_has_its_default(raw: dict[str, Any]) -> None:
     assert list(filled["candidates"][0]) == list(whole["candidates"][0])
     assert list(filled["candidates"][0]["trials"]) == []
     assert filled["candidates"][0]["held"] == 0
+
+
+def rewritten(path: Path, change: Callable[[Any], Any]) -> None:
+    """The file with another table in it, and the same metadata."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    pq.write_table(change(table).replace_schema_metadata(table.schema.metadata), path)
+
+
+def cast(table: Any, name: str, values: list[object]) -> Any:
+    import pyarrow as pa
+
+    column = pa.array((values * table.num_rows)[: table.num_rows])
+    return table.set_column(table.column_names.index(name), name, column)
+
+
+COLUMNS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "missing": (lambda t: t.drop_columns(["outcome"]), "column 'outcome' is missing"),
+    "twice": (
+        lambda t: t.append_column("outcome", t["outcome"]),
+        "Multiple matches for FieldRef.Name(outcome)",
+    ),
+    "a number for a text": (
+        lambda t: cast(t, "outcome", [1]),
+        "column 'outcome' is int64, not string",
+    ),
+    "a text for a number": (
+        lambda t: cast(t, "repeats", ["1"]),
+        "column 'repeats' is string, not Int64",
+    ),
+    "a text for a list": (
+        lambda t: cast(t, "references", ["x"]),
+        "column 'references' is string, not list of string",
+    ),
+    "numbers in a list": (
+        lambda t: cast(t, "steps", [[1]]),
+        "column 'steps' is list<element: int64>, not list of struct",
+    ),
+    "nothing where something must be": (
+        lambda t: cast(t, "outcome", [None]),
+        "candidates[0].trials[0].outcome: Expected `str`, got `null`",
+    ),
+    "a candidate of nobody": (
+        lambda t: cast(t, "candidate", ["x"]),
+        "column 'candidate': 'x' is no candidate of the document",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_wrong_column_is_named(name: str, raw: dict[str, Any], tmp_path: Path) -> None:
+    change, expected = COLUMNS[name]
+    (path,) = write(raw, tmp_path / "results.parquet")
+    rewritten(path, change)
+    with pytest.raises(ReportError) as error:
+        load(path)
+    assert expected in str(error.value)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_pandas_wrote_again_is_read(raw: dict[str, Any], tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    (path,) = write(raw, tmp_path / "results.parquet")
+    rewritten(path, lambda table: pa.Table.from_pandas(table.to_pandas(), preserve_index=False))
+    assert load(path).document == parse_document(raw)

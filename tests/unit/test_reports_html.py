@@ -1,7 +1,6 @@
 """The page says what the run says, stays whole, and shows hostile text as text."""
 
 import base64
-import copy
 import hashlib
 import itertools
 import json
@@ -19,21 +18,21 @@ from reports.program import lines
 from reports.schema import Step
 from reports.text import abbreviate, script_json, visible
 
+from grown import grown
+from hostile import poison
+
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
-VOID = {"meta", "link", "br", "input", "rect", "path", "circle"}
+VOID = {"meta", "link", "br", "input", "rect"}
 TAGS = VOID.union(
     *(
         words.split()
         for words in (
             "html head title style script body a nav p ol ul li main section article header",
             "h1 h2 h3 h4 h5 div span b code pre dl dt dd details summary noscript",
-            "svg desc text tspan",
+            "svg desc text defs use path",
             "table caption thead tbody tr th td form label select option button",
         )
     )
-)
-HOSTILE = (
-    "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202egnp\x07\x1b[31m\ud800{{7*7}}"
 )
 
 
@@ -78,16 +77,6 @@ def page_of(raw: dict[str, Any]) -> Page:
     return Page(render(parse_document(raw)))
 
 
-def poison(value: Any) -> Any:
-    """Every text that may come from outside, made hostile."""
-    fixed = {"schema", "outcome", "verdict", "scope", "family", "variant"}
-    if isinstance(value, dict):
-        return {key: item if key in fixed else poison(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [poison(item) for item in value]
-    return f"{HOSTILE}{value}" if isinstance(value, str) else value
-
-
 def test_the_answer_is_in_the_page_without_a_script(raw: dict[str, Any]) -> None:
     text = " ".join(" ".join(page_of(raw).words).split())
     assert "block-mkdir leaks, unconfined leaves everything open, no-new-directories holds" in text
@@ -113,7 +102,7 @@ def test_a_bypass_says_what_lets_it_through_and_what_would_close_it(raw: dict[st
 
 
 def test_an_open_family_says_what_would_close_it(raw: dict[str, Any]) -> None:
-    """In a row of the table if nobody meant to stop it, call by call if somebody did."""
+    """Where the matrix unfolds if nobody meant to stop it, call by call if somebody did."""
     families = raw["candidates"][2]["families"]
     for family in families:
         cause = {"kind": "no-call", "call": "x86_64:x", "where": "", "said": "it is allowed"}
@@ -121,7 +110,10 @@ def test_an_open_family_says_what_would_close_it(raw: dict[str, Any]) -> None:
             {**cause, "variants": family["bypasses"], "fix": f"deny {family['family']}"}
         ]
     page = render(parse_document(raw))
-    assert [page.count(f"<code>deny {one['family']}</code>") for one in families] == [1] * 4
+    data = json.loads(Page(page).inside["script"][0])
+    of = [[data["strings"][n] for n in one] for one in data["causes"]]
+    assert [one[3] for one in of] == [f"deny {one['family']}" for one in families]
+    assert [len(one) for one in data["candidates"][2]["causes"]] == [2] * 4
     assert 'class="family open"' not in page
     families[0]["targeted"] = True
     page = render(parse_document(raw))
@@ -201,7 +193,9 @@ def test_hostile_text_stays_text(raw: dict[str, Any]) -> None:
     assert len(page.all("script")) == 2
     assert not page.all("img")
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text)
-    assert "<script>alert(1)</script>" in "".join(page.inside["h3"] + page.inside["span"])
+    assert "<script>window.ran=1;alert(1)</script>" in "".join(
+        page.inside["h3"] + page.inside["span"]
+    )
     data = json.loads(page.inside["script"][0])
     assert any("alert(1)" in word for word in data["strings"])
     text.encode()
@@ -229,46 +223,11 @@ def test_headings_go_down_one_level_at_a_time(raw: dict[str, Any]) -> None:
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
 
 
-def grown(raw: dict[str, Any], candidates: int, families: int, variants: int) -> dict[str, Any]:
-    base = raw["candidates"][0]
-    trials = [trial for trial in base["trials"] if trial["family"] == "create-directory"]
-
-    def family(number: int) -> dict[str, Any]:
-        name = f"family-{number}"
-        through = [v for v in range(variants) if (v * 7 + number) % 5 < 2]
-        ids = [f"{name}/way-{v}" for v in through]
-        counts = {"bypassed": len(ids), "blocked": variants - len(ids), "working": variants}
-        return {
-            **base["families"][0], **counts, "family": name, "title": f"Reach effect {number}",
-            "bypasses": ids, "shortest_bypass": ids[0], "baseline": f"{name}/way-0",
-            "verdict": "leaky" if number % 2 else "open", "targeted": bool(number % 2),
-        }  # fmt: skip
-
-    def trial(number: int, v: int) -> dict[str, Any]:
-        outcome = "BYPASSED" if (v * 7 + number) % 5 < 2 else "BLOCKED"
-        made = copy.deepcopy(trials[v % len(trials)])
-        for step in made["steps"]:
-            step["text"] = step["text"].replace("d/t", f"d/{number}-{v}")
-        name = f"family-{number}"
-        return {**made, "variant": f"{name}/way-{v}", "family": name, "outcome": outcome}
-
-    judged = [family(n) for n in range(families)]
-    ran = [trial(n, v) for n in range(families) for v in range(variants)]
-    return {
-        **raw,
-        "candidates": [
-            {**base, "name": f"candidate-{n}", "families": judged, "trials": ran,
-             "profile_text": base["profile_text"] * 300}
-            for n in range(candidates)
-        ],
-    }  # fmt: skip
-
-
 @pytest.mark.slow
 def test_fifty_candidates_by_a_thousand_variants_stay_under_five_megabytes(
     raw: dict[str, Any],
 ) -> None:
-    text = render(parse_document(grown(raw, candidates=50, families=50, variants=20)))
+    text = render(parse_document(grown(raw, candidates=50, families=100, variants=10)))
     assert len(text.encode()) < 5_000_000
 
 

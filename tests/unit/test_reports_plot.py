@@ -1,13 +1,22 @@
 """Candidates on both axes: every one is there once, and no name lies upon another."""
 
 import itertools
+import os
 import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from msgspec.structs import replace
 
+import reports
+from reports.drawing import KINDS, svg
 from reports.plot import COLUMN, LEFT, ROW, SIDE, TOP, Plot, plot
 from reports.schema import Candidate, Fault, Starts
+from reports.text import visible
 
 NAMES = ("robustness", "routes", "utility")
 
@@ -88,3 +97,84 @@ def test_no_name_lies_upon_another_and_all_are_within_the_drawing(seed: int, cou
     if count < 20:
         names = {one.name for one in labels} | {one.name for one in found.apart}
         assert names == {"first", *(one.name for one in candidates)}
+
+
+class TestDrawing:
+    def drawing(self, **names: str) -> str:
+        first, second = names.get("first", "a"), names.get("second", "b")
+        lost = Candidate(names.get("lost", "c"), "c.json", valid=False, errors=(Fault("m"),))
+        found = drawn(candidate(first, 0.5, 1.0), candidate(second, 0.0, 0.25), lost)
+        return str(svg(found))
+
+    def test_equal_plots_are_equal_texts_wherever_they_are_drawn(self, tmp_path: Path) -> None:
+        """In another process, whose user has a style of his own and a home that takes nothing."""
+        (tmp_path / "matplotlibrc").write_text(
+            "axes.facecolor: red\nfont.size: 30\naxes.grid: no\n"
+        )
+        program = (
+            "import sys; sys.path.insert(0, 'tests/unit'); import test_reports_plot as t; "
+            "sys.stdout.write(t.TestDrawing().drawing())"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=Path(__file__).parents[2],
+            env={
+                **os.environ,
+                "MATPLOTLIBRC": str(tmp_path),
+                "HOME": "/proc/1",
+                "TZ": "Asia/Tokyo",
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert (done.stdout, done.stderr) == (self.drawing(), "")
+
+    def test_the_page_colours_it(self) -> None:
+        text = self.drawing()
+        root = ET.fromstring(text)
+        attributes = {name for one in root.iter() for name in one.attrib}
+        assert attributes <= {
+            "class", "role", "aria-labelledby", "viewBox", "id", "d", "x", "y", "href",
+            "text-anchor", "transform",
+        }  # fmt: skip
+        assert "#000" not in text
+        assert "font" not in text
+        style = (Path(reports.__file__).parent / "templates" / "report.css").read_text()
+        for kind in KINDS - {"axis", "name"}:
+            assert re.search(rf"\.{kind}\b", style), kind
+
+    def test_every_name_and_point_is_drawn_once(self) -> None:
+        root = ET.fromstring(self.drawing())
+        names = [one.text for one in root.iter("text") if one.get("class") == "name"]
+        assert names == ["a", "b", "c: invalid"]
+        assert len([one for one in root.iter("use") if one.get("class") == "point"]) == 2
+        uses = [(float(one.get("x", 0)), float(one.get("y", 0))) for one in root.iter("use")]
+        found = drawn(candidate("a", 0.5, 1.0), candidate("b", 0.0, 0.25))
+        assert [(one.x, one.y) for one in found.points] == uses[:2]
+        ids = [one.get("id") for one in root.iter() if one.get("id")]
+        assert len(ids) == len(set(ids))
+
+    @pytest.mark.parametrize(
+        "name", ["$x^2$", "\\frac{1}{2}", "text-0", "<b>&", "\u202e\x00\ud800", "\u6f22"]
+    )
+    def test_a_name_is_text_and_nothing_else(self, name: str) -> None:
+        root = ET.fromstring(self.drawing(first=name))
+        names = [one.text for one in root.iter("text") if one.get("class") == "name"]
+        assert names[0] == visible(name)
+
+
+def test_nothing_to_compare_loads_no_plotting_library() -> None:
+    program = (
+        "import json, sys\n"
+        "from reports.document import parse_document\n"
+        "from reports.html import render\n"
+        "raw = json.load(open('tests/data/results/sample.json'))\n"
+        "render(parse_document({**raw, 'candidates': raw['candidates'][:1]}))\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "render(parse_document(raw))\n"
+        "assert 'matplotlib' in sys.modules\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)

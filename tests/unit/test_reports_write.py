@@ -12,7 +12,7 @@ import pytest
 import reports.html
 from reports import ReportError, write
 from reports.document import parse_document
-from reports.files import check
+from reports.files import check, check_file, write_bytes
 
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
 NAMES = {"run.json", "results.parquet", "summary.csv", "report.html"}
@@ -137,3 +137,32 @@ def test_no_cell_holds_control_characters(raw: dict[str, Any], tmp_path: Path) -
     raw["candidates"][0]["name"] = "a\x1b[31m\nb"
     write(raw, tmp_path / "x.csv")
     assert "a\u241b[31m\u240ab," in (tmp_path / "x.csv").read_text(encoding="utf-8")
+
+
+def test_files_beside_the_four_are_written_with_them_or_not_at_all(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(raw, tmp_path / "out", {"check.json": b"{}"})
+    before = contents(tmp_path / "out")
+    assert before.keys() == NAMES | {"check.json"}
+    assert before["check.json"] == b"{}"
+    (tmp_path / "out/check.json").unlink()
+    (tmp_path / "out/check.json").mkdir()
+    del before["check.json"]
+    with pytest.raises(ReportError, match="not a regular file"):
+        write({**raw, "suite": "another"}, tmp_path / "out", {"check.json": b"{}"})
+    (tmp_path / "out/check.json").rmdir()
+    assert contents(tmp_path / "out") == before
+
+
+def test_one_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "check.xml"
+    write_bytes(path, b"one")
+    write_bytes(path, b"two")
+    assert contents(path.parent) == {"check.xml": b"two"}
+    check_file(path)
+    with pytest.raises(ReportError, match="cannot write"):
+        write_bytes(path / "below", b"")
+    with pytest.raises(ReportError, match="cannot write"):
+        check_file(path / "below")
+    assert contents(path.parent) == {"check.xml": b"two"}

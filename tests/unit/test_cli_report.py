@@ -1,0 +1,160 @@
+"""The command ``sidestep report``: every form, every place, and one line where it cannot."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "tests" / "data" / "results" / "sample.json"
+PROGRAM = [sys.executable, "-c", "from evaluator.cli import main; main()", "report"]
+
+
+def report(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [*PROGRAM, *(str(one) for one in arguments)]
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        command, cwd=ROOT, capture_output=True, text=True, check=False, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "start"),
+    [
+        ("html", "<!DOCTYPE html>\n"),
+        ("markdown", "## sidestep: block-mkdir leaks, "),
+        ("csv", "candidate,family,verdict,"),
+        ("json", '{"schema": "sidestep.results/1"'),
+        ("table", "suite 2026.11, "),
+    ],
+)
+def test_every_form_is_printed(form: str, start: str) -> None:
+    done = report(SAMPLE, "--format", form)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("html", "report.html"),
+        ("markdown", "report.md"),
+        ("csv", "summary.csv"),
+        ("json", "run.json"),
+    ],
+)
+def test_a_named_form_goes_into_a_file_or_a_directory(form: str, name: str, tmp_path: Path) -> None:
+    assert (
+        report(SAMPLE, "--format", form, "-o", tmp_path).stdout == f"written to {tmp_path / name}\n"
+    )
+    assert report(SAMPLE, "--format", form, "-o", tmp_path / "x").returncode == 0
+    assert (tmp_path / "x").read_bytes() == (tmp_path / name).read_bytes()
+    printed = report(SAMPLE, "--format", form, "-o", "-")
+    assert printed.stdout == (tmp_path / "x").read_text()
+
+
+@pytest.mark.parametrize("name", ["x.html", "x.md", "x.csv", "x.json", "x.parquet"])
+def test_a_suffix_names_the_form(name: str, tmp_path: Path) -> None:
+    done = report(SAMPLE, "-o", tmp_path / name)
+    assert done.stdout.endswith(f"written to {tmp_path / name}\n")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_every_stored_form_gives_the_same_page(tmp_path: Path) -> None:
+    report(SAMPLE, "-o", tmp_path / "all")
+    pages = {
+        report(path, "--format", "html").stdout
+        for path in (SAMPLE, tmp_path / "all", tmp_path / "all" / "results.parquet")
+    }
+    assert len(pages) == 1
+    again = report(tmp_path / "all", "-o", tmp_path / "all")
+    assert again.returncode == 0
+
+
+def test_several_runs_make_an_index(tmp_path: Path) -> None:
+    older = json.loads(SAMPLE.read_text()) | {"started": "2026-01-01T00:00:00+00:00"}
+    (tmp_path / "older.json").write_text(json.dumps(older))
+    done = report(SAMPLE, tmp_path / "older.json", "-o", tmp_path / "out")
+    assert (done.stdout, done.stderr) == (f"written to {tmp_path}/out/index.html (2 runs)\n", "")
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def wrong(tmp_path: Path) -> dict[str, tuple[list[object], str]]:
+    (tmp_path / "damaged.json").write_bytes(SAMPLE.read_bytes()[:5000])
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1" + b"\0" * 100)
+    newer = json.loads(SAMPLE.read_text()) | {"schema": "sidestep.results/9"}
+    (tmp_path / "newer.json").write_text(json.dumps(newer))
+    (tmp_path / "copy.json").write_bytes(SAMPLE.read_bytes())
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    return {
+        "damaged": ([tmp_path / "damaged.json"], "damaged.json: not JSON"),
+        "damaged parquet": ([tmp_path / "damaged.parquet"], "not a readable parquet file"),
+        "newer": ([tmp_path / "newer.json"], "another version of sidestep wrote it"),
+        "missing": ([tmp_path / "none"], "No such file or directory"),
+        "empty": ([tmp_path / "empty"], "neither run.json nor results.parquet"),
+        "over itself": (
+            [tmp_path / "copy.json", "-o", tmp_path / "copy.json"],
+            "overwrite an input",
+        ),
+        "full": ([SAMPLE, "--format", "csv", "-o", "/dev/full"], "not a regular file"),
+        "no place": ([SAMPLE, "-o", "/proc/none/x"], "cannot write"),
+        "no directory": ([SAMPLE, "-o", tmp_path / "file" / "x.md"], "cannot write"),
+        "one of several": ([SAMPLE, tmp_path / "damaged.json", "-o", tmp_path / "h"], "not JSON"),
+        "several to stdout": ([SAMPLE, SAMPLE], "add -o DIRECTORY"),
+        "several as csv": ([SAMPLE, SAMPLE, "--format", "csv", "-o", "x"], "only html"),
+        "several into a file": ([SAMPLE, SAMPLE, "-o", tmp_path / "file"], "cannot write"),
+        "two minds": ([SAMPLE, "--json", "--format", "csv"], "give one of them"),
+        "nothing to print": ([SAMPLE, "-o", "-"], "add --format"),
+        "no path": ([SAMPLE, "-o", ""], "an empty path"),
+    }
+
+
+WRONG = (
+    "damaged", "damaged parquet", "newer", "missing", "empty", "over itself", "full", "no place",
+    "no directory", "one of several", "several to stdout", "several as csv", "several into a file",
+    "two minds", "nothing to print", "no path",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_one_line_and_writes_nothing(name: str, tmp_path: Path) -> None:
+    arguments, said = wrong(tmp_path)[name]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    done = report(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_disk_that_fills_up_keeps_the_good_files(tmp_path: Path) -> None:
+    """The size of a file is limited: the page fails where a full disk would make it fail."""
+    good = tmp_path / "index.html"
+    good.write_text("good")
+    other = json.loads(SAMPLE.read_text()) | {"started": "2026-01-01T00:00:00+00:00"}
+    (tmp_path / "older.json").write_text(json.dumps(other))
+
+    def limited() -> None:
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = report(SAMPLE, tmp_path / "older.json", "-o", tmp_path, preexec_fn=limited)
+    assert done.returncode == 2
+    assert done.stderr == f"sidestep: {tmp_path}: cannot write: File too large\n"
+    assert good.read_text() == "good"
+    assert {path.name for path in tmp_path.iterdir()} == {"index.html", "older.json"}
+
+
+def test_stdout_that_is_full_is_one_line() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*PROGRAM, str(SAMPLE), "--format", "html"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
