@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mitigations.load import Meaning
 
 FILE = "sidestep.toml"
-SUFFIXES = (".json", ".bpf")
+SUFFIXES = (".json", ".bpf", ".toml", ".apparmor")
 _LARGEST = 1 << 20
 _DATES = (datetime.date, datetime.datetime, datetime.time)
 _OWN = b'{"schema": "sidestep.'

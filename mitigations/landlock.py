@@ -25,7 +25,7 @@ from mitigations.landlock_rights import (
     everything,
     reading,
 )
-from mitigations.strict_json import is_list, join, kind
+from mitigations.strict_json import is_list, is_table, join, kind
 from mitigations.suggestion import did_you_mean, quote
 
 _TOP = ("abi", "variable", "ruleset", "pathBeneath", "netPort")
@@ -53,7 +53,7 @@ class Reading(Struct, frozen=True):
 
 def is_landlock(document: object) -> bool:
     """Whether it can be meant for nothing else."""
-    if not isinstance(document, dict):
+    if not is_table(document):
         return False
     return not _FOREIGN.isdisjoint(document) and not {"syscalls", "layer"} & set(document)
 
@@ -268,16 +268,15 @@ class _Reader:
 
     def _table(self, value: object, known: Sequence[str], where: str) -> dict[str, Any]:
         """A table by the keys that JSON has."""
-        if not isinstance(value, dict):
+        if not is_table(value):
             raise ProfileError(f"expected a table, found {kind(value)}", where, "wrong-type")
-        table: dict[Any, Any] = value
         by_spelling = {self._spelled(key): key for key in known}
-        for key in table:
+        for key in value:
             if key not in by_spelling:
-                hint = did_you_mean(str(key), by_spelling)
-                at = join(where, str(key))
+                hint = did_you_mean(key, by_spelling)
+                at = join(where, key)
                 raise ProfileError(f"unknown key{hint}", at, "unknown-key")
-        return {by_spelling[key]: child for key, child in table.items()}
+        return {by_spelling[key]: child for key, child in value.items()}
 
     def _tables(
         self, top: Mapping[str, Any], key: str, known: Sequence[str], where: str

@@ -32,7 +32,7 @@ from mitigations.candidate import (
     SeccompLayer,
 )
 from mitigations.oci import DOCKER_CAPABILITIES
-from mitigations.strict_json import is_list, join, kind
+from mitigations.strict_json import is_list, is_table, join, kind
 from mitigations.suggestion import did_you_mean, quote
 from mitigations.toml_document import refuse_unknown
 
@@ -312,10 +312,9 @@ def _file(table: dict[str, Any], where: str, folder: Path) -> Path:
 
 
 def _table(value: object, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
+    if not is_table(value):
         raise _wrong("a table", value, where)
-    found: dict[str, Any] = value
-    return found
+    return value
 
 
 def _text(table: dict[str, Any], key: str, where: str) -> str:

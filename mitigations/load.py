@@ -165,8 +165,10 @@ def _is_candidate(path: Path) -> bool:
 
 def looks_like_profile(path: Path) -> bool:
     """Whether a file is meant as a profile, be it a wrong one: by its keys, or its words."""
-    if path.suffix == ".bpf":
+    if path.suffix in (".bpf", ".apparmor"):
         return path.is_file()
+    if path.suffix == ".toml":
+        return _is_candidate(path)
     try:
         content = strict_json.read_limited(path)
     except ProfileError:
@@ -175,7 +177,7 @@ def looks_like_profile(path: Path) -> bool:
         document = strict_json.parse(content)
     except ProfileError:
         return b'"defaultAction"' in content
-    return raw.is_raw(document) or oci.holds_profile(document)
+    return raw.is_raw(document) or landlock.is_landlock(document) or oci.holds_profile(document)
 
 
 def _load_or_fail(loader: "_Loader", file: Path) -> list[Candidate | FailedCandidate]:

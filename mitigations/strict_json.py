@@ -27,6 +27,10 @@ class JsonObject(dict[str, Any]):
     duplicates: tuple[str, ...] = ()
 
 
+def is_table(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
 def is_list(value: object) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 

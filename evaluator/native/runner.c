@@ -29,6 +29,7 @@
 
 // A subject of a configuration that does nothing, so that somebody outside can look at it.
 static int parked;
+static struct gate_state parked_gate;	// its own, where its layers need one
 
 static void probe(u32 id)
 {
@@ -59,10 +60,12 @@ static void probe(u32 id)
 		answer.step = c ? fail_step : X_PROTOCOL;
 		answer.error = fail_error;
 		kill_and_reap(t.subject);
+		drop_gate(&t.own);
 	} else {
 		answer.pid = (u32)t.subject;
 		answer.length = (u32)length(status_text);
 		parked = t.subject;
+		parked_gate = t.own;
 		release_subject(&t);	// a reader of its filters must be able to trace it
 	}
 	put_frame(T_STATUS, sizeof answer + answer.length);
@@ -74,6 +77,7 @@ static void probe(u32 id)
 static void release(void)
 {
 	kill_and_reap(parked);
+	drop_gate(&parked_gate);
 	parked = 0;
 }
 

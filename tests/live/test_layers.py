@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from attacks.families import accept_connection
 from attacks.loopback import PORT
 from evaluator import campaign, confinement, enforcement
 from evaluator.plan import Plan
@@ -168,7 +169,7 @@ def test_tcp_leaks_past_a_ruleset_alone(tmp_path: Path) -> None:
 
 
 def test_a_port_that_a_rule_allows_is_open(tmp_path: Path) -> None:
-    (candidate,) = load(Path(net(tmp_path, PORT)))
+    (candidate,) = load(Path(net(tmp_path, PORT, accept_connection.PORT)))
     assert isinstance(candidate, Candidate)
     found = evaluate(candidate, "connect-tcp", "accept-connection")
     assert found.enforced
@@ -329,3 +330,11 @@ def test_rows_are_equal_without_the_fast_path() -> None:
         found = evaluate(candidate, *wanted, fast_path=fast, with_steps=False)
         rows.append([replace(one, latency_us=0) for one in found.trials])
     assert rows[0] == rows[1]
+
+
+def test_nothing_is_left_of_looking_at_a_subject_with_rules() -> None:
+    """Its gate is its own: one that stayed would be taken for a process that a variant made."""
+    found = evaluate(landlock(FS["make_dir"].bit), "create-process")
+    negative = trial(found, "create-process/thread-negative")
+    assert negative.outcome is Outcome.UNSUPPORTED
+    assert found.families[0].verdict is Verdict.OPEN

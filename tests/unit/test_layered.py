@@ -161,7 +161,7 @@ def test_postures_are_those_that_there_are() -> None:
         ),
         (
             RULESET + '[[layer]]\nkind = "capabilities"\n\n\ndrop = ["CAP_CHWON"]\n',
-            "line 7: layer[1].drop[0]: no capability 'CAP_CHWON' (did you mean 'CAP_CHOWN'?)",
+            "line 8: layer[1].drop[0]: no capability 'CAP_CHWON' (did you mean 'CAP_CHOWN'?)",
         ),
         (
             '[[layer]]\nkind = "capabilities"\n',
