@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ _INTERRUPT = 0x4207
 _DETACH = 17
 _GET_FILTER = 0x420C
 _WALL = 0x40000000
+_DYING_S = 2.0
 _INSTRUCTION = 8  # struct sock_filter
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -40,7 +42,18 @@ def _stopped(pid: int) -> Iterator[None]:
         os.waitpid(pid, _WALL)
         yield
     finally:
-        _ptrace(_DETACH, pid, 0, None)
+        try:
+            _ptrace(_DETACH, pid, 0, None)
+        except ProcessLookupError:
+            _bury(pid)
+
+
+def _bury(pid: int) -> None:
+    """A process that died while we traced it: its parent and its pid namespace wait for us."""
+    deadline = time.monotonic() + _DYING_S
+    with suppress(ChildProcessError):
+        while time.monotonic() < deadline and os.waitpid(pid, _WALL | os.WNOHANG)[0] == 0:
+            time.sleep(0.001)
 
 
 def _program(pid: int, index: int) -> bytes | None:

@@ -162,8 +162,15 @@ def _running(directory: Path) -> Iterator[int]:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)  # with it goes its whole pid namespace
         outer.kill()
-        outer.communicate()
+        _wait(outer)
         _remove_group(group)
+
+
+def _wait(outer: subprocess.Popen[bytes]) -> None:
+    try:
+        outer.communicate(timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        raise CaptureError("what was started for systemd does not end") from None
 
 
 def _remove_group(group: str) -> None:
@@ -201,7 +208,8 @@ def _found(manager: int, services: Sequence[str]) -> dict[str, Service]:
     deadline = quiet_since + _PATIENCE_S
     while len(found) < len(services) and time.monotonic() < min(deadline, quiet_since + _QUIET_S):
         for pid in _children(manager):
-            with suppress(FileNotFoundError, ProcessLookupError):
+            # A process that is about to end may not be traced, or is gone.
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if _name(pid) != "pause":
                     quiet_since = time.monotonic()
                     continue

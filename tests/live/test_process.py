@@ -97,6 +97,14 @@ def state(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
+def until(pid: int, field: str, start: str) -> None:
+    """Waits for a process to be in a state; one that never comes is a failure."""
+    deadline = time.monotonic() + 20
+    while not state(pid)[field].startswith(start):
+        assert time.monotonic() < deadline, state(pid)
+        time.sleep(0.01)
+
+
 def refused(pid: int) -> str:
     """In one line."""
     with pytest.raises((ProfileError, EnvironmentLackError)) as caught:
@@ -184,8 +192,7 @@ def test_thread_without_the_filter_is_named() -> None:
 def test_stopped_process_stays_stopped() -> None:
     with started(loads(FILTERS[0])) as pid:
         os.kill(pid, signal.SIGSTOP)
-        while not state(pid)["State"].startswith("T"):
-            time.sleep(0.01)
+        until(pid, "State", "T")
         assert process.read(pid).filters == FILTERS[:1]
         assert state(pid)["State"].startswith("T (stopped)")
 
@@ -201,8 +208,7 @@ def test_reader_that_is_killed_lets_the_process_go() -> None:
                 pass
         os.set_blocking(write_end, True)
         reader = subprocess.Popen([runner_path(), "readback", str(pid)], stdout=write_end)
-        while not state(pid)["State"].startswith("t"):
-            time.sleep(0.01)
+        until(pid, "State", "t")
         reader.send_signal(signal.SIGINT)
         reader.wait(10)
         os.close(read_end)
@@ -221,16 +227,14 @@ def test_strict_mode_is_one_line(tmp_path: Path) -> None:
     source.write_text(_STRICT)
     subprocess.run(["cc", "-o", tmp_path / "strict", source], check=True)
     with subprocess.Popen([tmp_path / "strict"], stdin=subprocess.PIPE) as child:
-        while state(child.pid)["Seccomp"] != "1":
-            time.sleep(0.01)
+        until(child.pid, "Seccomp", "1")
         assert "strict mode" in refused(child.pid)
         child.kill()
 
 
 def test_zombie_and_what_is_gone_are_one_line() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        while not state(child.pid)["State"].startswith("Z"):
-            time.sleep(0.01)
+        until(child.pid, "State", "Z")
         assert "zombie" in refused(child.pid)
         child.wait()
     assert "no such process" in refused(child.pid)
