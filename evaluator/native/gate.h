@@ -216,7 +216,7 @@ static void confine(const struct program *p, const struct config *c, int gate)
 	if (nnp)
 		SYS5(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (p && page->setup_end) {
-		run(0, page->setup_end);
+		run(0, page->setup_end, 1);
 		for (u32 i = 0; i < page->setup_end; i++)
 			if (page->op[i].kind == K_SYSCALL && trace->record[i].state != S_NOT_REACHED &&
 			    !(page->op[i].flags & F_MAY_FAIL) && trace->record[i].result >= (u64)-4095)

@@ -171,8 +171,8 @@ static void serve(void)
 	u8 *frame = allocate_own(MAX_FRAME);
 	u32 head[2];
 
-	while (!read_all(control_in, head, 8)) {
-		if (head[1] > MAX_FRAME || read_all(control_in, frame, head[1]))
+	while (!read_all(CONTROL_IN, head, 8)) {
+		if (head[1] > MAX_FRAME || read_all(CONTROL_IN, frame, head[1]))
 			break;
 		struct program *p = (struct program *)frame;
 		struct config *c = (struct config *)frame;
@@ -284,10 +284,10 @@ static void __attribute__((noreturn)) judge(int go)
 static void take_control_fds(void)
 {
 	// High numbers, so that setup sections see the descriptors that a fresh process would get.
-	SYS2(dup2, 0, control_in);
-	SYS2(dup2, 1, control_out);
-	SYS3(fcntl, control_in, 2, 1);
-	SYS3(fcntl, control_out, 2, 1);
+	SYS2(dup2, 0, CONTROL_IN);
+	SYS2(dup2, 1, CONTROL_OUT);
+	SYS3(fcntl, CONTROL_IN, 2, 1);
+	SYS3(fcntl, CONTROL_OUT, 2, 1);
 	i64 null = SYS4(openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
 
 	SYS2(dup2, null, 0);
@@ -344,8 +344,8 @@ static int serve_mode(char **argv, int argc)
 	answer[1] = (u32)-e;
 	if (e >= 0)
 		answer[0] = 0;
-	SYS1(close, control_in);
-	SYS1(close, control_out);
+	SYS1(close, CONTROL_IN);
+	SYS1(close, CONTROL_OUT);
 	write_all(go[1], answer, 8);
 	while (SYS4(wait4, pid, &status, WALL, 0) == -EINTR)
 		;

@@ -184,8 +184,8 @@ static int start_init(void)
 	if (pid < 0)
 		return fail(X_CLONE_INIT, pid);
 	if (!pid) {
-		SYS1(close, control_in);
-		SYS1(close, control_out);
+		SYS1(close, CONTROL_IN);
+		SYS1(close, CONTROL_OUT);
 		SYS1(close, down[1]);
 		SYS1(close, up[0]);
 		if (read_all(down[0], &byte, 1))
