@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 from msgspec.structs import replace
 
@@ -193,10 +194,14 @@ class Share:
             self._honest_controls.pop(stance.name, None)
         insn = self._pool.first.hello.syscall_insn
         terms = applied.terms(insn, with_steps=self._plan.with_steps)
-        asking = (self._group(group, candidate, applied, terms) for group in self._groups)
+        asking = (
+            self._placed(place, self._group(group, candidate, applied, terms))
+            for place, group in enumerate(self._groups)
+        )
         # Nobody takes so many at once that another process goes without.
         at_a_time = max(1, min(_AT_A_TIME, self._groups.total // self._plan.jobs))
-        trials = tuple(trial for group in overlapped(asking, at_a_time) for trial in group)
+        groups = sorted(overlapped(asking, at_a_time), key=itemgetter(0))
+        trials = tuple(trial for _, group in groups for trial in group)
         started, works = Starts(), tuple[WorkloadRecord, ...]()
         if self._honest:
             started, works = starts.honest_programs(
@@ -262,6 +267,12 @@ class Share:
             if trial.outcome is Outcome.BYPASSED or (at is not None and at.decisive):
                 for witness in shown.by(self._by_id[trial.variant], at.answer if at else None):
                     yield witness, trial.variant
+
+    def _placed(
+        self, place: int, work: Asking[list[TrialRecord]]
+    ) -> Asking[tuple[int, list[TrialRecord]]]:
+        """With its place: whoever is done first, the results have an order."""
+        return place, (yield from work)
 
     def _group(
         self,
