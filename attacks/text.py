@@ -17,7 +17,6 @@ from attacks.program import (
     Const,
     Copy,
     Entry,
-    Env,
     Expect,
     Fault,
     Find,
