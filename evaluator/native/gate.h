@@ -178,12 +178,10 @@ static int wants_nnp(const struct program *p, const struct config *c)
 static const struct config *current_config;
 static u64 current_config_bytes;
 
-// Subjects are forked without the control page, and without the stack that the kernel gave us:
-// we live on our own since start().
+// Subjects are forked without the control page and the filters.
 static void forget_control(void)
 {
 	SYS3(madvise, CONTROL, 4096, MADV_DONTFORK);
-	SYS3(madvise, kernel_stack & ~4095UL, 4096, MADV_DONTFORK);
 	SYS3(madvise, current_config, current_config_bytes, MADV_DONTFORK);
 }
 

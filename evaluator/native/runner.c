@@ -128,16 +128,6 @@ static int sane_config(const struct config *c, u64 n)
 	return at == n;
 }
 
-// A small address space is quickly forked: what only the judge needs stays with the judge.
-static void *allocate_own(u64 size)
-{
-	void *at = allocate(size);
-
-	if (at)
-		SYS3(madvise, at, size, MADV_DONTFORK);
-	return at;
-}
-
 static void *keep(const void *data, u64 n, void *old, u64 old_bytes)
 {
 	void *copy = allocate_own(n);
@@ -260,6 +250,13 @@ static void say_hello(u32 step, i32 error)
 	flush();
 }
 
+// All that is mapped by now beside the text and its data: the buffer, the vDSO, the stack that the
+// kernel gave us (since _start we live on our own).  Whoever is forked has that much less to copy.
+static void keep_to_myself(void)
+{
+	SYS3(madvise, LINKED_END, ADDRESS_END - LINKED_END, MADV_DONTFORK);	// ENOMEM: there are gaps
+}
+
 static void __attribute__((noreturn)) judge(int go)
 {
 	u32 answer[2];
@@ -267,7 +264,7 @@ static void __attribute__((noreturn)) judge(int go)
 
 	if (read_all(go, answer, 8))
 		SYS1(exit_group, 0);
-	SYS3(madvise, out, MAX_FRAME, MADV_DONTFORK);
+	keep_to_myself();
 	built = !answer[0] && !build();
 	SYS2(prctl, PR_SET_PDEATHSIG, SIGKILL);	// a change of ids would have cleared it
 	if (answer[0])
@@ -390,8 +387,6 @@ void start(u64 *stack)
 	int argc = (int)stack[0];
 	char **argv = (char **)(stack + 1);
 	int code = 2;
-
-	kernel_stack = A(stack);
 
 	if (argc > 1 && same(argv[1], "serve"))
 		code = serve_mode(argv, argc);

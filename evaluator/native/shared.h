@@ -10,6 +10,8 @@
 #define PROGRAM 0x44a000UL
 #define SHARED_END 0x455000UL
 #define CONTROL 0x460000UL
+#define LINKED_END 0x600000UL
+#define ADDRESS_END 0x7ffffffff000UL
 #define MAX_OPS 512
 #define MAX_PROGRAMS 8192
 #define MAX_CONFIGS 256
@@ -55,7 +57,6 @@ struct control {
 	u8 secret[16];	// for the victim alone
 };
 
-static u64 kernel_stack;
 static struct trace *const trace = (struct trace *)TRACE;
 static struct program_page *const page = (struct program_page *)PROGRAM;
 static struct control *const control = (struct control *)CONTROL;
