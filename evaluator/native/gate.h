@@ -270,7 +270,8 @@ static void __attribute__((noreturn)) gate(const struct program *p, const struct
 				victim();
 			subject();
 		}
-		memset(own_page, 0, sizeof own_page);
+		if (as_victim)	// otherwise it is untouched, and the next subject shares it
+			memset(own_page, 0, sizeof own_page);
 		control->clone_result = (i32)(i64)result;
 	}
 }
