@@ -250,11 +250,23 @@ static void say_hello(u32 step, i32 error)
 	flush();
 }
 
-// All that is mapped by now beside the text and its data: the buffer, the vDSO, the stack that the
-// kernel gave us (since _start we live on our own).  Whoever is forked has that much less to copy.
+static u64 *kernel_stack;
+
+// The buffer, and the stack that the kernel gave us (since _start we live on our own): whoever is
+// forked has that much less to copy.  At the end of that stack stands the path that was executed.
 static void keep_to_myself(void)
 {
-	SYS3(madvise, LINKED_END, ADDRESS_END - LINKED_END, MADV_DONTFORK);	// ENOMEM: there are gaps
+	u64 *at = kernel_stack + 1 + kernel_stack[0] + 1;
+	u64 begin = (A(kernel_stack) & ~4095UL) - 0x40000, end = 0;
+
+	while (*at++)	// the environment
+		;
+	for (; at[0]; at += 2)
+		if (at[0] == 31 /* AT_EXECFN */)
+			end = (at[1] & ~4095UL) + 4096;
+	SYS3(madvise, out, MAX_FRAME, MADV_DONTFORK);
+	if (end > begin)
+		SYS3(madvise, begin, end - begin, MADV_DONTFORK);	// ENOMEM: it may begin later
 }
 
 static void __attribute__((noreturn)) judge(int go)
@@ -388,6 +400,7 @@ void start(u64 *stack)
 	char **argv = (char **)(stack + 1);
 	int code = 2;
 
+	kernel_stack = stack;
 	if (argc > 1 && same(argv[1], "serve"))
 		code = serve_mode(argv, argc);
 	else if (argc > 1 && same(argv[1], "readback"))
