@@ -170,7 +170,7 @@ def _syscall(op: Syscall, context: Context) -> str:
 
 def _value(value: Value, context: Context) -> str:
     """A value as an argument: a blob that holds a string is shown as the string."""
-    if type(value) is Addr:
+    if isinstance(value, Addr):
         string = _string_at(value.blob, value.offset, context)
         if string is not None:
             return f'"{string}"'
@@ -179,10 +179,10 @@ def _value(value: Value, context: Context) -> str:
 
 def _pointer(value: Value, context: Context) -> str:
     """A value as a place in memory: a blob is shown by its name, whatever it holds."""
-    # By type and not by pattern: this is asked a hundred thousand times.
-    if type(value) is Const:
+    # Not by patterns: this is asked a hundred thousand times.
+    if isinstance(value, Const):
         return value.text or _number(value.value)
-    if type(value) is Addr:
+    if isinstance(value, Addr):
         blob, offset = value.blob, value.offset
         name = (context.blobs[blob].name if blob < len(context.blobs) else "") or f"blob{blob}"
         return f"&{name} + {offset:#x}" if offset else f"&{name}"

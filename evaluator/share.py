@@ -43,7 +43,7 @@ from evaluator.sampling import Sampler
 from evaluator.sentinel import sentinel
 from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
-from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
+from evaluator.wire import ConfigSpec, ProgramSpec, RecordState, Result, RunFlag
 from evaluator.workload_run import Ran
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate
@@ -444,13 +444,13 @@ class Share:
         for attempt in range(rounds):
             if not open_:
                 break
-            results = yield from self._run_control(stance, open_, patient=attempt > 0)
+            results = yield from self._run_control(stance, open_, patient=attempt == 1)
             known.update(zip((v.id for v in open_), results, strict=True))
             open_ = [
                 v
                 for v in open_
                 if _unexplained(v, known[v.id], needs)
-                or (not attempt and _worth_a_second_try(v, known[v.id], needs))
+                or _worth_another_try(v, known[v.id], needs, attempt)
             ]
         return known
 
@@ -577,13 +577,21 @@ def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
     return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 
-def _worth_a_second_try(variant: Variant, result: Result | str, needs: Needs) -> bool:
-    """Whether what may not work was waited for too shortly, or met somebody else's lock."""
+def _worth_another_try(variant: Variant, result: Result | str, needs: Needs, attempt: int) -> bool:
+    """Whether what may not work was waited for too shortly, or met somebody else's lock.
+
+    Where nothing was refused it may have been cut short more than once: a busy kernel ends a ring's
+    read early.
+    """
     if isinstance(result, str) or not _may_not_work(variant) or _effect(variant, result):
         return False
     if result.timed_out:
-        return True
+        return not attempt
     chance = bool(variant.parent) and not variant.id.endswith(_RESCUE)
+    if attempt:
+        chance = chance and all(
+            one.state is RecordState.DONE and not one.error for one in result.records
+        )
     return chance and needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 

@@ -48,4 +48,4 @@ def frame(document: Document, table: str) -> pd.DataFrame:
 
 def _plain(value: object) -> object:
     """Lists of plain values, for those who do not know our structs."""
-    return to_builtins(list(value)) if isinstance(value, tuple) else value
+    return list(to_builtins(value)) if isinstance(value, tuple) else value
