@@ -17,7 +17,6 @@ from attacks.program import (
     Const,
     Copy,
     Entry,
-    Env,
     Expect,
     Fault,
     Find,
@@ -66,6 +65,10 @@ class Context(Struct, frozen=True):
         default_factory=dict[tuple[int, int], tuple[Value, Value]]
     )
     """(blob, offset) -> the value that a Print puts there and its suffix."""
+    strings: dict[tuple[int, int], str | None] = field(
+        default_factory=dict[tuple[int, int], str | None]
+    )
+    """(blob, offset) -> what was found there: the same string is an operand again and again."""
 
 
 def context_of(program: Program, *, results: bool = True) -> Context:
@@ -160,7 +163,7 @@ def _syscall(op: Syscall, context: Context) -> str:
     if op.entry not in (Entry.SYSCALL, Entry.INT80):
         prefix = f"{op.abi}({op.entry}):"
     opcode = f"[{op.opcode}]" if op.opcode else ""
-    arguments = ", ".join(_value(argument, context) for argument in op.args)
+    arguments = ", ".join([_value(argument, context) for argument in op.args])
     ending = "  (may fail)" if op.may_fail else ""
     return f"{prefix}{op.name}{opcode}({arguments}){ending}"
 
@@ -176,18 +179,14 @@ def _value(value: Value, context: Context) -> str:
 
 def _pointer(value: Value, context: Context) -> str:
     """A value as a place in memory: a blob is shown by its name, whatever it holds."""
-    match value:
-        case Const(number, text):
-            return text or _number(number)
-        case Addr(blob, offset):
-            name = (context.blobs[blob].name if blob < len(context.blobs) else "") or f"blob{blob}"
-            return f"&{name} + {offset:#x}" if offset else f"&{name}"
-        case Slot(index):
-            return f"r{index}"
-        case Env(name):
-            return name.value.upper()
-        case _:
-            assert_never(value)
+    # Not by patterns: this is asked a hundred thousand times.
+    if isinstance(value, Const):
+        return value.text or _number(value.value)
+    if isinstance(value, Addr):
+        blob, offset = value.blob, value.offset
+        name = (context.blobs[blob].name if blob < len(context.blobs) else "") or f"blob{blob}"
+        return f"&{name} + {offset:#x}" if offset else f"&{name}"
+    return f"r{value.index}" if isinstance(value, Slot) else value.name.value.upper()
 
 
 def _memory(address: Value, offset: int, width: int, context: Context) -> str:
@@ -202,6 +201,13 @@ def _memory(address: Value, offset: int, width: int, context: Context) -> str:
 
 def _string_at(index: int, offset: int, context: Context) -> str | None:
     """The string that starts there, or None where the bytes are no string but a structure."""
+    key = index, offset
+    if key not in context.strings:
+        context.strings[key] = _read_string(index, offset, context)
+    return context.strings[key]
+
+
+def _read_string(index: int, offset: int, context: Context) -> str | None:
     if index >= len(context.blobs):
         return None
     blob = context.blobs[index]

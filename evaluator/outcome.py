@@ -433,26 +433,25 @@ def steps(
     program: Program, control: Result | None, mitigated: Result | None, terms: Terms
 ) -> tuple[StepRecord, ...]:
     """The program operation by operation, with what each arm got."""
-    found: list[StepRecord] = []
-    flat = program.flatten()
     layout = program.layout()
-    for line in program_text(program):
-        section, op = flat[line.slot]
-        left = control.records[line.slot] if control else None
-        right = mitigated.records[line.slot] if mitigated else None
-        found.append(
-            StepRecord(
-                slot=line.slot,
-                section=section,
-                text=line.text,
-                abi=op.abi.value if isinstance(op, Syscall) else "",
-                decisive=line.decisive,
-                control=_shown(op, left, control),
-                mitigated=_shown(op, right, mitigated),
-                filter=_answer(op, left, right, layout, terms) if section == "attack" else None,
-            )
+    nothing = (None,) * len(program.flatten())
+    lefts = control.records[:] if control else nothing
+    rights = mitigated.records[:] if mitigated else nothing
+    return tuple(
+        StepRecord(
+            slot=line.slot,
+            section=section,
+            text=line.text,
+            abi=op.abi.value if isinstance(op, Syscall) else "",
+            decisive=line.decisive,
+            control=_shown(op, left, control),
+            mitigated=_shown(op, right, mitigated),
+            filter=_answer(op, left, right, layout, terms) if section == "attack" else None,
         )
-    return tuple(found)
+        for line, (section, op), left, right in zip(
+            program_text(program), program.flatten(), lefts, rights, strict=True
+        )
+    )
 
 
 def _answer(

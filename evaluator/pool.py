@@ -9,7 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -81,6 +81,10 @@ class Batch:
         self.left = deque(range(len(arms)))
         self.found: list[Result | str] = ["not run"] * len(arms)
         self.at_work: list[Future[None]] = []
+
+    @property
+    def is_done(self) -> bool:
+        return all(future.done() for future in self.at_work)
 
     def results(self) -> list[Result | str]:
         """Waits for all of them; a message stands where the runner was lost on that very arm."""
@@ -230,8 +234,11 @@ Asking = Generator[Batch, list[Result | str], T]
 
 
 def overlapped(works: Iterable[Asking[T]], at_a_time: int) -> Iterator[T]:
-    """What each comes to, as it ends.  While runners are at work for one, another one thinks."""
-    waiting: deque[tuple[Asking[T], Batch]] = deque()
+    """What each comes to, as it ends.  While runners are at work for one, another one thinks.
+
+    Whoever's batch is done goes on: one that takes long holds nobody up.
+    """
+    waiting: list[tuple[Asking[T], Batch]] = []
     fresh = iter(works)
     while True:
         new = next(fresh, None) if len(waiting) < at_a_time else None
@@ -241,10 +248,20 @@ def overlapped(works: Iterable[Asking[T]], at_a_time: int) -> Iterator[T]:
             if new is not None:
                 waiting.append((new, next(new)))
                 continue
-            old, batch = waiting.popleft()
+            old, batch = waiting.pop(_done(waiting))
             waiting.append((old, old.send(batch.results())))
         except StopIteration as end:
             yield end.value
+
+
+def _done(waiting: Sequence[tuple[Asking[T], Batch]]) -> int:
+    """The place of the first one whose batch is done; waits for one."""
+    while True:
+        for place, (_, batch) in enumerate(waiting):
+            if batch.is_done:
+                return place
+        at_work = [one for _, batch in waiting for one in batch.at_work if not one.done()]
+        wait(at_work, return_when=FIRST_COMPLETED)
 
 
 def alone(work: Asking[T]) -> T:

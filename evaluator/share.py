@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 from msgspec.structs import replace
 
@@ -42,7 +43,7 @@ from evaluator.sampling import Sampler
 from evaluator.sentinel import sentinel
 from evaluator.trial import grade, program_spec, rescue_program
 from evaluator.verdict import Outcome
-from evaluator.wire import ConfigSpec, ProgramSpec, Result, RunFlag
+from evaluator.wire import ConfigSpec, ProgramSpec, RecordState, Result, RunFlag
 from evaluator.workload_run import Ran
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate
@@ -192,10 +193,14 @@ class Share:
             self._honest_controls.pop(stance.nameless, None)
         insn = self._pool.first.hello.syscall_insn
         terms = applied.terms(insn, with_steps=self._plan.with_steps)
-        asking = (self._group(group, candidate, applied, terms) for group in self._groups)
+        asking = (
+            self._placed(place, self._group(group, candidate, applied, terms))
+            for place, group in enumerate(self._groups)
+        )
         # Nobody takes so many at once that another process goes without.
         at_a_time = max(1, min(_AT_A_TIME, self._groups.total // self._plan.jobs))
-        trials = tuple(trial for group in overlapped(asking, at_a_time) for trial in group)
+        groups = sorted(overlapped(asking, at_a_time), key=itemgetter(0))
+        trials = tuple(trial for _, group in groups for trial in group)
         started, works = Starts(), tuple[WorkloadRecord, ...]()
         if self._honest:
             started, works = starts.honest_programs(
@@ -263,6 +268,12 @@ class Share:
             if trial.outcome is Outcome.BYPASSED or (at is not None and at.decisive):
                 for witness in shown.by(self._by_id[trial.variant], at.answer if at else None):
                     yield witness, trial.variant
+
+    def _placed(
+        self, place: int, work: Asking[list[TrialRecord]]
+    ) -> Asking[tuple[int, list[TrialRecord]]]:
+        """With its place: whoever is done first, the results have an order."""
+        return place, (yield from work)
 
     def _group(
         self,
@@ -449,13 +460,13 @@ class Share:
         for attempt in range(rounds):
             if not open_:
                 break
-            results = yield from self._run_control(stance, open_, patient=attempt > 0)
+            results = yield from self._run_control(stance, open_, patient=attempt == 1)
             known.update(zip((v.id for v in open_), results, strict=True))
             open_ = [
                 v
                 for v in open_
                 if _unexplained(v, known[v.id], needs)
-                or (not attempt and _worth_a_second_try(v, known[v.id], needs))
+                or _worth_another_try(v, known[v.id], needs, attempt)
             ]
         return known
 
@@ -596,13 +607,21 @@ def _unexplained(variant: Variant, result: Result | str, needs: Needs) -> bool:
     return needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 
-def _worth_a_second_try(variant: Variant, result: Result | str, needs: Needs) -> bool:
-    """Whether what may not work was waited for too shortly, or met somebody else's lock."""
+def _worth_another_try(variant: Variant, result: Result | str, needs: Needs, attempt: int) -> bool:
+    """Whether what may not work was waited for too shortly, or met somebody else's lock.
+
+    Where nothing was refused it may have been cut short more than once: a busy kernel ends a ring's
+    read early.
+    """
     if isinstance(result, str) or not _may_not_work(variant) or _effect(variant, result):
         return False
     if result.timed_out:
-        return True
+        return not attempt
     chance = bool(variant.parent) and not variant.id.endswith(_RESCUE)
+    if attempt:
+        chance = chance and all(
+            one.state is RecordState.DONE and not one.error for one in result.records
+        )
     return chance and needs.unmet(variant) is None and outcome.lacking(variant, result) is None
 
 

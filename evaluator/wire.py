@@ -714,14 +714,14 @@ class _LazyFacts:
 
 
 class _LazyRecords(Sequence[Record]):
-    """The trace, each operation decoded when somebody first looks at it."""
+    """The trace, decoded when somebody first looks at it."""
 
     __slots__ = ("_decoded", "_length", "_payload")
 
     def __init__(self, payload: bytes, length: int) -> None:
         self._payload = payload
         self._length = length
-        self._decoded: list[Record | None] = [None] * length
+        self._decoded: list[Record] | None = None
 
     def __len__(self) -> int:
         return self._length
@@ -731,12 +731,9 @@ class _LazyRecords(Sequence[Record]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Record]: ...
     def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self._length))]
-        found = self._decoded[index]
-        if found is None:
-            found = self._decoded[index] = _decode_record(self._payload, index % self._length)
-        return found
+        if self._decoded is None:
+            self._decoded = _decode_records(self._payload, self._length)
+        return self._decoded[index]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)  # pyright: ignore[reportUnknownArgumentType] - any sequence
@@ -750,9 +747,12 @@ _STEPS = {int(step): step for step in Step}
 _MODES = {int(mode): mode for mode in Mode}
 
 
-def _decode_record(payload: bytes, index: int) -> Record:
-    words = _RECORD.unpack_from(payload, _REPLY_SIZE + index * _RECORD.size)
-    return Record(_STATES.get(words[0], RecordState.NOT_REACHED), words[1], words[2:])
+def _decode_records(payload: bytes, length: int) -> list[Record]:
+    trace = memoryview(payload)[_REPLY_SIZE : _REPLY_SIZE + length * _RECORD.size]
+    return [
+        Record(_STATES.get(state, RecordState.NOT_REACHED), result, tuple(args))
+        for state, result, *args in _RECORD.iter_unpack(trace)
+    ]
 
 
 def _decode_denied(payload: bytes, at: int) -> Denied:

@@ -6,6 +6,7 @@ It may say so too often (two tests of one unknown word are taken as independent)
 """
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 
@@ -52,12 +53,15 @@ class Decision(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        values = sorted(
-            {classic.answer_text(value) for value in self.possible if value is not None}
-        )
-        if not self.depends:
-            return values[0]
-        return "DEPENDS" if None in self.possible else f"DEPENDS({' or '.join(values)})"
+        return _text(self.possible, self.depends)
+
+
+@functools.cache
+def _text(possible: frozenset[int | None], depends: bool) -> str:
+    values = sorted({classic.answer_text(value) for value in possible if value is not None})
+    if not depends:
+        return values[0]
+    return "DEPENDS" if None in possible else f"DEPENDS({' or '.join(values)})"
 
 
 class _Stop(Enum):

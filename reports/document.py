@@ -85,7 +85,7 @@ def load_document(path: Path) -> dict[str, Any]:
 
 
 def rows(document: Document, table: str) -> Iterator[tuple[object, ...]]:
-    """The rows of one table, in the order of its columns."""
+    """The rows of one table, in the order of its columns; lists as tuples, steps as structs."""
     columns = TABLES[table].columns[1:]
     for candidate in document.candidates:
         for item in _items(candidate, table):
@@ -123,15 +123,7 @@ def _value(item: object, path: tuple[str, ...]) -> object:
         if item is None:
             return None
         item = getattr(item, name)
-    if isinstance(item, tuple):
-        return [_plain(member) for member in item]
     return item
-
-
-def _plain(member: Any) -> object:
-    if isinstance(member, str):
-        return member
-    return msgspec.to_builtins(member)
 
 
 def _locate(path: Path) -> Path:

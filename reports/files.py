@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +17,7 @@ from reports.document import parse_document
 from reports.errors import ReportError
 from reports.schema import Document
 from reports.tables import SUMMARY_COLUMNS, summary_rows
-from reports.text import one_line
+from reports.text import ascii_json, one_line
 
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SPACES = " \t\r\n\xa0\u3000"
@@ -171,7 +170,7 @@ def _write_content(content: bytes, path: Path) -> None:
 
 
 def _write_json(raw: dict[str, Any], document: Document, path: Path) -> None:
-    path.write_text(json.dumps(raw) + "\n", encoding="utf-8")
+    path.write_bytes(ascii_json(raw) + b"\n")
 
 
 def _write_csv(raw: dict[str, Any], document: Document, path: Path) -> None:

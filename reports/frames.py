@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
 from reports.document import load_document, parse_document, rows
 from reports.schema import TABLES, Document
@@ -39,7 +39,13 @@ def frame(document: Document, table: str) -> pd.DataFrame:
     import pandas as pd  # half a second: only those who ask for frames pay for it
 
     columns = TABLES[table].columns
-    made = pd.DataFrame(list(rows(document, table)), columns=[c.name for c in columns])
+    lines = [[_plain(value) for value in row] for row in rows(document, table)]
+    made = pd.DataFrame(lines, columns=[c.name for c in columns])
     plain = {c.name: c.dtype for c in columns if not c.dtype.startswith("list")}
     lists = {c.name: "object" for c in columns if c.dtype.startswith("list")}
     return made.astype({**plain, **lists})
+
+
+def _plain(value: object) -> object:
+    """Lists of plain values, for those who do not know our structs."""
+    return list(to_builtins(value)) if isinstance(value, tuple) else value

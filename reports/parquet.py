@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from reports.document import parse_json, rows
 from reports.errors import ReportError
 from reports.schema import TABLES, Column, Document, Step, described, split_optional
+from reports.text import ascii_json
 
 METADATA_KEY = b"sidestep.document"
 
@@ -44,14 +46,11 @@ def write_parquet(raw: dict[str, Any], document: Document, path: Path) -> None:
             for candidate in raw["candidates"]
         ],
     }
-    encoded = json.dumps(rest, ensure_ascii=True).encode()
+    encoded = ascii_json(rest)
     names = [field.name for field in schema]
-    lines = [
-        json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)
-        for row in rows(document, "trials")
-    ]
+    lines = [_line(dict(zip(names, row, strict=True))) for row in rows(document, "trials")]
     # Through JSON because pa.array() imports pandas, which takes longer than a whole evaluation.
-    text = "\n".join(lines).encode(errors="replace")
+    text = b"\n".join(lines)
     options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
     reading = pj.ReadOptions(use_threads=False, block_size=len(text) + 1)
     table = (
@@ -59,6 +58,13 @@ def write_parquet(raw: dict[str, Any], document: Document, path: Path) -> None:
     ).replace_schema_metadata({METADATA_KEY: encoded})
     with path.open("wb") as stream:
         pq.write_table(table, stream, compression="zstd")
+
+
+def _line(row: dict[str, object]) -> bytes:
+    try:
+        return msgspec.json.encode(row)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return json.dumps(msgspec.to_builtins(row), ensure_ascii=False).encode(errors="replace")
 
 
 def read_parquet(path: Path) -> object:

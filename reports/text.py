@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
+
+import msgspec
 
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
@@ -69,6 +72,15 @@ def plain(value: object) -> str:
 def counted(number: int, singular: str, plural: str = "") -> str:
     """``1 way``, ``2 ways``."""
     return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+def ascii_json(value: object) -> bytes:
+    """JSON in ASCII, so that nothing in it can hide or reorder what is shown."""
+    with suppress(UnicodeEncodeError):  # half of a surrogate pair
+        text = msgspec.json.encode(value)
+        if text.isascii():
+            return text
+    return json.dumps(value, ensure_ascii=True).encode()
 
 
 def script_json(value: object) -> str:

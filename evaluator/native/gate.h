@@ -233,12 +233,10 @@ static int wants_nnp(const struct program *p, const struct config *c)
 static const struct config *current_config;
 static u64 current_config_bytes;
 
-// Subjects are forked without the control page, and without the stack that the kernel gave us:
-// we live on our own since start().
+// Subjects are forked without the control page and the filters.
 static void forget_control(void)
 {
 	SYS3(madvise, CONTROL, 4096, MADV_DONTFORK);
-	SYS3(madvise, kernel_stack & ~4095UL, 4096, MADV_DONTFORK);
 	SYS3(madvise, current_config, current_config_bytes, MADV_DONTFORK);
 }
 
@@ -271,7 +269,7 @@ static void confine(const struct program *p, const struct config *c, int gate)
 	if (nnp)
 		SYS5(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (p && page->setup_end) {
-		run(0, page->setup_end);
+		run(0, page->setup_end, 1);
 		for (u32 i = 0; i < page->setup_end; i++)
 			if (page->op[i].kind == K_SYSCALL && trace->record[i].state != S_NOT_REACHED &&
 			    !(page->op[i].flags & F_MAY_FAIL) && trace->record[i].result >= (u64)-4095)
@@ -331,7 +329,8 @@ static void __attribute__((noreturn)) gate(const struct program *p, const struct
 				victim();
 			subject();
 		}
-		memset(own_page, 0, sizeof own_page);
+		if (as_victim)	// otherwise it is untouched, and the next subject shares it
+			memset(own_page, 0, sizeof own_page);
 		control->clone_result = (i32)(i64)result;
 	}
 }

@@ -32,9 +32,11 @@ static void put_secret(u8 *data, u64 n)
 
 static int has_secret(const u8 *data, u64 n)
 {
-	for (u64 at = 0; at + sizeof secret <= n; at++)
-		if (data[at] == secret[0] && same_bytes(data + at, secret, sizeof secret))
-			return 1;
+	// Two words long and without a zero, it holds a whole word, and most words are zero.
+	for (u64 at = 0; at + 8 <= n; at += 8)
+		for (u64 back = 0; *(const u64 *)(data + at) && back < 8 && back <= at; back++)
+			if (at - back + sizeof secret <= n && same_bytes(data + at - back, secret, sizeof secret))
+				return 1;
 	return 0;
 }
 

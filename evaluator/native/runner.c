@@ -134,16 +134,6 @@ static int sane_config(const struct config *c, u64 n)
 	return at == n;
 }
 
-// A small address space is quickly forked: what only the judge needs stays with the judge.
-static void *allocate_own(u64 size)
-{
-	void *at = allocate(size);
-
-	if (at)
-		SYS3(madvise, at, size, MADV_DONTFORK);
-	return at;
-}
-
 static void *keep(const void *data, u64 n, void *old, u64 old_bytes)
 {
 	void *copy = allocate_own(n);
@@ -177,8 +167,8 @@ static void serve(void)
 	u8 *frame = allocate_own(MAX_FRAME);
 	u32 head[2];
 
-	while (!read_all(control_in, head, 8)) {
-		if (head[1] > MAX_FRAME || read_all(control_in, frame, head[1]))
+	while (!read_all(CONTROL_IN, head, 8)) {
+		if (head[1] > MAX_FRAME || read_all(CONTROL_IN, frame, head[1]))
 			break;
 		struct program *p = (struct program *)frame;
 		struct config *c = (struct config *)frame;
@@ -266,6 +256,25 @@ static void say_hello(u32 step, i32 error)
 	flush();
 }
 
+static u64 *kernel_stack;
+
+// The buffer, and the stack that the kernel gave us (since _start we live on our own): whoever is
+// forked has that much less to copy.  At the end of that stack stands the path that was executed.
+static void keep_to_myself(void)
+{
+	u64 *at = kernel_stack + 1 + kernel_stack[0] + 1;
+	u64 begin = (A(kernel_stack) & ~4095UL) - 0x40000, end = 0;
+
+	while (*at++)	// the environment
+		;
+	for (; at[0]; at += 2)
+		if (at[0] == 31 /* AT_EXECFN */)
+			end = (at[1] & ~4095UL) + 4096;
+	SYS3(madvise, out, MAX_FRAME, MADV_DONTFORK);
+	if (end > begin)
+		SYS3(madvise, begin, end - begin, MADV_DONTFORK);	// ENOMEM: it may begin later
+}
+
 static void __attribute__((noreturn)) judge(int go)
 {
 	u32 answer[2];
@@ -273,7 +282,7 @@ static void __attribute__((noreturn)) judge(int go)
 
 	if (read_all(go, answer, 8))
 		SYS1(exit_group, 0);
-	SYS3(madvise, out, MAX_FRAME, MADV_DONTFORK);
+	keep_to_myself();
 	built = !answer[0] && !build();
 	SYS2(prctl, PR_SET_PDEATHSIG, SIGKILL);	// a change of ids would have cleared it
 	if (answer[0])
@@ -290,10 +299,10 @@ static void __attribute__((noreturn)) judge(int go)
 static void take_control_fds(void)
 {
 	// High numbers, so that setup sections see the descriptors that a fresh process would get.
-	SYS2(dup2, 0, control_in);
-	SYS2(dup2, 1, control_out);
-	SYS3(fcntl, control_in, 2, 1);
-	SYS3(fcntl, control_out, 2, 1);
+	SYS2(dup2, 0, CONTROL_IN);
+	SYS2(dup2, 1, CONTROL_OUT);
+	SYS3(fcntl, CONTROL_IN, 2, 1);
+	SYS3(fcntl, CONTROL_OUT, 2, 1);
 	i64 null = SYS4(openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
 
 	SYS2(dup2, null, 0);
@@ -350,8 +359,8 @@ static int serve_mode(char **argv, int argc)
 	answer[1] = (u32)-e;
 	if (e >= 0)
 		answer[0] = 0;
-	SYS1(close, control_in);
-	SYS1(close, control_out);
+	SYS1(close, CONTROL_IN);
+	SYS1(close, CONTROL_OUT);
 	write_all(go[1], answer, 8);
 	while (SYS4(wait4, pid, &status, WALL, 0) == -EINTR)
 		;
@@ -397,8 +406,7 @@ void start(u64 *stack)
 	char **argv = (char **)(stack + 1);
 	int code = 2;
 
-	kernel_stack = A(stack);
-
+	kernel_stack = stack;
 	if (argc > 1 && same(argv[1], "serve"))
 		code = serve_mode(argv, argc);
 	else if (argc > 1 && same(argv[1], "readback"))

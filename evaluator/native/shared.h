@@ -55,7 +55,6 @@ struct control {
 	u8 secret[16];	// for the victim alone
 };
 
-static u64 kernel_stack;
 static struct trace *const trace = (struct trace *)TRACE;
 static struct program_page *const page = (struct program_page *)PROGRAM;
 static struct control *const control = (struct control *)CONTROL;

@@ -924,14 +924,18 @@ static int is_full(void)
 	return !SYS2(fstatfs, scratch_dir, &fs) && fs.blocks && fs.bfree * 64 < fs.blocks;
 }
 
+#define REPORT_SIZE (2UL << 20)
+
 static void collect(struct trial *t)
 {
-	static char text[65536], receipt[65536], report[2 << 20];
+	static char text[65536], receipt[65536], *report;
 	struct reply *r = t->reply;
 	char path[256];
 	i64 n = t->p->flags & P_COLLECT ? read_file(inside(path, t->p->collect), text, sizeof text) : 0;
 	i64 m = t->p->flags & P_CUSTOMER ? read_file(inside(path, t->p->receipt), receipt, sizeof receipt) : 0;
-	i64 k = t->p->report[0] ? read_file(inside(path, t->p->report), report, sizeof report) : 0;
+	if (t->p->report[0] && !report)
+		report = allocate_own(REPORT_SIZE);
+	i64 k = t->p->report[0] && report ? read_file(inside(path, t->p->report), report, REPORT_SIZE) : 0;
 
 	r->filled = (u32)is_full();
 	r->collected = n > 0 ? (u32)n : 0;

@@ -37,6 +37,13 @@ static i64 lowest_free_fd(void)
 	return fd;
 }
 
+// Its pipes stay.
+static void close_from(i64 first)
+{
+	SYS3(close_range, first, WITNESS_IN - 1, 0);
+	SYS3(close_range, WITNESS_OUT + 1, ~0U, 0);
+}
+
 // Answers for ever: 'p' prepares, 'c' checks.
 static void __attribute__((noreturn)) witness(int pid, int from, int to)
 {
@@ -46,22 +53,21 @@ static void __attribute__((noreturn)) witness(int pid, int from, int to)
 
 	SYS2(prctl, PR_SET_PDEATHSIG, SIGKILL);
 	SYS5(mremap, box, SHARED_END - ARENA, SHARED_END - ARENA, MREMAP_MAYMOVE | MREMAP_FIXED, ARENA);
-	SYS2(dup2, from, 198);
-	SYS2(dup2, to, 199);
+	SYS2(dup2, from, WITNESS_IN);
+	SYS2(dup2, to, WITNESS_OUT);
 	enter_namespaces_of(pid, 1);
-	SYS3(close_range, 3, 197, 0);
-	SYS3(close_range, 200, ~0U, 0);
+	close_from(3);
 	first_own = lowest_free_fd();
-	while (!read_all(198, &question, 1)) {
+	while (!read_all(WITNESS_IN, &question, 1)) {
 		if (question == 'p') {
-			SYS3(close_range, 3, 197, 0);
-			done = (u32)run(0, page->setup_end);
+			close_from(3);
+			done = (u32)run(0, page->setup_end, 1);
 			first_own = lowest_free_fd();
 		} else {
-			done = (u32)run(page->victim_end, page->attack_end);
-			SYS3(close_range, first_own, 197, 0);
+			done = (u32)run(page->victim_end, page->attack_end, 1);
+			close_from(first_own);
 		}
-		if (write_all(199, &done, sizeof done))
+		if (write_all(WITNESS_OUT, &done, sizeof done))
 			break;
 	}
 	SYS1(exit_group, 0);
@@ -178,8 +184,8 @@ static void __attribute__((noreturn)) customer(int pid)
 	SYS3(setresuid, 0, 0, 0);
 	standard_files();
 	SYS1(umask, 022);
-	run(0, page->setup_end);
-	run(page->victim_end, page->attack_end);
+	run(0, page->setup_end, 1);
+	run(page->victim_end, page->attack_end, 1);
 	SYS1(exit_group, 127);
 	__builtin_unreachable();
 }

@@ -309,6 +309,22 @@ def test_nothing_is_inherited_but_null_devices(sandbox: Sandbox) -> None:
     assert [fd for fd, record in enumerate(result.records) if not record.error] == [0, 1, 2]
 
 
+def test_a_subject_is_quickly_forked(sandbox: Sandbox) -> None:
+    """One page of page tables for text and data, and none of the runner's stack to copy."""
+    sandbox.define_config(4, config(answers([MKDIR_NR], EPERM)))
+    parked = sandbox.park(4)
+    pid = sandbox.host_pid(parked.pid)
+    try:
+        assert pid is not None
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    finally:
+        sandbox.release()
+    low = [int(line.split("-")[1].split()[0], 16) for line in maps.splitlines() if line[:2] == "00"]
+    assert max(low) <= 0x600000
+    assert "[stack]" not in maps
+    assert "[vdso]" in maps  # which programs may write to
+
+
 def test_a_hang_ends_at_its_bound(sandbox: Sandbox) -> None:
     begin = time.monotonic()
     (result,) = run(sandbox, HOSTILE["runs for ever"], config(), timeout_us=100_000)

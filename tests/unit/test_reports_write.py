@@ -13,6 +13,7 @@ import reports.html
 from reports import ReportError, write
 from reports.document import parse_document
 from reports.files import check, check_file, write_bytes
+from reports.text import ascii_json
 
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
 NAMES = {"run.json", "results.parquet", "summary.csv", "report.html"}
@@ -166,3 +167,12 @@ def test_one_file_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="cannot write"):
         check_file(path / "below")
     assert contents(path.parent) == {"check.xml": b"two"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"a": [1, None, "b"]}, {"a": "\u202ehidden"}, {"a": "\x9b"}, {"a": "\ud800"}, ["\U0001f600"]],
+)
+def test_json_is_ascii_and_says_the_same(value: object) -> None:
+    assert ascii_json(value).isascii()
+    assert json.loads(ascii_json(value)) == value
