@@ -78,7 +78,7 @@ def parse(content: bytes) -> list[tuple[Instruction, ...]]:
             raise ProfileError(message, f"line {number}", "missing-instruction")
         filters[-1].append(found.instruction)
     if not filters:
-        raise ProfileError("no instruction in this text", code="no-filters")
+        raise ProfileError("the filter has no instruction", code="no-filters")
     return [tuple(each) for each in filters]
 
 

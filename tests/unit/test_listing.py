@@ -104,9 +104,9 @@ def test_suffix_of_a_raw_filter_may_hold_text(tmp_path: Path) -> None:
         (" 0000: 0x20 0x00 0x00 0x00000004\n", "[0]: the last instruction is not a return"),
         ("0  goto 0\n", "line 1: no instruction: '0  goto 0'"),
         ("#\n# pseudo filter code start\n#\n", "pseudo filter code of libseccomp"),
-        ("# nothing\n", "no instruction in this text"),
+        ("# nothing\n", "the filter has no instruction"),
         ("hello\n", "line 1: no instruction: 'hello'"),
-        ("", "no instruction in this text"),
+        ("", "the filter has no instruction"),
         ('{"defaultAction": "SCMP_ACT_ALLOW"}', "they have the key filters"),
     ],
 )
