@@ -238,6 +238,31 @@ def test_it_prints_with_nothing_folded(report: Path, open_page: Any) -> None:
     (SCREENSHOTS / "report.pdf").write_bytes(printed)
 
 
+@pytest.mark.parametrize(("candidates", "width"), [(6, 680), (12, 1009), (24, 1009)])
+def test_the_matrix_fits_on_paper(
+    candidates: int, width: int, raw: dict[str, Any], tmp_path: Path, open_page: Any
+) -> None:
+    """A4 without its margins, in CSS pixels: upright, or on its side where there are many."""
+    (path,) = write(grown(raw, candidates, 5, 8), tmp_path / "report.html")
+    page = open_page(path, (width, 800)).page
+    page.emulate_media(media="print")
+    for table in page.locator("#matrix .matrix").all():
+        box = table.bounding_box()
+        assert box is None or box["x"] + box["width"] <= width + 1
+
+
+def test_a_matrix_that_fits_on_no_paper_is_not_cut_off(
+    raw: dict[str, Any], tmp_path: Path, open_page: Any
+) -> None:
+    (path,) = write(grown(raw, 30, 5, 8), tmp_path / "report.html")
+    page = open_page(path).page
+    said = page.locator("#matrix .on-paper")
+    assert not said.is_visible()
+    page.emulate_media(media="print")
+    assert "A table of 30 columns does not fit on paper" in said.inner_text()
+    assert not page.locator("#matrix .matrix").first.is_visible()
+
+
 @pytest.mark.parametrize("size", [PHONE, LAPTOP], ids=["phone", "laptop"])
 def test_hostile_text_stays_text_and_within_the_page(
     size: tuple[int, int], raw: dict[str, Any], tmp_path: Path, open_page: Any
