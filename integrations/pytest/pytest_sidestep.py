@@ -2,7 +2,8 @@
 
 Drives the command ``sidestep`` as a subprocess and imports nothing of it, so that a project's own
 packages never meet those of sidestep.  Does nothing where there is no ``sidestep.toml``: in the
-root directory of pytest, or where ``--sidestep-library`` or ``sidestep_library`` says.
+root directory of pytest, or where ``--sidestep-library`` or ``sidestep_library`` says; an option
+that then has no effect is an error.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -19,6 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +38,14 @@ _GRACE = 5.0
 _LONG = 400
 _PASSES = ("pass", "waived", "warn")
 _HOLDS = ("held", "held here")
+_DEFAULTS: Mapping[str, Any] = {
+    "library": None,
+    "command": None,
+    "jobs": None,
+    "baseline": None,
+    "simulate": False,
+    "timeout": _TIMEOUT,
+}
 _NOT_PYTHONS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP")
 
 Json = dict[str, Any]
@@ -109,8 +120,11 @@ def _library(config: pytest.Config) -> Path | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _refuse_a_word_of_its_own(config)
     file = _library(config)
     if file is None:
+        if config.getoption("sidestep_baseline") is not None:
+            raise pytest.UsageError(_without_library(config, "--sidestep-baseline"))
         return
     config.stash[_FILE] = file
     if not file.is_file():
@@ -121,6 +135,50 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args.append(str(file))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Without a library the options are for the fixture; without that, too, they are a mistake."""
+    config = session.config
+    given = [
+        f"--sidestep-{name}"
+        for name, default in _DEFAULTS.items()
+        if config.getoption(f"sidestep_{name}") != default
+    ]
+    if _FILE in config.stash or not given:
+        return
+    if not any("sidestep" in getattr(item, "fixturenames", ()) for item in session.items):
+        told = _without_library(config, ", ".join(given))
+        output: dict[str, Any] | None = getattr(config, "workeroutput", None)
+        if output is None:
+            raise pytest.UsageError(told)
+        output["sidestep_unused"] = told
+
+
+def _without_library(config: pytest.Config, given: str) -> str:
+    where = _line(str(config.rootpath))
+    return (
+        f"sidestep: {given}: there is no {FILE} in {where}: "
+        "--sidestep-library=PATH says where it is"
+    )
+
+
+def _refuse_a_word_of_its_own(config: pytest.Config) -> None:
+    """The root directory is looked for before our options are known.
+
+    pytest takes ``PATH`` of ``--sidestep-baseline PATH`` for an argument then, and the library of
+    another directory, or none, would be tested.
+    """
+    valued = {f"--sidestep-{name}" for name in _DEFAULTS if name != "simulate"}
+    given = map(str, config.invocation_params.args)
+    for words in (given, shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))):
+        for option, value in itertools.pairwise(words):
+            path = config.invocation_params.dir / value.split("::", 1)[0]
+            if option in valued and path.exists():
+                raise pytest.UsageError(
+                    f"sidestep: {option} {_line(value)}: pytest takes a word of its own for a "
+                    f"path to test: write {option}={_line(value)}"
+                )
+
+
 def _covers(config: pytest.Config, argument: str, file: Path) -> bool:
     path = Path(os.path.normpath(config.invocation_params.dir / argument.split("::", 1)[0]))
     return path == file or path in file.parents
@@ -128,6 +186,7 @@ def _covers(config: pytest.Config, argument: str, file: Path) -> bool:
 
 _FILE = pytest.StashKey[Path]()
 _SHARED = pytest.StashKey[Path]()
+_UNUSED = pytest.StashKey[str]()
 
 
 # -------------------------------------------------------------------- what xdist's workers share
@@ -137,6 +196,19 @@ _SHARED = pytest.StashKey[Path]()
 def pytest_configure_node(node: Any) -> None:
     """Tells a worker of xdist where results are, so that a profile is run once."""
     node.workerinput["sidestep_shared"] = str(_shared(node.config))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes from a worker what it may not raise itself."""
+    told = getattr(node, "workeroutput", {}).get("sidestep_unused")
+    if told:
+        node.config.stash[_UNUSED] = told
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _UNUSED in session.config.stash:
+        raise pytest.UsageError(session.config.stash[_UNUSED])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -164,7 +236,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 class _Library(pytest.File):
     """A ``sidestep.toml``; its children are the profiles it speaks of."""
 
-    def collect(self) -> Iterable[pytest.Collector]:
+    profiles: frozenset[str] = frozenset()
+
+    def collect(self) -> Iterable[pytest.Collector | pytest.Item]:
         by_profile: dict[str, list[Json]] = {}
         try:
             listed = _check(self.config, self.path, "--list")
@@ -172,12 +246,23 @@ class _Library(pytest.File):
             raise self.CollectError(f"sidestep: {error}") from None
         for item in listed["items"]:
             by_profile.setdefault(item["profile"], []).append(item)
+        self.profiles = frozenset(by_profile)
         for profile, items in by_profile.items():
             yield _Profile.from_parent(self, name=_line(profile), profile=profile, listed=items)
+        if self.config.getoption("sidestep_baseline") is not None:
+            yield _Rest.from_parent(self, name="[baseline]")
+
+    def results(self, profile: str | None = None) -> list[Json]:
+        """The items of a run, whoever asked for it first: of this profile, or of all.
+
+        With a baseline all profiles are one run, as it decides for itself which of them to compare.
+        """
+        whole = self.config.getoption("sidestep_baseline") is not None
+        return _once(self.config, self.path, None if whole else profile)
 
 
 class _Profile(pytest.Collector):
-    """One profile; all its items come of one call of the command."""
+    """One profile; all its items come of the same call of the command."""
 
     def __init__(self, *, profile: str, listed: list[Json], **more: Any) -> None:
         super().__init__(**more)
@@ -191,49 +276,110 @@ class _Profile(pytest.Collector):
             name = _line(item["id"].removeprefix(f"{self.profile}::"))
             yield _Expectation.from_parent(self, name=name, listed=item)
 
-    def results(self) -> Json:
-        """The items by id, from one run of this profile whoever asked for it first."""
-        file = self.parent
-        assert isinstance(file, _Library)
-        return _once(self.config, file.path, self.profile)
+    def results(self) -> dict[str, list[Json]]:
+        """What was found, by the id of the listed item that it fails or passes.
+
+        What was not listed (worse than in a baseline, newly known, a fault of the harness) goes
+        with the item of its subject, else with that of the profile.
+        """
+        library = self.parent
+        assert isinstance(library, _Library)
+        found = library.results(self.profile)
+        results: dict[str, list[Json]] = {one["id"]: [] for one in self.listed}
+        items = [one for one in found if one["profile"] == self.profile]
+        for item in sorted(items, key=lambda one: one["id"] not in results):
+            results[self._home(item)].append(item)
+        return results
+
+    def _home(self, item: Json) -> str:
+        def near(listed: Json) -> tuple[bool, ...]:
+            same = all(item[name] == listed[name] for name in ("posture", "runtime_model"))
+            return (
+                item["id"] == listed["id"],
+                same and item["subject"] == listed["subject"],
+                same and listed["kind"] == "profile",
+                listed["kind"] == "profile",
+            )
+
+        home: str = max(self.listed, key=near)["id"]
+        return home
 
 
-class _Expectation(pytest.Item):
+class _Judged(pytest.Item):
+    """Fails by what is said of it."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.found: list[Json] = []
+
+    def asked(self) -> list[Json]:
+        """The items of the command that are about this one."""
+        raise NotImplementedError
+
+    def setup(self) -> None:
+        """Asks for the results: what goes wrong here is an error, and no failure of the profile."""
+        try:
+            found = self.asked()
+        except SidestepError as error:
+            raise pytest.fail.Exception(f"sidestep: {error}", pytrace=False) from None
+        unsure = [one for one in found if one["status"] not in (*_PASSES, "fail")]
+        if self.config.getoption("sidestep_simulate"):
+            unsure = [one for one in unsure if one["status"] != "listed"]
+        if unsure:
+            pytest.fail(_all_told(unsure), pytrace=False)
+        self.found = found
+
+    def runtest(self) -> None:
+        by_status: dict[str, list[Json]] = {}
+        for one in self.found:
+            by_status.setdefault(one["status"], []).append(one)
+        if "fail" in by_status:
+            pytest.fail(_all_told(by_status["fail"]), pytrace=False)
+        for one in by_status.get("warn", ()):
+            self.warn(SidestepWarning(_told(one)))
+        if "waived" in by_status:
+            self.add_report_section("call", "sidestep", _all_told(by_status["waived"]))
+        for one in by_status.get("listed", ()):
+            pytest.skip(_line(_cut(one["message"] or "a prediction cannot tell")))
+
+
+class _Expectation(_Judged):
     """One family or workload that must hold or work, one waiver, or the profile itself."""
 
     def __init__(self, *, listed: Json, **more: Any) -> None:
         super().__init__(**more)
         self.listed = listed
-        self.found: Json = {}
 
-    def setup(self) -> None:
-        """Asks for the results: what goes wrong here is an error, and no failure of the profile."""
+    def asked(self) -> list[Json]:
         assert isinstance(self.parent, _Profile)
-        try:
-            found = self.parent.results().get(self.listed["id"])
-        except SidestepError as error:
-            raise pytest.fail.Exception(f"sidestep: {error}", pytrace=False) from None
-        if found is None:
-            pytest.fail("sidestep: the command said nothing about this", pytrace=False)
-        if found["status"] == "listed" and self.config.getoption("sidestep_simulate"):
-            pytest.skip(_line(_cut(found["message"] or "a prediction cannot tell")))
-        if found["status"] not in (*_PASSES, "fail"):
-            pytest.fail(_told(found), pytrace=False)
-        self.found = found
-
-    def runtest(self) -> None:
-        if self.found["status"] == "fail":
-            pytest.fail(_told(self.found), pytrace=False)
-        if self.found["status"] == "warn":
-            self.warn(SidestepWarning(_told(self.found)))
-        if self.found["status"] == "waived":
-            self.add_report_section("call", "sidestep", _told(self.found))
+        found = self.parent.results()[self.listed["id"]]
+        if not any(one["id"] == self.listed["id"] for one in found):
+            raise SidestepError(
+                "\n".join(["the command said nothing about this", *map(_told, found)])
+            )
+        return found
 
     def reportinfo(self) -> tuple[Path, int, str]:
         return self.path, 0, f"{self.listed['profile']}: {self.name}"
 
 
+class _Rest(_Judged):
+    """What a baseline says of the profiles that the library expects nothing of."""
+
+    def asked(self) -> list[Json]:
+        library = self.parent
+        assert isinstance(library, _Library)
+        return [one for one in library.results() if one["profile"] not in library.profiles]
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, "profiles that no entry matches, against the baseline"
+
+
 # ------------------------------------------------------------------------------------- the text
+
+
+def _all_told(items: Iterable[Json]) -> str:
+    return "\n\n".join(map(_told, items))
 
 
 def _told(item: Json) -> str:
@@ -300,9 +446,13 @@ def _cut(text: str) -> str:
 # ---------------------------------------------------------------------------------- the command
 
 
-def _once(config: pytest.Config, file: Path, profile: str) -> Json:
-    """Runs a profile, or waits for the worker that does; a fault is kept like a result."""
-    name = hashlib.sha256(os.fsencode(f"{file}\0{profile}".encode(errors="replace"))).hexdigest()
+def _once(config: pytest.Config, file: Path, profile: str | None) -> list[Json]:
+    """The items of a profile, or of all; run once, by whichever worker asks first.
+
+    A fault is kept like a result.
+    """
+    what = f"{file}\0{'' if profile is None else profile}"
+    name = hashlib.sha256(what.encode(errors="replace")).hexdigest()
     kept = _shared(config) / f"{name}.json"
     with _locked(kept.with_suffix(".lock")):
         if not kept.exists():
@@ -312,11 +462,12 @@ def _once(config: pytest.Config, file: Path, profile: str) -> Json:
     outcome = json.loads(kept.read_text(encoding="utf-8"))
     if outcome["fault"]:
         raise SidestepError(outcome["fault"])
-    return {item["id"]: item for item in outcome["items"]}
+    items: list[Json] = outcome["items"]
+    return items
 
 
-def _run_profile(config: pytest.Config, file: Path, profile: str) -> Json:
-    options: list[str] = ["--profile", profile]
+def _run_profile(config: pytest.Config, file: Path, profile: str | None) -> Json:
+    options: list[str] = [] if profile is None else ["--profile", profile]
     jobs, baseline = (config.getoption(f"sidestep_{name}") for name in ("jobs", "baseline"))
     if jobs is not None:
         options += ["--jobs", str(jobs)]
@@ -338,25 +489,36 @@ def _locked(path: Path) -> Generator[None]:
 
 
 def _check(config: pytest.Config, file: Path, *options: str) -> Json:
-    """What ``sidestep check --format json`` printed."""
-    document = _call(config, ["check", str(file), *options, "--format", "json"])
+    """What ``sidestep check --format json`` printed; ``SidestepError`` if it cannot be trusted."""
+    document, code = _call(config, ["check", str(file), *options, "--format", "json"])
     if document.get("schema") != SCHEMA:
         raise SidestepError(
             f"the command prints {document.get('schema')!r} and this plugin reads {SCHEMA!r}: "
             "install both from one version of sidestep"
         )
+    ids = [one["id"] for one in document["items"]]
+    twice = [name for name, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise SidestepError(_line(f"two items are called {', '.join(map(_cut, twice))}"))
+    failed = any(one["status"] not in (*_PASSES, "listed") for one in document["items"])
+    for number in (code, document["exit_code"]):
+        if number and not failed:
+            raise SidestepError(f"nothing failed, and yet the exit code is {number}")
     return document
 
 
-def _call(config: pytest.Config, arguments: Sequence[str]) -> Json:
-    """The one JSON object that the command prints; ``SidestepError``, one line, if it is none."""
+def _call(config: pytest.Config, arguments: Sequence[str]) -> tuple[Json, int]:
+    """The one JSON object that the command prints, and its exit code.
+
+    ``SidestepError``, one line, if it prints none.
+    """
     command = _command(config)
     timeout: Any = config.getoption("sidestep_timeout")
     code, out, err = _run([*command, *arguments], config.rootpath, timeout)
     with contextlib.suppress(ValueError):
         found: Any = json.loads(out)
         if isinstance(found, dict):
-            return cast("Json", found)
+            return cast("Json", found), code
     lines = err.strip().splitlines()
     said = lines[-1] if lines else "it printed no JSON and said nothing"
     raise SidestepError(_line(f"{_cut(said)} (exit code {code})"))
@@ -446,20 +608,29 @@ class Sidestep:
             arguments += ["--jobs", str(jobs)]
         for name, value in options.items():
             arguments += _option(name.replace("_", "-"), value)
-        return _call(self._config, arguments)
+        return _call(self._config, arguments)[0]
 
     def assert_holds(self, path: str | os.PathLike[str], *families: str, **options: Any) -> None:
-        """Fail unless the kernel shows every one of the families to be held."""
+        """Fail unless every one of the families is held: shown by the kernel.
+
+        With ``simulate=True`` or ``--sidestep-simulate`` it is predicted, and nothing is shown.
+        """
         if not families:
             raise SidestepError("assert_holds: name at least one family")
         candidate = self._candidate(path, options | {"family": families})
         verdicts = {one["family"]: one for one in candidate["families"]}
         wrong: list[str] = []
+        # The tool has one way to write a label: what it printed for "mkdir[]" is called "mkdir".
+        asked = set(families) - set(verdicts)
+        printed = set(verdicts) - set(families)
+        if len(asked) == len(printed) == 1:
+            verdicts[asked.pop()] = verdicts[printed.pop()]
         for family in families:
             found = verdicts.get(family)
             if found is None or found["verdict"] not in _HOLDS:
                 wrong += [*_verdict(candidate, family, found), ""]
-        self._fail(path, wrong)
+        kept = "is predicted not to keep" if candidate.get("simulated") else "does not keep"
+        self._fail(path, kept, wrong)
 
     def assert_works(self, path: str | os.PathLike[str], *workloads: str, **options: Any) -> None:
         """Fail unless every one of the honest programs works under the profile.
@@ -473,24 +644,29 @@ class Sidestep:
         arguments = ["workloads", "run", *workloads, "--under", os.fspath(path), "--json"]
         for name, value in options.items():
             arguments += _option(name.replace("_", "-"), value)
-        found = _call(self._config, arguments)["workloads"]
+        found = _call(self._config, arguments)[0]["workloads"]
         wrong = [line for one in found if not one["works"] for line in _broken(one)]
         if not found:
             wrong = ["nothing ran"]
-        self._fail(path, wrong)
+        self._fail(path, "does not keep", wrong)
 
     def _candidate(self, path: str | os.PathLike[str], options: Mapping[str, Any]) -> Json:
-        candidate: Json
-        (candidate,) = self.evaluate(path, **options)["candidates"]
+        if (self._config.rootpath / path).is_dir():
+            raise SidestepError(_line(f"{os.fspath(path)}: a directory: name one profile in it"))
+        candidates = self.evaluate(path, **options)["candidates"]
+        if len(candidates) != 1:
+            counted = f"{len(candidates)} candidates, and this is about one"
+            raise SidestepError(_line(f"{os.fspath(path)}: {counted}"))
+        candidate: Json = candidates[0]
         if not candidate["valid"]:
             said = "; ".join(one["message"] for one in candidate["errors"])
             raise SidestepError(_line(f"{os.fspath(path)}: {_cut(said)}"))
         return candidate
 
     @staticmethod
-    def _fail(path: str | os.PathLike[str], wrong: Sequence[str]) -> None:
+    def _fail(path: str | os.PathLike[str], kept: str, wrong: Sequence[str]) -> None:
         if wrong:
-            text = "\n".join([f"{os.fspath(path)} does not keep what it must", *wrong])
+            text = "\n".join([f"{os.fspath(path)} {kept} what it must", *wrong])
             raise ExpectationError(_visible(text).rstrip())
 
 
@@ -507,7 +683,10 @@ def _verdict(candidate: Json, family: str, found: Json | None) -> Iterator[str]:
     if found is None:
         yield f"{family}: no verdict"
         return
-    yield _cut(f"{family} is {found['verdict']}: {found.get('summary') or found.get('reason', '')}")
+    said = "is predicted" if candidate.get("simulated") else "is"
+    yield _cut(
+        f"{family} {said} {found['verdict']}: {found.get('summary') or found.get('reason', '')}"
+    )
     variant = found["shortest_bypass"]
     for trial in candidate["trials"]:
         if trial["variant"] == variant:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from reports.check_schema import CheckDocument
+from reports.check_schema import CheckDocument, Item
 from reports.check_text import way_lines
 
 from checks import EVERYTHING, HOSTILE, ITEMS, LEAKY, RING, WAIVED, document, item
@@ -37,11 +37,18 @@ found = json.loads((here / "check.json").read_text())
 if "--profile" in arguments:
     name = arguments[arguments.index("--profile") + 1]
     found["items"] = [one for one in found["items"] if one["profile"] == name]
+statuses = {{one["status"] for one in found["items"]}}
+found["exit_code"] = 3 if "error" in statuses else int("fail" in statuses)
+if (here / "exit_code").exists():
+    found["exit_code"] = int((here / "exit_code").read_text())
 if "--list" in arguments:
+    found["exit_code"] = 0
+    hidden = ("baseline", "not listed")
+    found["items"] = [one for one in found["items"] if one["kind"] not in hidden]
     for one in found["items"]:
         one |= dict(status="listed", says="", message="", detail=[], ways=[])
 sys.stdout.write(json.dumps(found))
-sys.exit(0 if "--list" in arguments else found["exit_code"])
+sys.exit(found["exit_code"])
 """
 
 pytestmark = pytest.mark.slow
@@ -87,6 +94,12 @@ def profiles_run(pytester: pytest.Pytester) -> list[str]:
     return sorted(one[one.index("--profile") + 1] for one in calls(pytester) if "--profile" in one)
 
 
+def worse(profile: str, subject: str, says: str, status: str = "fail", **more: object) -> Item:
+    """An item that is not listed, as the command makes them of a baseline."""
+    name = f"{profile}::{says} {subject}"
+    return item(profile, subject, status, says, kind="baseline", id=name, **more)
+
+
 def test_it_imports_the_standard_library_and_pytest_alone() -> None:
     imported: set[str] = set()
     for node in ast.walk(ast.parse(PLUGIN.read_text())):
@@ -100,8 +113,31 @@ def test_it_imports_the_standard_library_and_pytest_alone() -> None:
 class TestWithoutALibrary:
     def test_it_does_nothing(self, pytester: pytest.Pytester, run: Run) -> None:
         pytester.makepyfile("def test_one(): pass")
-        result = run("--sidestep-command=/nonexistent")
-        result.assert_outcomes(passed=1)
+        run().assert_outcomes(passed=1)
+
+    @pytest.mark.parametrize(
+        "given", ["command=/nonexistent", "simulate", "jobs=2", "timeout=5", "baseline=old"]
+    )
+    def test_an_option_that_has_no_effect_is_an_error(
+        self, pytester: pytest.Pytester, run: Run, given: str
+    ) -> None:
+        pytester.makepyfile("def test_one(): pass")
+        result = run(f"--sidestep-{given}")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        option = given.partition("=")[0]
+        result.stderr.fnmatch_lines([f"ERROR: sidestep: --sidestep-{option}: there is no*"])
+
+    def test_with_xdist_as_well(self, pytester: pytest.Pytester, run: Run) -> None:
+        pytester.makepyfile("def test_one(): pass")
+        result = run("-p", "xdist.plugin", "-n2", "--sidestep-simulate")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: sidestep: --sidestep-simulate: there is no*"])
+        assert "INTERNALERROR" not in result.stdout.str()
+
+    def test_a_baseline_is_not_for_the_fixture(self, pytester: pytest.Pytester, run: Run) -> None:
+        pytester.makepyfile("def test_one(sidestep): pass")
+        run("--sidestep-jobs=2").assert_outcomes(passed=1)
+        assert run("--sidestep-baseline=old").ret == pytest.ExitCode.USAGE_ERROR
 
     def test_nothing_is_left_behind(
         self, pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
@@ -242,9 +278,125 @@ class TestItems:
         run(option, "--sidestep-jobs=3", "--sidestep-baseline=old", "--sidestep-simulate")
         _, made = calls(pytester)
         assert made == [
-            "check", str(pytester.path / "sidestep.toml"), "--profile", "p.json", "--jobs", "3",
+            "check", str(pytester.path / "sidestep.toml"), "--jobs", "3",
             "--baseline", str(pytester.path / "old"), "--simulate", "--format", "json",
         ]  # fmt: skip
+
+    @pytest.mark.parametrize("form", ["{}", "{}::node"])
+    @pytest.mark.parametrize("option", ["baseline", "library", "command"])
+    def test_a_value_that_pytest_takes_for_a_path_is_an_error(
+        self, pytester: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch, option: str,
+        form: str, tmp_path_factory: pytest.TempPathFactory,
+    ) -> None:  # fmt: skip
+        pytester.makepyfile("def test_one(): pass")
+        value = form.format(tmp_path_factory.mktemp("elsewhere"))
+        words = (f"--sidestep-{option}", value)
+        told = f"ERROR: sidestep: * write --sidestep-{option}={value}"
+        result = run(*words)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([told])
+        monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(words))
+        result = run()
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([told])
+
+
+class TestWhatIsNotListed:
+    BASELINE = "--sidestep-baseline=old"
+
+    @pytest.mark.parametrize("says_what", ["newly-opened", "newly-broken", "newly-unenforced"])
+    def test_what_is_worse_than_in_a_baseline_fails(
+        self, run: Run, says: Callable[[CheckDocument], str], says_what: str
+    ) -> None:
+        found = document(
+            item("p.json", "profile", "pass", "", kind="profile"),
+            item("p.json", "x", "pass", "held"),
+            worse("p.json", "other", says_what),
+            item("q.json", "profile", "pass", "", kind="profile"),
+        )
+        result = run(says(found), self.BASELINE)
+        result.assert_outcomes(passed=3, failed=1)
+        result.stdout.fnmatch_lines(
+            [f"{says_what} other: must be held and is*", "FAILED sidestep.toml::p.json::profile*"]
+        )
+
+    def test_it_goes_with_the_item_of_its_subject(
+        self, run: Run, says: Callable[[CheckDocument], str]
+    ) -> None:
+        models = [
+            item(
+                "p.json", subject, "pass", "", kind=kind, posture=posture,
+                id=f"p.json::{subject}[{posture}]",
+            )
+            for posture in ("container", "root")
+            for subject, kind in (("profile", "profile"), ("x", "family"))
+        ]  # fmt: skip
+        more = (
+            worse("p.json", "x", "newly-opened", posture="root"),
+            worse("p.json", "y", "newly-opened", posture="root"),
+        )
+        option = says(document(*models, *more))
+        result = run(option, self.BASELINE)
+        result.assert_outcomes(passed=3, failed=2)
+        result.stdout.fnmatch_lines_random(
+            ["FAILED *::x[[]root]*", "FAILED *::profile[[]root]*", "PASSED *::x[[]container]"]
+        )
+        run(option, self.BASELINE, "-k", "x and root").assert_outcomes(failed=1, deselected=4)
+
+    def test_a_profile_without_an_entry_has_an_item(
+        self, pytester: pytest.Pytester, run: Run, says: Callable[[CheckDocument], str]
+    ) -> None:
+        found = document(
+            item("p.json", "profile", "pass", "", kind="profile"),
+            worse("stray.json", "x", "newly-opened"),
+        )
+        option = says(found)
+        result = run(option, self.BASELINE)
+        result.assert_outcomes(passed=1, failed=1)
+        result.stdout.fnmatch_lines(["FAILED sidestep.toml::[[]baseline]*"])
+        assert len([one for one in calls(pytester) if "--baseline" in one]) == 1
+        run(option, self.BASELINE, "sidestep.toml::[baseline]").assert_outcomes(failed=1)
+
+    def test_newly_known_is_a_warning_with_and_without_a_baseline(
+        self, run: Run, says: Callable[[CheckDocument], str]
+    ) -> None:
+        option = says(
+            document(
+                item("p.json", "x", "pass", "held"), worse("p.json", "x", "newly-known", "warn")
+            )
+        )
+        for more, items in (((), 1), ((self.BASELINE,), 2)):
+            result = run(option, "-W", "default::pytest.PytestWarning", *more)
+            result.assert_outcomes(passed=items, warnings=1)
+            run(option, *more).assert_outcomes(passed=items - 1, failed=1)
+
+    def test_a_fault_of_the_harness_is_an_error(
+        self, run: Run, says: Callable[[CheckDocument], str]
+    ) -> None:
+        more = item("p.json", "y", "error", "harness", kind="not listed", message="it died")
+        result = run(says(document(item("p.json", "x", "pass", "held"), more)))
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["y: it died"])
+
+    @pytest.mark.parametrize("code", [1, 3, 4])
+    def test_an_exit_code_that_no_item_explains_is_an_error(
+        self, pytester: pytest.Pytester, run: Run, says: Callable[[CheckDocument], str], code: int
+    ) -> None:
+        option = says(document(item("p.json", "x", "pass", "held")))
+        (pytester.path / "fake" / "exit_code").write_text(str(code))
+        result = run(option)
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines([f"*nothing failed, and yet the exit code is {code}"])
+
+    @pytest.mark.parametrize("kind", ["family", "not listed"])
+    def test_two_items_of_one_name_are_an_error(
+        self, run: Run, says: Callable[[CheckDocument], str], kind: str
+    ) -> None:
+        twice = (item("p.json", "x", "fail", "leaky"), item("p.json", "x", "pass", "held"))
+        found = document(*(msgspec.structs.replace(one, kind=kind) for one in twice[:1]), twice[1])
+        result = run(says(found))
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*sidestep: two items are called p.json::x"])
 
 
 class TestWhere:
@@ -282,9 +434,13 @@ class TestXdist:
             for profile in ("a.json", "b.json")
             for n in range(6)
         ]
-        result = run("-p", "xdist.plugin", "-n2", f"--dist={how}", says(document(*items)))
+        option = says(document(*items))
+        result = run("-p", "xdist.plugin", "-n2", f"--dist={how}", option)
         result.assert_outcomes(passed=10, failed=2)
         assert profiles_run(pytester) == ["a.json", "b.json"]
+        result = run("-p", "xdist.plugin", "-n2", f"--dist={how}", option, "--sidestep-baseline=b")
+        result.assert_outcomes(passed=11, failed=2)
+        assert len([one for one in calls(pytester) if "--baseline" in one]) == 1
         assert "way" not in result.stderr.str()
 
 
@@ -368,6 +524,38 @@ class TestFixture:
     def test_nothing_named(sidestep):
         with pytest.raises(Exception, match="at least one"):
             sidestep.assert_holds("p.json")
+
+    def test_a_directory(sidestep):
+        with pytest.raises(Exception, match="^[.]: a directory: name one profile in it$"):
+            sidestep.assert_holds(".", "x")
+
+    def test_the_label_that_is_printed_counts(sidestep, monkeypatch):
+        evaluate = type(sidestep).evaluate
+
+        def only(self, path, **options):
+            found = evaluate(self, path, **options)
+            for one in found["candidates"]:
+                one["simulated"] = simulated
+                one["families"] = [f for f in one["families"] if f["family"] in left]
+            return found
+
+        monkeypatch.setattr(type(sidestep), "evaluate", only)
+        simulated, left = False, ["x"]
+        sidestep.assert_holds("p.json", "x[]")
+        left = ["x", "create-directory"]
+        with pytest.raises(AssertionError, match=r"create-directory\\[\\] is leaky"):
+            sidestep.assert_holds("p.json", "x", "create-directory[]")
+        with pytest.raises(AssertionError, match="no verdict"):
+            sidestep.assert_holds("p.json", "y", "z", "x")
+        simulated = True
+        with pytest.raises(AssertionError, match="(?s)predicted not to keep.*is predicted leaky"):
+            sidestep.assert_holds("p.json", "create-directory", simulate=True)
+
+    def test_two_candidates(sidestep, monkeypatch):
+        two = lambda self, path, **options: dict(candidates=[{}, {}])
+        monkeypatch.setattr(type(sidestep), "evaluate", two)
+        with pytest.raises(Exception, match="2 candidates, and this is about one"):
+            sidestep.assert_holds("p.json", "x")
     """
 
     def test_it_asserts(
@@ -385,7 +573,7 @@ class TestFixture:
         pytester.makepyfile(self.TESTS)
         result = run(option)
         text = result.stdout.str()
-        result.assert_outcomes(passed=4, failed=2)
+        result.assert_outcomes(passed=7, failed=2)
         assert "create-directory is leaky" in text
         assert "way through: create-directory/io-uring-mkdirat" in text
         assert "nginx is broken: EPERM" in text
