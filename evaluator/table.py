@@ -205,6 +205,8 @@ def _headline(candidate: Mapping[str, Any]) -> Text:
 def _answer(candidate: Mapping[str, Any]) -> str:
     """What a reader wants to know first, in one clause."""
     if not candidate["valid"]:
+        if not candidate["errors"]:
+            return "invalid: no reason was recorded"
         first = candidate["errors"][0]
         where = f"{first['where']}: " if first["where"] else ""
         return printable(f"invalid: {where}{first['message']}")

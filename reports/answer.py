@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from reports.schema import Candidate, Document, Family, Starts
+from reports.schema import HOLDING, Candidate, Document, Family, Starts
 from reports.scores import scores
 from reports.text import abbreviate, counted
 
@@ -62,6 +62,8 @@ def standing(candidate: Candidate) -> Standing:
     ):
         if verdict in targeted:
             return found
+    if targeted - set(HOLDING):
+        return Standing.UNDECIDED
     if targeted:
         return Standing.HELD
     if verdicts - {"untested", "undecided"}:

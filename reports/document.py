@@ -14,8 +14,11 @@ import msgspec
 
 from reports.errors import ReportError
 from reports.schema import (
+    OUTCOMES,
     SCHEMA,
     TABLES,
+    VERDICTS,
+    WORKLOAD_OUTCOMES,
     Candidate,
     Document,
     Finding,
@@ -41,6 +44,7 @@ def parse_document(raw: object) -> Document:
     except UnicodeEncodeError:
         raise ReportError("document: a string holds half of a surrogate pair") from None
     _check_names(document)
+    _check_words(document)
     return document
 
 
@@ -145,3 +149,25 @@ def _check_names(document: Document) -> None:
         if candidate.name in seen:
             raise ReportError(f"candidates[{number}].name: {candidate.name[:80]!r} appears twice")
         seen.add(candidate.name)
+
+
+def _check_words(document: Document) -> None:
+    """What a reader could take for good news must be a word that we know."""
+    for number, candidate in enumerate(document.candidates):
+        place = f"candidates[{number}]"
+        for index, family in enumerate(candidate.families):
+            _check_word(family.verdict, VERDICTS, f"{place}.families[{index}].verdict")
+            for row, count in enumerate(family.aftermaths):
+                where = f"{place}.families[{index}].aftermaths[{row}].outcome"
+                _check_word(count.outcome, OUTCOMES, where)
+        for index, trial in enumerate(candidate.trials):
+            _check_word(trial.outcome, OUTCOMES, f"{place}.trials[{index}].outcome")
+        for index, workload in enumerate(candidate.workloads):
+            known = ("", *WORKLOAD_OUTCOMES)  # older documents have none
+            _check_word(workload.outcome, known, f"{place}.workloads[{index}].outcome")
+
+
+def _check_word(word: str, known: tuple[str, ...], where: str) -> None:
+    if word not in known:
+        words = ", ".join(one for one in known if one)
+        raise ReportError(f"{where}: {ascii(word[:80])} is none of {words}")

@@ -15,6 +15,20 @@ from msgspec import Meta, Struct, field
 
 SCHEMA = "sidestep.results/1"
 
+VERDICTS = ("leaky", "open", "undecided", "not-enforced", "held here", "held", "untested")
+HOLDING = ("held", "held here")
+OUTCOMES = (
+    "BYPASSED",
+    "BLOCKED",
+    "INEFFECTIVE",
+    "UNSUPPORTED",
+    "NOT_ENFORCED",
+    "DISAGREEMENT",
+    "HARNESS_ERROR",
+    "SIMULATED",
+)
+WORKLOAD_OUTCOMES = ("works", "broken", "unavailable", "unstable")
+
 Scalar = str | int | float | bool | None
 Int = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """What a column of 64 bits can hold."""

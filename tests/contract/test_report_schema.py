@@ -1,6 +1,7 @@
 """What the evaluator writes is what reports reads, and the page on data is current."""
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -48,6 +49,19 @@ def test_both_sides_have_the_same_keys(read: type[Any], written: type[Any]) -> N
 def test_the_document_has_the_keys_of_a_run() -> None:
     assert {"schema", *fields(records.Run)} == fields(schema.Document)
     assert records.SCHEMA == schema.SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("read", "written"),
+    [
+        (schema.VERDICTS, verdict.Verdict),
+        (schema.HOLDING, verdict.HOLDING),
+        (schema.OUTCOMES, verdict.Outcome),
+        (schema.WORKLOAD_OUTCOMES, records.WorkloadOutcome),
+    ],
+)
+def test_both_sides_know_the_same_words(read: tuple[str, ...], written: Iterable[str]) -> None:
+    assert set(read) == set(written)
 
 
 def test_no_struct_of_the_schema_is_forgotten() -> None:
