@@ -16,6 +16,8 @@ from evaluator.options import debug_option, json_option
 from evaluator.terminal import page, say
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from reports.schema import Document
 
 FORMATS = ("table", "html", "markdown", "csv", "json")
@@ -76,8 +78,9 @@ def _one(path: str, form: str | None, output: str | None) -> None:
     if form in (None, "table"):
         check(target)
         raw = load_document(Path(path))
-        write(raw, target)
-        _print(path, raw, "table")
+        with page() as console:
+            _show(console, path, raw)
+            write(raw, target)  # only what can be shown replaces older files
     else:
         check_names(target.parent, (target.name,))
         text = _text(load_document(Path(path)), form)
@@ -133,14 +136,18 @@ def _print(path: str, raw: dict[str, Any], form: str) -> None:
     if form != "table":
         say(_text(raw, form).removesuffix("\n"))
         return
+    with page() as console:
+        _show(console, path, raw)
+
+
+def _show(console: Console, path: str, raw: dict[str, Any]) -> None:
     from evaluator.table import show
     from reports.document import complete
 
-    with page() as console:
-        try:
-            show(console, complete(raw))
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{path}: not written by this version: {error}") from None
+    try:
+        show(console, complete(raw))
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: not written by this version: {error}") from None
 
 
 def _history(paths: Sequence[str], form: str | None, output: str | None) -> None:

@@ -49,6 +49,7 @@ def complain(message: str) -> None:
 def say(text: str) -> None:
     """Text to stdout; a reader that went away is no error, and changes no exit code."""
     try:
+        _whole_stdout()
         click.echo(text)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -56,6 +57,17 @@ def say(text: str) -> None:
     except OSError as error:
         discard_stdout()
         raise InputError(f"cannot write to stdout: {error.strerror}") from None
+
+
+def _whole_stdout() -> None:
+    """With PYTHONUNBUFFERED a short write, of a disk that is full, would be lost unsaid."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.FileIO):
+        return
+    encoding, errors = stream.encoding, stream.errors
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(stream.detach()), encoding=encoding, errors=errors, line_buffering=True
+    )
 
 
 def fill_descriptors() -> None:

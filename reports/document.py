@@ -23,6 +23,7 @@ from reports.schema import (
     Document,
     Finding,
 )
+from reports.text import encodable
 
 
 def parse_document(raw: object) -> Document:
@@ -91,9 +92,19 @@ def load_document(path: Path) -> dict[str, Any]:
 def rows(document: Document, table: str) -> Iterator[tuple[object, ...]]:
     """The rows of one table, in the order of its columns; lists as tuples, steps as structs."""
     columns = TABLES[table].columns[1:]
-    for candidate in document.candidates:
+    for candidate in encodable_candidates(document):
         for item in _items(candidate, table):
             yield (candidate.name, *(_value(item, column.path) for column in columns))
+
+
+def encodable_candidates(document: Document) -> tuple[Candidate, ...]:
+    """The candidates in text that UTF-8, and so every table, can hold: a file name may be none."""
+    try:
+        msgspec.json.encode(document.candidates)
+    except UnicodeEncodeError:
+        shown = encodable(msgspec.to_builtins(document.candidates))
+        return msgspec.convert(shown, tuple[Candidate, ...])
+    return document.candidates
 
 
 def findings(candidate: Candidate) -> list[Finding]:
@@ -146,9 +157,10 @@ def _refuse_constant(name: str) -> object:
 def _check_names(document: Document) -> None:
     seen: set[str] = set()
     for number, candidate in enumerate(document.candidates):
-        if candidate.name in seen:
+        name = encodable(candidate.name)  # as the tables call it
+        if name in seen:
             raise ReportError(f"candidates[{number}].name: {candidate.name[:80]!r} appears twice")
-        seen.add(candidate.name)
+        seen.add(name)
 
 
 def _check_words(document: Document) -> None:
@@ -170,4 +182,4 @@ def _check_words(document: Document) -> None:
 def _check_word(word: str, known: tuple[str, ...], where: str) -> None:
     if word not in known:
         words = ", ".join(one for one in known if one)
-        raise ReportError(f"{where}: {ascii(word[:80])} is none of {words}")
+        raise ReportError(f"{where}: {word[:80]!a} is none of {words}")

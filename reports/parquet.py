@@ -9,7 +9,6 @@ So the one file is complete: whoever has it can load every table and render the 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import pyarrow.parquet as pq
 from reports.document import parse_json, rows
 from reports.errors import ReportError
 from reports.schema import TABLES, Column, Document, Step, described, split_optional
-from reports.text import ascii_json
+from reports.text import ascii_json, encodable
 
 METADATA_KEY = b"sidestep.document"
 
@@ -48,7 +47,9 @@ def write_parquet(raw: dict[str, Any], document: Document, path: Path) -> None:
     }
     encoded = ascii_json(rest)
     names = [field.name for field in schema]
-    lines = [_line(dict(zip(names, row, strict=True))) for row in rows(document, "trials")]
+    lines = [
+        msgspec.json.encode(dict(zip(names, row, strict=True))) for row in rows(document, "trials")
+    ]
     # Through JSON because pa.array() imports pandas, which takes longer than a whole evaluation.
     text = b"\n".join(lines)
     options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
@@ -58,13 +59,6 @@ def write_parquet(raw: dict[str, Any], document: Document, path: Path) -> None:
     ).replace_schema_metadata({METADATA_KEY: encoded})
     with path.open("wb") as stream:
         pq.write_table(table, stream, compression="zstd")
-
-
-def _line(row: dict[str, object]) -> bytes:
-    try:
-        return msgspec.json.encode(row)
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return json.dumps(msgspec.to_builtins(row), ensure_ascii=False).encode(errors="replace")
 
 
 def read_parquet(path: Path) -> object:
@@ -88,7 +82,7 @@ def read_parquet(path: Path) -> object:
     if isinstance(raw, dict) and isinstance(raw.get("candidates"), list):
         for candidate in raw["candidates"]:
             if isinstance(candidate, dict):
-                candidate["trials"] = trials.pop(str(candidate.get("name")), [])
+                candidate["trials"] = trials.pop(encodable(str(candidate.get("name"))), [])
     if trials:
         stray = str(next(iter(trials)))
         raise ReportError(f"column 'candidate': {stray[:80]!r} is no candidate of the document")

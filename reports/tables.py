@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from reports.document import encodable_candidates
 from reports.schema import Candidate, Document, Family
 from reports.scores import scores
 
@@ -35,7 +38,7 @@ SUMMARY_COLUMNS = (
 def summary_rows(document: Document) -> list[tuple[object, ...]]:
     """One row per candidate and family; an invalid candidate has one row without a family."""
     lines: list[tuple[object, ...]] = []
-    for candidate in document.candidates:
+    for candidate in encodable_candidates(document):
         if candidate.valid:
             lines += [_summary_row(candidate, family) for family in candidate.families]
         else:
@@ -56,6 +59,7 @@ def matrix(document: Document) -> pd.DataFrame:
     """Verdicts: a row for each family, a column for each valid candidate."""
     import pandas as pd  # lazily, as in reports.frames
 
+    document = replace(document, candidates=encodable_candidates(document))
     columns = {
         candidate.name: {family.family: family.verdict for family in candidate.families}
         for candidate in document.candidates

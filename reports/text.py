@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,8 @@ _HIDDEN = re.compile(
     "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
+_HALF = re.compile("[\ud800-\udfff]")
+
 
 def visible(text: str) -> str:
     """Show what would hide or reorder text: control characters, direction marks, half surrogates.
@@ -20,6 +23,19 @@ def visible(text: str) -> str:
     Line feed and tab stay as they are.  What remains is legal in XML 1.0.
     """
     return _HIDDEN.sub(_name, text)
+
+
+def encodable(value: Any) -> Any:
+    """JSON values with half surrogates shown as in ``visible``, so that UTF-8 can hold them."""
+    match value:
+        case str():
+            return _HALF.sub(_name, value)
+        case list() | tuple():
+            return [encodable(one) for one in value]
+        case dict():
+            return {encodable(key): encodable(one) for key, one in value.items()}
+        case _:
+            return value
 
 
 def one_line(text: str) -> str:

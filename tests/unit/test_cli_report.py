@@ -1,6 +1,7 @@
 """The command ``sidestep report``: every form, every place, and one line where it cannot."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -149,6 +150,47 @@ def test_a_disk_that_fills_up_keeps_the_good_files(tmp_path: Path) -> None:
     assert done.stderr == f"sidestep: {tmp_path}: cannot write: File too large\n"
     assert good.read_text() == "good"
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "older.json"}
+
+
+def test_what_is_not_written_by_this_version_replaces_nothing(tmp_path: Path) -> None:
+    raw = json.loads(SAMPLE.read_text())
+    for number, family in enumerate(raw["candidates"][0]["families"]):
+        raw["candidates"][0]["families"][number] = family | {"verdict": "bogus"}
+    (tmp_path / "bogus.json").write_text(json.dumps(raw))
+    good = tmp_path / "good"
+    report(SAMPLE, "-o", good)
+    before = {path: path.read_bytes() for path in good.iterdir()}
+    for more in ([], ["--format", "html"], ["--format", "markdown"]):
+        done = report(tmp_path / "bogus.json", "-o", good, *more)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "bogus.json: candidates[0].families[0].verdict: 'bogus' is none of" in done.stderr
+        assert {path: path.read_bytes() for path in good.iterdir()} == before
+
+
+def test_an_invalid_candidate_needs_no_reason(tmp_path: Path) -> None:
+    raw = json.loads(SAMPLE.read_text())
+    raw["candidates"][0] |= {"valid": False, "errors": []}
+    (tmp_path / "x.json").write_text(json.dumps(raw))
+    done = report(tmp_path / "x.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "invalid: no reason was recorded" in done.stdout
+
+
+def test_a_short_write_to_stdout_is_seen_without_a_buffer(tmp_path: Path) -> None:
+    """A file of limited size takes the first part, as a disk does that is full."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    with (tmp_path / "f").open("w") as stream:
+        done = subprocess.run(
+            [*PROGRAM, str(SAMPLE), "--format", "html"], cwd=ROOT, stdout=stream, check=False,
+            stderr=subprocess.PIPE, text=True, preexec_fn=limited,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+    assert (tmp_path / "f").stat().st_size == 20_000
+    assert done.stderr == "sidestep: cannot write to stdout: File too large\n"
+    assert done.returncode == 2
 
 
 def test_stdout_that_is_full_is_one_line() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import reports
 from reports import ReportError, load, write
+from reports.answer import Standing, standing
 from reports.document import complete, parse_document
 from reports.schema import TABLES
 from reports.tables import matrix, summary
@@ -122,6 +124,28 @@ WRONG: dict[str, tuple[Change, str]] = {
     "half of a surrogate pair": (
         lambda d: d["gates"].append({"candidate": "x", "gate": "y", "ok": "\ud800"}),
         "document: a string holds half of a surrogate pair",
+    ),
+    "a verdict of nobody": (
+        lambda d: d["candidates"][0]["families"][3].update(verdict="bogus"),
+        "candidates[0].families[3].verdict: 'bogus' is none of leaky, open, ",
+    ),
+    "a verdict in half a pair": (
+        lambda d: d["candidates"][0]["families"][0].update(verdict="held\udcff"),
+        "candidates[0].families[0].verdict: 'held\\udcff' is none of ",
+    ),
+    "an outcome of nobody": (
+        lambda d: d["candidates"][0]["trials"][2].update(outcome="blocked"),
+        "candidates[0].trials[2].outcome: 'blocked' is none of BYPASSED, ",
+    ),
+    "an aftermath of nobody": (
+        lambda d: d["candidates"][0]["families"][0].update(
+            aftermaths=[{"outcome": "FINE", "trials": 1}]
+        ),
+        "candidates[0].families[0].aftermaths[0].outcome: 'FINE' is none of ",
+    ),
+    "a workload's outcome of nobody": (
+        lambda d: d["candidates"][0]["workloads"][0].update(outcome="fine"),
+        "candidates[0].workloads[0].outcome: 'fine' is none of works, broken, ",
     ),
     "one name twice": (
         lambda d: d["candidates"][1].update(name="block-mkdir"),
@@ -276,3 +300,13 @@ def test_a_file_that_pandas_wrote_again_is_read(raw: dict[str, Any], tmp_path: P
     (path,) = write(raw, tmp_path / "results.parquet")
     rewritten(path, lambda table: pa.Table.from_pandas(table.to_pandas(), preserve_index=False))
     assert load(path).document == parse_document(raw)
+
+
+def test_a_targeted_family_that_is_not_held_never_counts_as_held(raw: dict[str, Any]) -> None:
+    candidate = next(one for one in parse_document(raw).candidates if one.name == "block-mkdir")
+    families = tuple(
+        replace(one, verdict="bogus") if one.verdict == "leaky" else one
+        for one in candidate.families
+    )
+    assert standing(candidate) is Standing.LEAKY
+    assert standing(replace(candidate, families=families)) is Standing.UNDECIDED

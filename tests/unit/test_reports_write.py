@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import reports.html
-from reports import ReportError, write
+from reports import ReportError, load, write
 from reports.document import parse_document
 from reports.files import check, check_file, write_bytes
+from reports.schema import TABLES
+from reports.tables import matrix, summary
 from reports.text import ascii_json
 
 SAMPLE = Path(__file__).parents[1] / "data" / "results" / "sample.json"
@@ -108,10 +110,31 @@ def test_no_cell_is_a_formula(raw: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_half_a_surrogate_can_be_written(raw: dict[str, Any], tmp_path: Path) -> None:
-    raw["candidates"][0]["name"] = raw["candidates"][0]["trials"][0]["why"] = "\ud800"
+    first = raw["candidates"][0]
+    first["name"] = first["source"] = first["trials"][0]["why"] = "bad\udcff"
+    first["families"][0]["family"] = first["trials"][0]["steps"][0]["text"] = "\ud800"
+    first["families"][0]["bypasses"] = first["notes"] = ["\ud800"]
     write(raw, tmp_path)
     stored = json.loads((tmp_path / "run.json").read_text())
     assert parse_document(raw) == parse_document(stored)
+    for path in (tmp_path, tmp_path / "results.parquet"):
+        loaded = load(path)
+        for name in TABLES:
+            frame = getattr(loaded, name)
+            assert frame.iloc[0]["candidate"] == "bad\u2039U+DCFF\u203a"
+            frame.to_json().encode()
+        assert loaded.trials.iloc[0]["why"] == "bad\u2039U+DCFF\u203a"
+        assert loaded.document.candidates[0].name == "bad\udcff"
+        assert len(loaded.document.candidates[0].trials) == len(first["trials"])
+        assert "\u2039U+D800\u203a" in matrix(loaded.document).index
+        assert summary(loaded.document).iloc[0]["candidate"] == "bad\u2039U+DCFF\u203a"
+
+
+def test_a_name_that_would_look_like_another_is_refused(raw: dict[str, Any]) -> None:
+    raw["candidates"][0]["name"] = "bad\udcff"
+    raw["candidates"][1]["name"] = "bad\u2039U+DCFF\u203a"
+    with pytest.raises(ReportError, match=r"candidates\[1\]\.name: .* appears twice"):
+        parse_document(raw)
 
 
 def test_what_is_in_the_way_fails_before_anything_is_replaced(
