@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BaseException as error:
         if invocation.debug and not isinstance(error, _NO_MYSTERY):
             raise
-        code = _explain(error)
+        code = _explain(error, sys.argv[1:] if arguments is None else arguments)
     flush()
     # Whoever calls us with arguments has a process of its own to end.
     own = arguments is None
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code or 0)
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, arguments: Sequence[str]) -> int:
     """The exit code of an exception, after its line on stderr."""
     match error:
         case click.exceptions.Exit():
@@ -145,10 +145,22 @@ def _explain(error: BaseException) -> int:
             discard_stdout()
             complain(f"cannot write to stdout: {error.strerror}")
             return InputError.exit_code
+        case OSError(filename=str() as path) if _is_named(path, arguments):
+            complain(f"{path}: {error.strerror}")
+            return InputError.exit_code
         case _:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             complain(f"internal error: {what} (--debug shows where)")
             return HARNESS_FAILED
+
+
+def _is_named(path: str, arguments: Sequence[str]) -> bool:
+    """Whether the user named a path, or a directory that it is in: no other is the user's fault."""
+    words = {word for one in arguments for word in (one, one.partition("=")[2])}
+    places = words | {word.partition("#")[0] for word in words}
+    named = {os.path.normpath(one) for one in places if one}
+    place = Path(os.path.normpath(path))
+    return any(str(one) in named for one in (place, *place.parents))
 
 
 def _on_interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -164,6 +164,7 @@ def _with_calls(
 def _stored(path: str) -> Document | None:
     """Stored results; ``None`` for a profile, or a directory of them."""
     from reports.document import load_document, parse_document, parse_json
+    from reports.errors import ReportError
 
     place = Path(path)
     if place.is_dir():
@@ -173,7 +174,10 @@ def _stored(path: str) -> Document | None:
             text = place.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return None  # whoever reads profiles says what is wrong
-        is_stored = '"schema"' in text and _has_schema(parse_json(text))
+        try:
+            is_stored = '"schema"' in text and _has_schema(parse_json(text))
+        except ReportError as error:
+            raise InputError(f"{place}: {error}") from None
     else:
         is_stored = place.suffix == ".parquet"
     return parse_document(load_document(place)) if is_stored else None

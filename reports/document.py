@@ -68,8 +68,12 @@ def parse_json(text: str) -> object:
 
 def load_document(path: Path) -> dict[str, Any]:
     """The raw document of a results directory, a ``run.json`` or a ``results.parquet``."""
-    found = _locate(path)
-    if found.exists() and not found.is_file():
+    try:
+        found = _locate(path)
+        in_the_way = found.exists() and not found.is_file()
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror or error}") from None
+    if in_the_way:
         raise ReportError(f"{found}: not a regular file")
     try:
         if found.suffix == ".parquet":

@@ -1,5 +1,6 @@
 """The command ``sidestep report``: every form, every place, and one line where it cannot."""
 
+import ctypes
 import json
 import os
 import resource
@@ -174,6 +175,64 @@ def test_an_invalid_candidate_needs_no_reason(tmp_path: Path) -> None:
     done = report(tmp_path / "x.json")
     assert (done.returncode, done.stderr) == (0, "")
     assert "invalid: no reason was recorded" in done.stdout
+
+
+def _without_override() -> None:
+    """Root obeys modes as well, after the next exec: CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH."""
+    if os.geteuid() == 0:
+        for capability in (1, 2):
+            assert ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "report {}/x",
+        "report {}",
+        "report {sample} -o {}/x.html",
+        "report {sample} --format csv -o {}/x",
+        "report {sample} {}/x -o {}/../h",
+        "diff {}/a.json {}/b.json",
+        "diff {sample} {}/b",
+        "harden {}/x.json",
+        "explain {}/x.json mkdir",
+        "explain {}/x.json#a mkdir",
+        "workloads run shell-basics --under {}/x.json",
+        "workloads run shell-basics --under={}/x.json",
+    ],
+)
+def test_a_directory_that_cannot_be_searched_is_one_line(arguments: str, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0)
+    places = arguments.replace("{}", str(locked)).format(sample=SAMPLE)
+    command = [*PROGRAM[:-1], *places.split()]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False,
+        preexec_fn=_without_override,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"sidestep: {locked}")
+    assert done.stderr.endswith("Permission denied\n")
+
+
+def test_only_what_the_user_named_is_the_users_fault() -> None:
+    from evaluator.cli import _is_named
+
+    assert _is_named("a/b/run.json", ["report", "./a/b/"])
+    assert _is_named("/x/y", ["--under=/x/y"])
+    assert _is_named("/x/y.yaml", ["/x/y.yaml#deployment/web"])
+    assert not _is_named("/proc/self/setgroups", ["report", "", "a", "#b", "--under="])
+    assert not _is_named("/x/yy", ["/x/y"])
+
+
+def test_damaged_results_are_named_by_diff(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(SAMPLE.read_text()[:5000])
+    done = subprocess.run(
+        [*PROGRAM[:-1], "diff", str(SAMPLE), str(tmp_path / "t.json")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"sidestep: {tmp_path}/t.json: not JSON: ")
 
 
 def test_a_short_write_to_stdout_is_seen_without_a_buffer(tmp_path: Path) -> None:
