@@ -76,6 +76,7 @@ def _one(path: str, form: str | None, output: str | None) -> None:
     target = _target(output, form)
     _refuse_input(target, path)
     if form in (None, "table"):
+        _refuse_suffix(output)
         check(target)
         raw = load_document(Path(path))
         with page() as console:
@@ -101,6 +102,17 @@ def _target(output: str, form: str | None) -> Path:
     if form in _NAMES and (path.is_dir() or output.endswith("/")):
         return path / _NAMES[form]
     return path
+
+
+def _refuse_suffix(output: str) -> None:
+    """A mistyped suffix makes no directory, unless the path says that it is to be one."""
+    from reports.files import BY_SUFFIX
+
+    path = Path(output)
+    if path.suffix in BY_SUFFIX or not path.suffix or output.endswith("/") or path.exists():
+        return
+    known = ", ".join(BY_SUFFIX)
+    raise InputError(f"{path}: no form has this suffix: {known}; for a directory end it with /")
 
 
 def _refuse_input(target: Path, path: str) -> None:

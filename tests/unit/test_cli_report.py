@@ -64,6 +64,17 @@ def test_a_suffix_names_the_form(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_a_suffix_of_no_form_makes_no_directory(tmp_path: Path) -> None:
+    done = report(SAMPLE, "-o", tmp_path / "x.bogus")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "x.bogus: no form has this suffix: .json, .parquet, .csv, .html, .md; " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    for _ in range(2):
+        assert report(SAMPLE, "-o", f"{tmp_path}/x.d/").returncode == 0
+    assert report(SAMPLE, "-o", tmp_path / "x.d").returncode == 0
+    assert len(list((tmp_path / "x.d").iterdir())) == 4
+
+
 def test_every_stored_form_gives_the_same_page(tmp_path: Path) -> None:
     report(SAMPLE, "-o", tmp_path / "all")
     pages = {
