@@ -69,7 +69,10 @@ def _write_all(files: dict[str, Filler], directory: Path) -> tuple[Path, ...]:
     """Every file beside its place first, and renamed when all are complete."""
     suffix = f".{secrets.token_hex(4)}.tmp"
     parts = {name: directory / f".{name}{suffix}" for name in files}
+    target = directory / next(iter(files)) if len(files) == 1 else directory
+    made: list[Path] = []
     try:
+        made = _missing(directory)
         _make_directory(directory)
         for name in files:
             _refuse_in_the_way(directory / name)
@@ -80,7 +83,7 @@ def _write_all(files: dict[str, Filler], directory: Path) -> tuple[Path, ...]:
             return tuple(part.replace(directory / name) for name, part in parts.items())
         except OSError as error:
             # The name of the temporary file would tell the reader nothing.
-            error.filename, error.filename2 = str(directory), None
+            error.filename, error.filename2 = str(target), None
             raise
         finally:
             for part in parts.values():
@@ -89,6 +92,8 @@ def _write_all(files: dict[str, Filler], directory: Path) -> tuple[Path, ...]:
     except OSError as error:
         where = error.filename2 or error.filename or directory
         raise ReportError(f"{where}: cannot write: {error.strerror or error}") from None
+    finally:
+        _remove_empty(made)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -114,8 +119,9 @@ def check_file(path: Path) -> None:
 
 def check_names(directory: Path, names: Iterable[str]) -> None:
     """The same for files of these names."""
-    made = [p for p in (directory, *directory.parents) if not p.exists()]
+    made: list[Path] = []
     try:
+        made = _missing(directory)
         for name in names:
             _refuse_in_the_way(directory / name)
         _make_directory(directory)
@@ -126,9 +132,7 @@ def check_names(directory: Path, names: Iterable[str]) -> None:
         where = directory if error.filename is None else error.filename
         raise ReportError(f"{where}: cannot write: {error.strerror or error}") from None
     finally:
-        for path in made:
-            with suppress(OSError):
-                path.rmdir()
+        _remove_empty(made)
 
 
 def _create(path: Path) -> None:
@@ -143,10 +147,20 @@ def _create(path: Path) -> None:
         os.close(descriptor)
 
 
+def _missing(directory: Path) -> list[Path]:
+    """The directories that are still to be made, the innermost first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]
+
+
+def _remove_empty(made: Iterable[Path]) -> None:
+    for path in made:
+        with suppress(OSError):
+            path.rmdir()
+
+
 def _make_directory(directory: Path) -> None:
-    missing = [p for p in (directory, *directory.parents) if not p.exists()]
     owner = caller()
-    for path in reversed(missing):
+    for path in reversed(_missing(directory)):
         path.mkdir(exist_ok=True)
         if owner is not None:
             os.chown(path, *owner, follow_symlinks=False)

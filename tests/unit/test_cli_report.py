@@ -162,6 +162,11 @@ def test_a_disk_that_fills_up_keeps_the_good_files(tmp_path: Path) -> None:
     assert done.stderr == f"sidestep: {tmp_path}: cannot write: File too large\n"
     assert good.read_text() == "good"
     assert {path.name for path in tmp_path.iterdir()} == {"index.html", "older.json"}
+    page = tmp_path / "new" / "deep" / "x.html"
+    done = report(SAMPLE, "-o", page, preexec_fn=limited)
+    assert done.stderr == f"sidestep: {page}: cannot write: File too large\n"
+    report(SAMPLE, "-o", tmp_path / "new" / "all", preexec_fn=limited)
+    assert {path.name for path in tmp_path.iterdir()} == {"index.html", "older.json"}
 
 
 def test_what_is_not_written_by_this_version_replaces_nothing(tmp_path: Path) -> None:
