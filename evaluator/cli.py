@@ -145,7 +145,7 @@ def _explain(error: BaseException, arguments: Sequence[str]) -> int:
             discard_stdout()
             complain(f"cannot write to stdout: {error.strerror}")
             return InputError.exit_code
-        case OSError(filename=str() as path) if _is_named(path, arguments):
+        case OSError(filename=str() as path) if is_named(path, arguments):
             complain(f"{path}: {error.strerror}")
             return InputError.exit_code
         case _:
@@ -154,7 +154,7 @@ def _explain(error: BaseException, arguments: Sequence[str]) -> int:
             return HARNESS_FAILED
 
 
-def _is_named(path: str, arguments: Sequence[str]) -> bool:
+def is_named(path: str, arguments: Sequence[str]) -> bool:
     """Whether the user named a path, or a directory that it is in: no other is the user's fault."""
     words = {word for one in arguments for word in (one, one.partition("=")[2])}
     places = words | {word.partition("#")[0] for word in words}

@@ -62,11 +62,15 @@ def say(text: str) -> None:
 def _whole_stdout() -> None:
     """With PYTHONUNBUFFERED a short write, of a disk that is full, would be lost unsaid."""
     stream = sys.stdout
-    if not isinstance(stream, io.TextIOWrapper) or not isinstance(stream.buffer, io.FileIO):
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    raw: object = stream.buffer
+    if not isinstance(raw, io.FileIO):
         return
     encoding, errors = stream.encoding, stream.errors
+    stream.detach()
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(stream.detach()), encoding=encoding, errors=errors, line_buffering=True
+        io.BufferedWriter(raw), encoding=encoding, errors=errors, line_buffering=True
     )
 
 

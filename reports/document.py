@@ -106,9 +106,21 @@ def encodable_candidates(document: Document) -> tuple[Candidate, ...]:
     try:
         msgspec.json.encode(document.candidates)
     except UnicodeEncodeError:
-        shown = encodable(msgspec.to_builtins(document.candidates))
+        shown = _encodable(msgspec.to_builtins(document.candidates))
         return msgspec.convert(shown, tuple[Candidate, ...])
     return document.candidates
+
+
+def _encodable(value: Any) -> Any:
+    match value:
+        case str():
+            return encodable(value)
+        case list() | tuple():
+            return [_encodable(one) for one in value]
+        case dict():
+            return {_encodable(key): _encodable(one) for key, one in value.items()}
+        case _:
+            return value
 
 
 def findings(candidate: Candidate) -> list[Finding]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -25,17 +24,9 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(_name, text)
 
 
-def encodable(value: Any) -> Any:
-    """JSON values with half surrogates shown as in ``visible``, so that UTF-8 can hold them."""
-    match value:
-        case str():
-            return _HALF.sub(_name, value)
-        case list() | tuple():
-            return [encodable(one) for one in value]
-        case dict():
-            return {encodable(key): encodable(one) for key, one in value.items()}
-        case _:
-            return value
+def encodable(text: str) -> str:
+    """Text with half surrogates shown as in ``visible``, so that UTF-8 can hold it."""
+    return _HALF.sub(_name, text)
 
 
 def one_line(text: str) -> str:

@@ -232,13 +232,13 @@ def test_a_directory_that_cannot_be_searched_is_one_line(arguments: str, tmp_pat
 
 
 def test_only_what_the_user_named_is_the_users_fault() -> None:
-    from evaluator.cli import _is_named
+    from evaluator.cli import is_named
 
-    assert _is_named("a/b/run.json", ["report", "./a/b/"])
-    assert _is_named("/x/y", ["--under=/x/y"])
-    assert _is_named("/x/y.yaml", ["/x/y.yaml#deployment/web"])
-    assert not _is_named("/proc/self/setgroups", ["report", "", "a", "#b", "--under="])
-    assert not _is_named("/x/yy", ["/x/y"])
+    assert is_named("a/b/run.json", ["report", "./a/b/"])
+    assert is_named("/x/y", ["--under=/x/y"])
+    assert is_named("/x/y.yaml", ["/x/y.yaml#deployment/web"])
+    assert not is_named("/proc/self/setgroups", ["report", "", "a", "#b", "--under="])
+    assert not is_named("/x/yy", ["/x/y"])
 
 
 def test_damaged_results_are_named_by_diff(tmp_path: Path) -> None:
