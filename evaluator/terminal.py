@@ -64,7 +64,7 @@ def _whole_stdout() -> None:
     stream = sys.stdout
     if not isinstance(stream, io.TextIOWrapper):
         return
-    raw: object = stream.buffer
+    raw: object = sys.stdout.buffer
     if not isinstance(raw, io.FileIO):
         return
     encoding, errors = stream.encoding, stream.errors
