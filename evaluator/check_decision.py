@@ -197,19 +197,33 @@ def _newly_known(
 def _ways(
     trials: Iterable[Trial], record: Family, expected: Expected, terms: Terms
 ) -> tuple[Way, ...]:
-    """The routes through, the shortest first, each by its shortest variant."""
-    found: dict[str, Way] = {}
+    """The routes through, the shortest first, each by its shortest variant.
+
+    A route is accepted only if every variant on it is; else the shortest that is not shows it.
+    """
+    by_route: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda one: (one.length, one.variant)):
-        if is_through(trial) and _route(trial) not in found:
-            found[_route(trial)] = _way(trial, record, expected, terms)
-    return tuple(found.values())
+        if is_through(trial):
+            by_route.setdefault(_route(trial), []).append(trial)
+    return tuple(_of_route(one, record, expected, terms) for one in by_route.values())
 
 
-def _way(trial: Trial, record: Family, expected: Expected, terms: Terms) -> Way:
+def _of_route(trials: Sequence[Trial], record: Family, expected: Expected, terms: Terms) -> Way:
+    """One route, of all that gets through on it."""
+    waivers = [_waiver_of(one, expected, terms) for one in trials]
+    if None in waivers:
+        return _way(trials[waivers.index(None)], None, record, terms)
+    return _way(trials[0], waivers[0], record, terms)
+
+
+def _waiver_of(trial: Trial, expected: Expected, terms: Terms) -> Waiver | None:
+    """What accepts a way today."""
+    valid = (one for one in expected.waivers if is_valid(one, terms.today))
+    return next((one for one in valid if covers(one, trial)), None)
+
+
+def _way(trial: Trial, waiver: Waiver | None, record: Family, terms: Terms) -> Way:
     cause = next((one for one in record.causes if trial.variant in one.variants), None)
-    waiver = next(
-        (one for one in expected.waivers if covers(one, trial) and is_valid(one, terms.today)), None
-    )
     return Way(
         route=_route(trial),
         variant=trial.variant,

@@ -127,6 +127,41 @@ def test_a_family_passes_only_as_held(trials: tuple[Trial, ...], status: str, sa
     assert item.id == "a.json::create-directory"
 
 
+def two_on_one_route() -> tuple[Trial, ...]:
+    """A short way and a longer one by another technique, both on the route of mkdirat."""
+    short = trial("mkdirat", "BYPASSED", length=1)
+    long = trial("uring", "BYPASSED", length=2, route="x86_64:mkdirat", technique="alternate-abi")
+    return trial("mkdir"), short, long
+
+
+def test_a_route_is_accepted_only_if_all_on_it_is() -> None:
+    trials = two_on_one_route()
+    one = waiver(technique="baseline")
+    item = judged(*trials, waivers=(one,))
+    assert (item.status, item.says) == ("fail", "leaky")
+    (way,) = item.ways
+    assert (way.variant, way.technique, way.waived) == (
+        "create-directory/uring", "alternate-abi", None,
+    )  # fmt: skip
+    expired = waiver(technique="alternate-abi", expires=TODAY - datetime.timedelta(1))
+    assert judged(*trials, waivers=(one, expired)).status == "fail"
+    item = judged(*trials, waivers=(one, waiver(technique="alternate-abi")))
+    assert (item.status, item.ways[0].variant) == ("waived", "create-directory/mkdirat")
+    assert judged(*trials, waivers=(waiver(route="x86_64:mkdirat"),)).status == "waived"
+
+
+def test_what_opened_is_accepted_only_if_all_on_its_route_is() -> None:
+    new = candidate(*two_on_one_route())
+    old = candidate(*(replace(one, outcome="BLOCKED") for one in two_on_one_route()))
+    (found,) = difference(document(old), document(new), {"2026.11": SUITE}).candidates
+    by_one = unit(waiver(technique="baseline"))
+    (item,) = baseline_items(by_one, found, new, TERMS)
+    assert (item.status, item.says) == ("fail", "newly-opened")
+    by_both = unit(waiver(technique="baseline"), waiver(technique="alternate-abi"))
+    (item,) = baseline_items(by_both, found, new, TERMS)
+    assert item.status == "waived"
+
+
 def test_a_family_that_was_not_run_fails() -> None:
     item = of("family", items_of(unit(), candidate(families=()), TERMS))
     assert (item.status, item.says) == ("fail", "untested")
