@@ -32,7 +32,16 @@ _NEWLY = {
     Kind.NEWLY_KNOWN: "newly-known",
 }
 REPEATABLE = frozenset(
-    {"leaky", "open", "undecided", "broken", "unstable", "unneeded", *_NEWLY.values()}
+    {
+        "leaky",
+        "open",
+        "undecided",
+        "broken",
+        "unstable",
+        "unavailable",
+        "unneeded",
+        *_NEWLY.values(),
+    }
 )
 """Classes that fail a gate only if they are seen again."""
 _SHOWN = 6

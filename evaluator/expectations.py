@@ -10,7 +10,7 @@ import datetime
 import os
 import re
 import tomllib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -37,6 +37,8 @@ _LARGEST = 1 << 20
 _DATES = (datetime.date, datetime.datetime, datetime.time)
 _OWN = b'{"schema": "sidestep.'
 _GLOB = re.compile(r"[*?\[]")
+_IN_IDS = re.compile(r"[\s\[\]]|::")
+"""What ids of items are put together with."""
 
 Text = Annotated[str, Meta(min_length=1)]
 
@@ -352,7 +354,10 @@ class _Reader:
                     workload(one)  # or it is an error of this line
                 workloads.append(one)
         with self._at(*at, "workloads"):
-            return tuple(families.values()), chosen(workloads)
+            programs = chosen(workloads)
+            for one in programs:
+                check_workload_name(one.name, families)
+            return tuple(families.values()), programs
 
     @staticmethod
     def _family(reference: str, suite: str) -> FamilyInstance:
@@ -452,6 +457,22 @@ class _Reader:
                 self._fail((*here, "name"), f"{name} is named twice")
             seen.add(name)
             yield name, one.reason
+
+
+def check_workload_name(name: str, labels: Collection[str] = ()) -> None:
+    """``InputError`` if items about a workload could not be told from others of its profile."""
+    if name == "profile" or name in labels or _is_family(name):
+        what = "of the profile itself" if name == "profile" else "of the family"
+        raise InputError(f"workload {name!r} has the name {what}: rename its file")
+    if _IN_IDS.search(name):
+        raise InputError(f"workload {name!r}: white space, brackets and '::' are for ids of items")
+
+
+def _is_family(name: str) -> bool:
+    try:
+        return bool(library.family(name))
+    except AttackError:
+        return False
 
 
 def _meaning(text: str) -> Meaning:

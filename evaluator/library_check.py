@@ -24,7 +24,7 @@ from evaluator.check_decision import (
     settled,
     waiver_items,
 )
-from evaluator.check_items import Unit, listed, mark_of, selected, shown
+from evaluator.check_items import Unit, check_ids, listed, mark_of, selected, shown
 from evaluator.difference import Setting
 from evaluator.errors import InputError
 from evaluator.expectations import Expected, Library, profiles_below
@@ -254,6 +254,7 @@ class _Check:
                 found += [(item, (job,)) for item in self._of_unit(job, result, terms)]
             waivers = waiver_items(self._library, one, seen, terms)
             found += [(item, tuple(jobs)) for item in waivers]
+        check_ids(item for item, _ in found)
         return found
 
     def _of_unit(self, job: Job, result: Result, terms: Terms) -> list[Item]:

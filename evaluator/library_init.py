@@ -15,7 +15,7 @@ from attacks import library as variants
 from evaluator.campaign import evaluate
 from evaluator.check_items import Unit
 from evaluator.errors import InputError
-from evaluator.expectations import Expected, Promise, profiles_below
+from evaluator.expectations import Expected, Promise, check_workload_name, profiles_below
 from evaluator.findings import with_findings
 from evaluator.library_run import OnProgress, load_unit
 from evaluator.plan import Plan, Rewrites
@@ -186,6 +186,7 @@ def relative(references: Sequence[str], root: Path) -> list[str]:
             inside = Path(one).resolve().relative_to(root.resolve())
         except ValueError:
             raise InputError(f"--workload {one}: not below {root}: move it there") from None
+        check_workload_name(inside.stem)
         found.append(inside.as_posix())
     return found
 

@@ -15,8 +15,9 @@ from evaluator import routes
 from evaluator.check_items import listed, selected, units
 from evaluator.errors import InputError
 from evaluator.expectations import Library, file_of, profiles_below, read
-from evaluator.library_init import Found, text_of
+from evaluator.library_init import Found, relative, text_of
 from evaluator.toml_source import Lines
+from reports.check_schema import Item
 
 PROFILE = '{"defaultAction": "SCMP_ACT_ALLOW"}'
 ENTRY = '[[profile]]\nmatch = "web/*.json"\nfamilies = ["create-directory"]\n'
@@ -174,6 +175,29 @@ def test_a_mistake_is_one_line_with_file_and_line(
     assert message.startswith(f"{tmp_path / 'sidestep.toml'}:{line}: "), message
     assert says in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "name", ["profile", "create-directory", "create-file", "newly-opened x", "x[root,crun]", "a::b"]
+)
+def test_a_workload_is_never_called_like_another_item(
+    load: Callable[[str], Library], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / f"own/{name}.toml").write_text(WORKLOAD)
+    with pytest.raises(InputError, match=r"sidestep\.toml:4: .*workload '") as caught:
+        load(ENTRY + f'workloads = ["own/{name}.toml"]')
+    assert name in str(caught.value)
+    with pytest.raises(InputError, match="workload '"):
+        relative([str(tmp_path / f"own/{name}.toml")], tmp_path)
+
+
+def test_two_items_never_have_one_id() -> None:
+    from evaluator.check_items import check_ids
+
+    one = Item("a::x", "a", "x", "family", "fail", "leaky")
+    check_ids([one, Item("b::x", "b", "x", "family", "pass", "held")])
+    with pytest.raises(AssertionError, match="a::x"):
+        check_ids([one, Item("a::x", "a", "x", "workload", "pass", "works")])
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -81,7 +81,12 @@ class Campaigns:
         run = len(self.asked)
         self.asked.append((names, labels))
         for name in names:
-            yield result(name, self.outcome(run, name), labels, self.works(run))
+            found = result(name, self.outcome(run, name), labels)
+            works = self.works(run)
+            ran = tuple(
+                Workload(one.name, works == "works", outcome=works) for one in plan.workloads
+            )
+            yield replace(found, workloads=ran)
 
 
 @pytest.fixture
@@ -162,6 +167,50 @@ def test_a_workload_that_breaks_once_is_undecided(campaigns: Campaigns, root: Pa
     campaigns.works = lambda run: "broken"
     found = checked(root, ENTRY + 'workloads = ["static-entry"]')
     assert says(found)["a.json::static-entry"] == "broken"
+
+
+def test_what_did_not_run_is_run_again_and_not_kept(
+    campaigns: Campaigns, root: Path, store: Store
+) -> None:
+    text = ENTRY + 'workloads = ["static-entry"]'
+    campaigns.works = lambda run: "unavailable" if run == 0 else "works"
+    found = checked(root, text, store)
+    assert says(found)["a.json::static-entry"] == "undecided"
+    campaigns.works = lambda run: "unavailable"
+    for _ in range(2):
+        campaigns.asked.clear()
+        found = checked(root, text, store)
+        assert says(found)["a.json::static-entry"] == "unavailable"
+        assert found.document.cached == 0
+        assert len(campaigns.asked) == 3
+
+
+def test_that_a_program_is_not_installed_is_kept(
+    campaigns: Campaigns, root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_run.Workload, "missing", lambda _: ("nginx",))
+    campaigns.works = lambda run: "unavailable"
+    text = ENTRY + 'workloads = ["static-entry"]'
+    checked(root, text, store)
+    campaigns.asked.clear()
+    assert checked(root, text, store).document.cached == 2
+    assert campaigns.asked == []
+
+
+def test_workloads_of_ones_own_are_never_kept(
+    campaigns: Campaigns, root: Path, store: Store
+) -> None:
+    own = 'title = "x"\ncommand = ["sh", "-c", "exec ./thing"]\n'
+    (root / "own.toml").write_text(own)
+    text = ENTRY + 'workloads = ["static-entry", "own.toml"]'
+    first = checked(root, text, store)
+    assert (first.document.exit_code, len(campaigns.asked)) == (0, 1)
+    campaigns.asked.clear()
+    campaigns.works = lambda run: "broken"
+    second = checked(root, text, store)
+    assert second.document.cached == 2
+    assert campaigns.asked == 3 * [(("a.json", "b.json"), ())]
+    assert says(second)["a.json::own"] == "broken"
 
 
 def test_nothing_is_run_when_nothing_changed(
