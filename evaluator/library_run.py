@@ -33,6 +33,8 @@ from reports.schema import Candidate as Result
 RERUNS = 2
 """How often a failing verdict is looked at again."""
 OnProgress = Callable[[Progress], None]
+Counterparts = Callable[[Sequence[tuple[Unit, str]]], Sequence[Result | None]]
+"""Says of units and their digests what each was in a baseline."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -78,13 +80,25 @@ class Job(Struct):
         return self.result
 
 
-def jobs_of(profiles: Sequence[Expected], base: Callable[[Unit], Result | None]) -> list[Job]:
+def jobs_of(profiles: Sequence[Expected], counterparts: Counterparts) -> list[Job]:
     """What is to be run for these profiles; what a baseline ran is run as well."""
     suite = variants.suite().variants.keys()
-    return [_job(unit, base(unit), suite) for unit in units(profiles)]
+    loaded = [(unit, load_unit(unit)) for unit in units(profiles)]
+    bases = counterparts([(unit, _digest(one)) for unit, one in loaded])
+    pairs = zip(loaded, bases, strict=True)
+    return [_job(unit, candidate, base, suite) for (unit, candidate), base in pairs]
 
 
-def _job(unit: Unit, base: Result | None, suite: Iterable[str]) -> Job:
+def _digest(candidate: Candidate | FailedCandidate) -> str:
+    return candidate.digest if isinstance(candidate, Candidate) else ""
+
+
+def _job(
+    unit: Unit,
+    candidate: Candidate | FailedCandidate,
+    base: Result | None,
+    suite: Iterable[str],
+) -> Job:
     promise = unit.expected.promise
     families = {one.label: one for one in promise.families}
     named = set(families)
@@ -102,7 +116,7 @@ def _job(unit: Unit, base: Result | None, suite: Iterable[str]) -> Job:
     of_suite = [each.only(held) for each in families.values()]
     return Job(
         unit=unit,
-        candidate=load_unit(unit),
+        candidate=candidate,
         families=tuple(each for each in of_suite if each.size),
         named=frozenset(named),
         workloads=tuple(workloads.values()),
