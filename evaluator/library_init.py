@@ -54,7 +54,11 @@ def evaluated(
     root: Path, workloads: Sequence[str], jobs: int | None, timeout_s: float, progress: OnProgress
 ) -> list[Found]:
     """What each profile below a directory holds; ``InputError`` if there is none."""
-    names = profiles_below(root)
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot read: {error.strerror}")
+
+    names = profiles_below(root, refuse)
     if not names:
         raise InputError(f"{root}: no profile (*.json, *.bpf) in it or below")
     promise = Promise()
@@ -193,7 +197,7 @@ def relative(references: Sequence[str], root: Path) -> list[str]:
 
 def counted(found: Sequence[Found]) -> str:
     """One line on what was written."""
-    used = [one for one in found if one.held or one.works]
+    used = [one for one in found if (one.held or one.works) and _is_utf8(one.name)]
     held = sum(len(one.held) for one in used)
     works = sum(len(one.works) for one in used)
     return (

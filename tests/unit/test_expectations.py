@@ -2,8 +2,10 @@
 
 import datetime
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -153,6 +155,7 @@ def test_what_is_left_out_has_the_tools_defaults(load: Callable[[str], Library])
         (ENTRY + ACCEPT + 'family = "create-file"', 9, "no family 'create-file'"),
         (ENTRY + ACCEPT + 'family = "creat"', 9, "unknown family 'creat'"),
         (ENTRY + ACCEPT + 'only = "c.json"', 9, "no such profile"),
+        (ENTRY + ACCEPT + "only = []", 9, "only: empty"),
         (ENTRY + ACCEPT + ACCEPT, 9, "x86_64:mkdirat is accepted in line 4 already"),
         (ENTRY + ACCEPT.replace('"known"', '""'), 6, "reason: Expected `str` of length >= 1"),
         (ENTRY + ACCEPT.replace('"known"', '" "'), 6, "reason: empty"),
@@ -217,6 +220,40 @@ def test_a_truncated_profile_does_not_leave_a_glob(
     (tmp_path / "web/a.json").write_text("")
     (tmp_path / "web/check.json").write_text('{"schema": "sidestep.check/1"}')
     assert [one.profile for one in load(ENTRY).profiles] == ["web/a.json", "web/b.json"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.json", "*/*.json", "w*/deep/*.json"])
+def test_a_directory_that_a_glob_cannot_read_is_an_error(
+    load: Callable[[str], Library],
+    tmp_path: Path,
+    pattern: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "web/deep").mkdir()
+    (tmp_path / "web/deep/d.json").write_text(PROFILE)
+    closed = str(tmp_path / ("web/deep" if "deep" in pattern else "web"))
+    scandir = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if os.fspath(path) == closed:  # root may read everything
+            raise PermissionError(13, "Permission denied", closed)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=f"cannot read {closed}: Permission denied"):
+        load(ENTRY.replace("web/*.json", pattern))
+
+
+def test_a_link_to_nothing_is_a_profile_that_cannot_be_used(
+    load: Callable[[str], Library], tmp_path: Path
+) -> None:
+    from evaluator.library_run import load_unit
+    from mitigations.candidate import FailedCandidate
+
+    (tmp_path / "web/z.json").symlink_to("nowhere")
+    found = load(ENTRY)
+    assert [one.profile for one in found.profiles] == ["web/a.json", "web/b.json", "web/z.json"]
+    assert isinstance(load_unit(units(found.profiles)[2]), FailedCandidate)
 
 
 def test_what_is_a_profile(tmp_path: Path) -> None:
