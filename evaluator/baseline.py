@@ -117,7 +117,10 @@ def read(path: str) -> Baseline:
     """Results to compare with; ``InputError`` or ``ReportError`` if they cannot be."""
     if not path:
         raise InputError("--baseline: an empty path")
-    document = parse_document(load_document(Path(path)))
+    try:
+        document = parse_document(load_document(Path(path)))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read: {error.strerror}") from None
     if not document.candidates:
         raise InputError(f"{path}: holds no candidate to compare with")
     return Baseline(path, document)

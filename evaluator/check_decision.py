@@ -105,8 +105,10 @@ def _profile_item(unit: Unit, candidate: Candidate) -> Item:
         why = next(iter(candidate.notes), "a layer is not in force")
         return replace(item, status="fail", says="not-enforced", message=why)
     started = candidate.starts
-    if started.reason and candidate.attachment != "self":
-        return replace(item, detail=(f"start: {started.reason}",))
+    parts = (started.loads, started.runtime, started.static, started.dynamic)
+    if False in parts and candidate.attachment != "self":
+        message = f"in force, and does not start: {started.reason or 'no reason is known'}"
+        return replace(item, status="warn", says="not-starting", message=message)
     return item
 
 
@@ -261,12 +263,16 @@ def _workload_item(unit: Unit, name: str, candidate: Candidate, terms: Terms) ->
         return replace(item, status="listed", says="", message="not run: a prediction runs nothing")
     says = "untested" if record is None else _state(record)
     why = (record.reason or "") if record else "it was not run"
+    if record is None and candidate.attachment == "self":
+        why = "a program attaches this filter to itself, so no workload starts under it"
+        advice = "take workloads out of this entry, or allow it: [[profile.allow-untested]]"
+        item = replace(item, detail=(advice,))
     allowed = unit.expected.promise.untested.get(name)
     if says == "works":
         return item
     if says in ("unavailable", "untested") and allowed is not None:
         return replace(item, status="waived", says=says, message=f"{says}, allowed: {allowed}")
-    detail: tuple[str, ...] = ()
+    detail = item.detail
     if record and record.needs:
         calls = ", ".join(dict.fromkeys(one.call for one in record.needs))
         detail = (f"fix: allow {calls}",)

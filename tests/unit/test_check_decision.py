@@ -35,6 +35,7 @@ from reports.schema import (
     Fault,
     GroundTruth,
     Layer,
+    Starts,
     StoppedAt,
     Trial,
     Workload,
@@ -160,6 +161,24 @@ def test_what_opened_is_accepted_only_if_all_on_its_route_is() -> None:
     by_both = unit(waiver(technique="baseline"), waiver(technique="alternate-abi"))
     (item,) = baseline_items(by_both, found, new, TERMS)
     assert item.status == "waived"
+
+
+@pytest.mark.parametrize("part", ["loads", "runtime", "static", "dynamic"])
+def test_that_nothing_starts_is_a_warning(part: str) -> None:
+    started = Starts(**{part: False}, reason="execve is denied")
+    item = of("profile", items_of(unit(), candidate(trial("mkdir"), starts=started), TERMS))
+    assert (item.status, item.says) == ("warn", "not-starting")
+    assert "does not start: execve is denied" in item.message
+    alone = candidate(trial("mkdir"), starts=started, attachment="self")
+    assert of("profile", items_of(unit(), alone, TERMS)).status == "pass"
+
+
+def test_workloads_of_a_filter_that_attaches_itself_say_why_they_did_not_run() -> None:
+    found = candidate(trial("mkdir"), attachment="self", workloads=())
+    item = of("workload", items_of(unit(), found, TERMS))
+    assert (item.status, item.says) == ("fail", "untested")
+    assert "attaches this filter to itself" in item.message
+    assert "take workloads out" in item.detail[0]
 
 
 def test_a_family_that_was_not_run_fails() -> None:
