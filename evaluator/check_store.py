@@ -87,7 +87,7 @@ class Store:
 def _content(path: Path) -> bytes:
     """Of a regular file; ``OSError`` for anything else, and never a wait for another process."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         return file.read()

@@ -363,8 +363,8 @@ class _Reader:
                 workloads.append(one)
         with self._at(*at, "workloads"):
             programs = chosen(workloads)
-            for one in programs:
-                check_workload_name(one.name, families)
+            for program in programs:
+                check_workload_name(program.name, families)
             return tuple(families.values()), programs
 
     @staticmethod

@@ -24,7 +24,7 @@ from evaluator.check_decision import (
     settled,
     waiver_items,
 )
-from evaluator.check_items import Unit, check_ids, listed, mark_of, selected, shown
+from evaluator.check_items import check_ids, listed, mark_of, selected, shown
 from evaluator.difference import Setting
 from evaluator.errors import InputError
 from evaluator.expectations import Expected, Library, profiles_below
