@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from msgspec import Struct
@@ -12,6 +12,7 @@ from evaluator.check_items import Unit
 from evaluator.difference import CandidateDifference, Setting, difference, suites_of
 from evaluator.errors import InputError
 from evaluator.expectations import Expected, Promise
+from reports.check_schema import Item
 from reports.document import load_document, parse_document
 from reports.schema import Candidate, Document
 
@@ -37,6 +38,49 @@ class Baseline(Struct, frozen=True):
             if here or len(found) == 1:
                 return (here or found)[0]
         return None
+
+    def counterparts(self, units: Sequence[tuple[Unit, str]]) -> list[Candidate | None]:
+        """The candidates that these units, with their digests, were; None for a new one.
+
+        What nothing is set up like, but has the name, is compared all the same, if it is the only
+        one of that name; then what has another name and the same digest.
+        """
+        found = [self.counterpart(unit) for unit, _ in units]
+        for record in self.document.candidates:
+            if any(record is one for one in found):
+                continue
+            mine = [at for at, (unit, _) in enumerate(units) if _is_unit(record, unit)]
+            if mine:
+                profile = units[mine[0]][0].expected.profile
+                single = sum(_is_named(one, profile) for one in self.document.candidates) == 1
+                wanted = mine if single else []
+            else:
+                wanted = [
+                    at
+                    for at, (unit, digest) in enumerate(units)
+                    if record.digest == digest != "" and _is_set_up(record, unit)
+                ]
+            for at in wanted:
+                found[at] = found[at] or record
+        return found
+
+    def left(
+        self, used: Iterable[Candidate], profiles: Iterable[str], *, gone: bool
+    ) -> Iterator[Item]:
+        """An item for each candidate that nothing was compared with, and that so fails.
+
+        ``profiles`` are those that ran; ``gone``: any other profile is not there any more.
+        """
+        compared, names = list(used), list(profiles)
+        items: dict[str, Item] = {}
+        for record in self.document.candidates:
+            if any(record is one for one in compared):
+                continue
+            profile = next((one for one in names if _is_named(record, one)), None)
+            if profile is not None or gone:
+                item = _left(record, profile)
+                items.setdefault(item.id, item)
+        yield from items.values()
 
     def unexpected(self, names: Iterable[str], root: Path) -> list[Expected]:
         """Profiles of which the file says nothing and the baseline something: no promises."""
@@ -73,10 +117,41 @@ def read(path: str) -> Baseline:
     """Results to compare with; ``InputError`` or ``ReportError`` if they cannot be."""
     if not path:
         raise InputError("--baseline: an empty path")
-    document = parse_document(load_document(Path(path)))
+    try:
+        document = parse_document(load_document(Path(path)))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read: {error.strerror}") from None
     if not document.candidates:
         raise InputError(f"{path}: holds no candidate to compare with")
     return Baseline(path, document)
+
+
+def _left(record: Candidate, profile: str | None) -> Item:
+    set_up = ",".join(filter(None, (record.posture, _model(record))))
+    mark = f"[{set_up}]" if profile and set_up else ""
+    if profile is None:
+        message = "in the baseline, and not in the library any more"
+        advice = "put it back, or make a new baseline: `sidestep check -o DIRECTORY`"
+    else:
+        message = f"cannot be compared: the baseline has it {mark or 'set up otherwise'}"
+        advice = "test it so as well (postures, runtime-models), or make a new baseline"
+    name = profile or record.name.partition("[")[0] or record.source
+    return Item(
+        id=f"{name}::gone profile{mark}",
+        profile=name,
+        subject="profile",
+        kind="baseline",
+        status="fail",
+        says="gone",
+        message=message,
+        detail=(advice,),
+        posture=record.posture or "",
+        runtime_model=_model(record),
+    )
+
+
+def _is_unit(record: Candidate, unit: Unit) -> bool:
+    return _is_named(record, unit.expected.profile)
 
 
 def _model(candidate: Candidate) -> str:

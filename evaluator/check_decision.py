@@ -32,7 +32,16 @@ _NEWLY = {
     Kind.NEWLY_KNOWN: "newly-known",
 }
 REPEATABLE = frozenset(
-    {"leaky", "open", "undecided", "broken", "unstable", "unneeded", *_NEWLY.values()}
+    {
+        "leaky",
+        "open",
+        "undecided",
+        "broken",
+        "unstable",
+        "unavailable",
+        "unneeded",
+        *_NEWLY.values(),
+    }
 )
 """Classes that fail a gate only if they are seen again."""
 _SHOWN = 6
@@ -96,8 +105,10 @@ def _profile_item(unit: Unit, candidate: Candidate) -> Item:
         why = next(iter(candidate.notes), "a layer is not in force")
         return replace(item, status="fail", says="not-enforced", message=why)
     started = candidate.starts
-    if started.reason and candidate.attachment != "self":
-        return replace(item, detail=(f"start: {started.reason}",))
+    parts = (started.loads, started.runtime, started.static, started.dynamic)
+    if False in parts and candidate.attachment != "self":
+        message = f"in force, and does not start: {started.reason or 'no reason is known'}"
+        return replace(item, status="warn", says="not-starting", message=message)
     return item
 
 
@@ -197,19 +208,33 @@ def _newly_known(
 def _ways(
     trials: Iterable[Trial], record: Family, expected: Expected, terms: Terms
 ) -> tuple[Way, ...]:
-    """The routes through, the shortest first, each by its shortest variant."""
-    found: dict[str, Way] = {}
+    """The routes through, the shortest first, each by its shortest variant.
+
+    A route is accepted only if every variant on it is; else the shortest that is not shows it.
+    """
+    by_route: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda one: (one.length, one.variant)):
-        if is_through(trial) and _route(trial) not in found:
-            found[_route(trial)] = _way(trial, record, expected, terms)
-    return tuple(found.values())
+        if is_through(trial):
+            by_route.setdefault(_route(trial), []).append(trial)
+    return tuple(_of_route(one, record, expected, terms) for one in by_route.values())
 
 
-def _way(trial: Trial, record: Family, expected: Expected, terms: Terms) -> Way:
+def _of_route(trials: Sequence[Trial], record: Family, expected: Expected, terms: Terms) -> Way:
+    """One route, of all that gets through on it."""
+    waivers = [_waiver_of(one, expected, terms) for one in trials]
+    if None in waivers:
+        return _way(trials[waivers.index(None)], None, record, terms)
+    return _way(trials[0], waivers[0], record, terms)
+
+
+def _waiver_of(trial: Trial, expected: Expected, terms: Terms) -> Waiver | None:
+    """What accepts a way today."""
+    valid = (one for one in expected.waivers if is_valid(one, terms.today))
+    return next((one for one in valid if covers(one, trial)), None)
+
+
+def _way(trial: Trial, waiver: Waiver | None, record: Family, terms: Terms) -> Way:
     cause = next((one for one in record.causes if trial.variant in one.variants), None)
-    waiver = next(
-        (one for one in expected.waivers if covers(one, trial) and is_valid(one, terms.today)), None
-    )
     return Way(
         route=_route(trial),
         variant=trial.variant,
@@ -238,12 +263,16 @@ def _workload_item(unit: Unit, name: str, candidate: Candidate, terms: Terms) ->
         return replace(item, status="listed", says="", message="not run: a prediction runs nothing")
     says = "untested" if record is None else _state(record)
     why = (record.reason or "") if record else "it was not run"
+    if record is None and candidate.attachment == "self":
+        why = "a program attaches this filter to itself, so no workload starts under it"
+        advice = "take workloads out of this entry, or allow it: [[profile.allow-untested]]"
+        item = replace(item, detail=(advice,))
     allowed = unit.expected.promise.untested.get(name)
     if says == "works":
         return item
     if says in ("unavailable", "untested") and allowed is not None:
         return replace(item, status="waived", says=says, message=f"{says}, allowed: {allowed}")
-    detail: tuple[str, ...] = ()
+    detail = item.detail
     if record and record.needs:
         calls = ", ".join(dict.fromkeys(one.call for one in record.needs))
         detail = (f"fix: allow {calls}",)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -95,7 +96,17 @@ def selected(library: Library, names: Collection[str]) -> list[Expected]:
 
 def listed(library: Library, profiles: Sequence[Expected]) -> tuple[Item, ...]:
     """Every item, as it is known before anything runs."""
-    return tuple(_listed(library, profiles))
+    found = tuple(_listed(library, profiles))
+    check_ids(found)
+    return found
+
+
+def check_ids(items: Iterable[Item]) -> None:
+    """``AssertionError`` if two items have one id: the one would hide what the other says."""
+    counts = Counter(one.id for one in items)
+    twice = [one for one, count in counts.items() if count > 1]
+    if twice:
+        raise AssertionError(f"two items are called {twice[0]}")
 
 
 def _listed(library: Library, profiles: Sequence[Expected]) -> Iterator[Item]:

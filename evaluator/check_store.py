@@ -6,9 +6,11 @@ caller's directory, and the caller's files.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pwd
+import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -20,7 +22,8 @@ from msgspec import Struct
 
 from evaluator.plan import Plan
 from evaluator.posture import posture
-from evaluator.records import Environment
+from evaluator.records import Environment, WorkloadOutcome
+from evaluator.verdict import Outcome, Scope, Verdict
 from evaluator.workloads import Program, Workload, found
 from mitigations.candidate import Candidate
 from reports.errors import ReportError
@@ -54,10 +57,11 @@ class Store:
     def get(self, key: str) -> Entry | None:
         """What is known under this key; None if that is nothing, or cannot be read."""
         try:
-            entry = msgspec.json.decode(self._path(key).read_bytes(), type=Entry)
-        except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
+            entry = msgspec.json.decode(_content(self._path(key)), type=Entry)
+            known = (entry.format, entry.key) == (_FORMAT, key) and _is_sound(entry)
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
             return None
-        return entry if (entry.format, entry.key) == (_FORMAT, key) else None
+        return entry if known else None
 
     def put(self, key: str, result: Result, reruns: Mapping[str, int]) -> None:
         """Keeps a result."""
@@ -78,6 +82,28 @@ class Store:
 
     def _path(self, key: str) -> Path:
         return self._directory / key[:2] / f"{key[2:]}.json"
+
+
+def _content(path: Path) -> bytes:
+    """Of a regular file; ``OSError`` for anything else, and never a wait for another process."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read()
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Whether every word of an entry is one that this version knows; ``ValueError`` if not."""
+    result = entry.result
+    for family in result.families:
+        Verdict(family.verdict)
+    for trial in result.trials:
+        Outcome(trial.outcome)
+        Scope(trial.scope)
+    for workload in result.workloads:
+        WorkloadOutcome(workload.outcome)
+    return result.valid and result.enforced is True and min(entry.reruns.values(), default=1) > 0
 
 
 def directory() -> Path:

@@ -30,6 +30,7 @@ RENDERERS = {
     "markdown": ("reports.check_markdown", "markdown"),
     "github": ("reports.annotations", "annotations"),
 }
+_STDOUT = "-"
 FORMATS = ("table", "json", *RENDERERS)
 SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".md": "markdown"}
 """What goes into a file of that name unless --format says."""
@@ -91,7 +92,7 @@ SUFFIXES = {".json": "json", ".xml": "junit", ".sarif": "sarif", ".md": "markdow
     metavar="PATH",
     shell_complete=offer.files,
     help="Write check.json, check.xml (JUnit), check.sarif, check.md, results.parquet, "
-    "summary.csv, run.json and report.html there; or one file, of what --format says.",
+    "summary.csv, run.json and report.html there; or one file, of what --format says; - is stdout.",
 )
 @debug_option
 @click.pass_context
@@ -226,17 +227,29 @@ class _Writer(Struct, frozen=True):
 
 def _writer(asked: _Asked, library: Library) -> _Writer | None:
     """Finds out before the run, not after it, that there is nowhere to write."""
-    from reports.files import check, check_file
-
     if asked.output is None:
         return None
-    path = Path(asked.output)
+    if asked.output == _STDOUT:
+        if asked.form == "table":
+            raise InputError("-o -: add --format json, junit, sarif, markdown or github")
+        return None
     if not asked.output:
         raise InputError("--output: an empty path")
+    try:
+        return _place(asked, library)
+    except OSError as error:
+        raise InputError(f"{asked.output}: cannot write: {error.strerror}") from None
+
+
+def _place(asked: _Asked, library: Library) -> _Writer:
+    """``OSError`` where nobody may look."""
+    from reports.files import check, check_file
+
+    path = Path(asked.output or "")
     inputs = [library.file, *(one.path for one in library.profiles)]
     if path.is_file() and any(path.samefile(one) for one in inputs if one.is_file()):
         raise InputError(f"{path}: the output would overwrite an input")
-    if path.is_dir() or asked.output.endswith("/") or not path.suffix:
+    if path.is_dir() or str(asked.output).endswith("/") or not path.suffix:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: not a directory")
         check(path)
@@ -308,10 +321,13 @@ def _init(asked: _Asked) -> int:
     from reports.files import check_file, write_bytes
 
     file = file_of(asked.library)
-    if file.exists():
-        raise InputError(f"{file}: is there already, and is not overwritten")
-    if file.suffix != ".toml" or not file.parent.is_dir():
-        raise InputError(f"{asked.library}: not a directory")
+    try:
+        if file.exists():
+            raise InputError(f"{file}: is there already, and is not overwritten")
+        if file.suffix != ".toml" or not file.parent.is_dir():
+            raise InputError(f"{asked.library}: not a directory")
+    except OSError as error:
+        raise InputError(f"{file}: cannot write: {error.strerror}") from None
     references = relative(asked.workloads, file.parent)
     check_file(file)
     with progress_bar() as on_progress:

@@ -450,7 +450,7 @@ def _settings(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Settin
 
 def _surroundings(document: Document) -> dict[str, str]:
     where = document.environment
-    return {
+    own = {
         "sidestep": document.tool.version or "unknown",
         "suite": document.suite,
         "objective": document.objective or "none",
@@ -463,8 +463,10 @@ def _surroundings(document: Document) -> dict[str, str]:
         "security modules": ", ".join(where.lsm) or "none",
         "user": where.user or "unknown",
         **{f"ambient {name}": str(value) for name, value in where.ambient.items()},
-        **{one.name: str(one.value) for one in where.probes},
     }
+    probes = {one.name: str(one.value) for one in where.probes}
+    # A probe may have a name of ours, and takes nothing away by it.
+    return own | {f"probe {one}" if one in own else one: said for one, said in probes.items()}
 
 
 def _setup(candidate: Candidate) -> dict[str, str]:

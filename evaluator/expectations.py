@@ -7,10 +7,12 @@ Every mistake is one ``InputError`` with the file and the line.  What it means f
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import os
 import re
+import stat
 import tomllib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
@@ -37,6 +39,8 @@ _LARGEST = 1 << 20
 _DATES = (datetime.date, datetime.datetime, datetime.time)
 _OWN = b'{"schema": "sidestep.'
 _GLOB = re.compile(r"[*?\[]")
+_IN_IDS = re.compile(r"[\s\[\]]|::")
+"""What ids of items are put together with."""
 
 Text = Annotated[str, Meta(min_length=1)]
 
@@ -154,7 +158,10 @@ def file_of(given: str) -> Path:
     if not given:
         raise InputError("LIBRARY: an empty path")
     path = Path(given)
-    return path / FILE if path.is_dir() else path
+    try:
+        return path / FILE if path.is_dir() else path
+    except OSError as error:
+        raise InputError(f"{given}: cannot read: {error.strerror}") from None
 
 
 def read(file: Path) -> Library:
@@ -282,18 +289,21 @@ class _Reader:
         if pattern.startswith("/") or ".." in pattern.split("/") or "\0" in pattern:
             self._fail(at, f"{pattern!r} leads out of the library: write it relative to this file")
         root = self._file.parent
-        if not _GLOB.search(pattern):
-            name = Path(pattern).as_posix()
-            return [name] if (root / name).is_file() else []
         try:
+            if not _GLOB.search(pattern):
+                name = Path(pattern).as_posix()
+                return [name] if (root / name).is_file() else []
+            _read_directories(root, Path(pattern).parts)
             paths = sorted(root.glob(pattern))
-        except (ValueError, NotImplementedError, OSError) as error:
+        except (ValueError, NotImplementedError) as error:
             self._fail(at, f"{pattern!r} is no glob: {error}")
+        except OSError as error:
+            self._fail(at, f"{pattern!r}: cannot read {error.filename}: {error.strerror}")
         names = [path.relative_to(root).as_posix() for path in paths]
         return [
             one
             for one in names
-            if one.endswith(SUFFIXES) and (root / one).is_file() and not _is_our_own(root / one)
+            if one.endswith(SUFFIXES) and _may_be_file(root / one) and not _is_our_own(root / one)
         ]
 
     def _promise(self, place: int, entry: _Entry, suite: str, matched: Sequence[str]) -> Promise:
@@ -352,7 +362,10 @@ class _Reader:
                     workload(one)  # or it is an error of this line
                 workloads.append(one)
         with self._at(*at, "workloads"):
-            return tuple(families.values()), chosen(workloads)
+            programs = chosen(workloads)
+            for program in programs:
+                check_workload_name(program.name, families)
+            return tuple(families.values()), programs
 
     @staticmethod
     def _family(reference: str, suite: str) -> FamilyInstance:
@@ -385,6 +398,8 @@ class _Reader:
             patterns = (one.only,) if isinstance(one.only, str) else one.only
             only = None
             if patterns is not None:
+                if not patterns:
+                    self._fail((*here, "only"), "empty: leave it out, or name a profile")
                 only = frozenset(self._named((*here, "only"), patterns, matched))
             waiver = Waiver(
                 reason=one.reason,
@@ -454,6 +469,22 @@ class _Reader:
             yield name, one.reason
 
 
+def check_workload_name(name: str, labels: Collection[str] = ()) -> None:
+    """``InputError`` if items about a workload could not be told from others of its profile."""
+    if name == "profile" or name in labels or _is_family(name):
+        what = "of the profile itself" if name == "profile" else "of the family"
+        raise InputError(f"workload {name!r} has the name {what}: rename its file")
+    if _IN_IDS.search(name):
+        raise InputError(f"workload {name!r}: white space, brackets and '::' are for ids of items")
+
+
+def _is_family(name: str) -> bool:
+    try:
+        return bool(library.family(name))
+    except AttackError:
+        return False
+
+
 def _meaning(text: str) -> Meaning:
     found: dict[str, Literal["auto", "oci", "docker"]] = {
         "auto": "auto",
@@ -461,6 +492,35 @@ def _meaning(text: str) -> Meaning:
         "docker": "docker",
     }
     return found[text]
+
+
+def _read_directories(directory: Path, parts: Sequence[str]) -> None:
+    """Reads every directory that a glob looks into: pathlib is silent on what it cannot read."""
+    first, *rest = parts
+    if first == "**":
+        for _ in os.walk(directory, onerror=_raise):
+            pass
+    elif not _GLOB.search(first):
+        if rest and (directory / first).is_dir():
+            _read_directories(directory / first, rest)
+    else:
+        with os.scandir(directory) as entries:
+            inside = [one.name for one in entries if one.is_dir()]
+        for name in inside:
+            if rest and fnmatch.fnmatchcase(name, first):
+                _read_directories(directory / name, rest)
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _may_be_file(path: Path) -> bool:
+    """A regular file, or one of which nothing is known: it is a profile that cannot be used."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def _is_our_own(path: Path) -> bool:
@@ -485,12 +545,15 @@ def _hint(pattern: str, known: Sequence[str]) -> str:
 # ----------------------------------------------------------------------------- what is a profile
 
 
-def profiles_below(root: Path) -> list[str]:
-    """The paths below a directory that hold a profile, sorted; hidden directories are left out."""
+def profiles_below(root: Path, on_error: Callable[[OSError], object] | None = None) -> list[str]:
+    """The paths below a directory that hold a profile, sorted; hidden directories are left out.
+
+    ``on_error`` hears of each directory that cannot be read.
+    """
     from mitigations.load import looks_like_profile
 
     found: list[str] = []
-    for directory, inside, files in os.walk(root):
+    for directory, inside, files in os.walk(root, onerror=on_error):
         inside[:] = sorted(one for one in inside if not one.startswith("."))
         for name in files:
             path = Path(directory, name)

@@ -24,7 +24,7 @@ from evaluator.check_decision import (
     settled,
     waiver_items,
 )
-from evaluator.check_items import Unit, listed, mark_of, selected, shown
+from evaluator.check_items import check_ids, listed, mark_of, selected, shown
 from evaluator.difference import Setting
 from evaluator.errors import InputError
 from evaluator.expectations import Expected, Library, profiles_below
@@ -79,17 +79,23 @@ def check(
     started = time.time()
     profiles = selected(library, names)
     unexpected = _unexpected(library)
-    jobs = library_run.jobs_of(profiles, _counterparts(base))
     others: list[Expected] = []
     if base is not None and not names:
         others = base.unexpected(_others(library, unexpected, base), library.root)
-        jobs += [one for one in library_run.jobs_of(others, _counterparts(base)) if one.base]
+    jobs = library_run.jobs_of([*profiles, *others], _counterparts(base))
+    promised = {one.profile for one in profiles}
+    jobs = [one for one in jobs if one.base or one.unit.expected.profile in promised]
     if base is not None and not any(one.base for one in jobs):
         raise InputError(f"{base.path}: no profile of this library is in it")
     library_run.run(jobs, options, store, where, on_progress)
     now = _document(jobs, options, where, tool, started)
     check_ = _Check(library, [*profiles, *others], jobs, base, now, options)
     items = check_.decided(store, on_progress)
+    if base is not None:
+        used = [one.base for one in jobs if one.base]
+        ran = [one.profile for one in (*profiles, *others)]
+        items += base.left(used, ran, gone=not names)
+    check_ids(items)
     code = exit_code(items)
     document = CheckDocument(
         schema=SCHEMA,
@@ -99,7 +105,7 @@ def check(
         environment=now.environment,
         items=tuple(items),
         unexpected=unexpected,
-        changes=check_.changes(gone=not names),
+        changes=check_.changes(),
         baseline=base.path if base else None,
         tool=tool,
         started=now.started,
@@ -133,8 +139,8 @@ def _ran(job: Job) -> bool:
     return isinstance(job.candidate, Candidate) and not job.seen.simulated
 
 
-def _counterparts(base: Baseline | None) -> Callable[[Unit], Result | None]:
-    return base.counterpart if base is not None else lambda _: None
+def _counterparts(base: Baseline | None) -> library_run.Counterparts:
+    return base.counterparts if base is not None else lambda units: [None] * len(units)
 
 
 def _unexpected(library: Library) -> tuple[str, ...]:
@@ -228,17 +234,9 @@ class _Check:
             library_run.keep(store, [job for job in self._jobs if job.unit.name in doubts])
         return found
 
-    def changes(self, *, gone: bool) -> tuple[Change, ...]:
-        """What is not as it was in the baseline; ``gone``: profiles that are not there as well."""
-        found = [Change(one.name, one.before, one.after) for one in self._settings]
-        if self._base is not None and gone:
-            known = {job.base.name for job in self._jobs if job.base is not None}
-            found += [
-                Change(f"profile {one.name}", "in the baseline", "not in the library")
-                for one in self._base.document.candidates
-                if one.name not in known
-            ]
-        return tuple(found)
+    def changes(self) -> tuple[Change, ...]:
+        """What is not as it was in the baseline."""
+        return tuple(Change(one.name, one.before, one.after) for one in self._settings)
 
     def _items(self, results: Mapping[str, Result]) -> list[tuple[Item, tuple[Job, ...]]]:
         """All items with the jobs that they are about; ``results`` stand for those of the jobs."""

@@ -15,7 +15,7 @@ from attacks import library as variants
 from evaluator.campaign import evaluate
 from evaluator.check_items import Unit
 from evaluator.errors import InputError
-from evaluator.expectations import Expected, Promise, profiles_below
+from evaluator.expectations import Expected, Promise, check_workload_name, profiles_below
 from evaluator.findings import with_findings
 from evaluator.library_run import OnProgress, load_unit
 from evaluator.plan import Plan, Rewrites
@@ -54,7 +54,11 @@ def evaluated(
     root: Path, workloads: Sequence[str], jobs: int | None, timeout_s: float, progress: OnProgress
 ) -> list[Found]:
     """What each profile below a directory holds; ``InputError`` if there is none."""
-    names = profiles_below(root)
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot read: {error.strerror}")
+
+    names = profiles_below(root, refuse)
     if not names:
         raise InputError(f"{root}: no profile (*.json, *.bpf) in it or below")
     promise = Promise()
@@ -186,13 +190,14 @@ def relative(references: Sequence[str], root: Path) -> list[str]:
             inside = Path(one).resolve().relative_to(root.resolve())
         except ValueError:
             raise InputError(f"--workload {one}: not below {root}: move it there") from None
+        check_workload_name(inside.stem)
         found.append(inside.as_posix())
     return found
 
 
 def counted(found: Sequence[Found]) -> str:
     """One line on what was written."""
-    used = [one for one in found if one.held or one.works]
+    used = [one for one in found if (one.held or one.works) and _is_utf8(one.name)]
     held = sum(len(one.held) for one in used)
     works = sum(len(one.works) for one in used)
     return (

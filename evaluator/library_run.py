@@ -33,6 +33,8 @@ from reports.schema import Candidate as Result
 RERUNS = 2
 """How often a failing verdict is looked at again."""
 OnProgress = Callable[[Progress], None]
+Counterparts = Callable[[Sequence[tuple[Unit, str]]], Sequence[Result | None]]
+"""Says of units and their digests what each was in a baseline."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -62,19 +64,41 @@ class Job(Struct):
     """By class and subject: how often a failure was seen again."""
 
     @property
+    def kept_workloads(self) -> tuple[Workload, ...]:
+        """Those that ship with the tool: nobody knows which programs another one runs."""
+        return tuple(one for one in self.workloads if one in builtin())
+
+    @property
+    def own_workloads(self) -> tuple[Workload, ...]:
+        """The others, whose results are never kept."""
+        return tuple(one for one in self.workloads if one not in builtin())
+
+    @property
     def seen(self) -> Result:
         """The result, which is known by now."""
         assert self.result is not None
         return self.result
 
 
-def jobs_of(profiles: Sequence[Expected], base: Callable[[Unit], Result | None]) -> list[Job]:
+def jobs_of(profiles: Sequence[Expected], counterparts: Counterparts) -> list[Job]:
     """What is to be run for these profiles; what a baseline ran is run as well."""
     suite = variants.suite().variants.keys()
-    return [_job(unit, base(unit), suite) for unit in units(profiles)]
+    loaded = [(unit, load_unit(unit)) for unit in units(profiles)]
+    bases = counterparts([(unit, _digest(one)) for unit, one in loaded])
+    pairs = zip(loaded, bases, strict=True)
+    return [_job(unit, candidate, base, suite) for (unit, candidate), base in pairs]
 
 
-def _job(unit: Unit, base: Result | None, suite: Iterable[str]) -> Job:
+def _digest(candidate: Candidate | FailedCandidate) -> str:
+    return candidate.digest if isinstance(candidate, Candidate) else ""
+
+
+def _job(
+    unit: Unit,
+    candidate: Candidate | FailedCandidate,
+    base: Result | None,
+    suite: Iterable[str],
+) -> Job:
     promise = unit.expected.promise
     families = {one.label: one for one in promise.families}
     named = set(families)
@@ -92,7 +116,7 @@ def _job(unit: Unit, base: Result | None, suite: Iterable[str]) -> Job:
     of_suite = [each.only(held) for each in families.values()]
     return Job(
         unit=unit,
-        candidate=load_unit(unit),
+        candidate=candidate,
         families=tuple(each for each in of_suite if each.size),
         named=frozenset(named),
         workloads=tuple(workloads.values()),
@@ -147,18 +171,48 @@ def run(
     around = check_store.surroundings(where) if store else ""
     for job in jobs:
         if store and isinstance(job.candidate, Candidate):
-            job.key = check_store.key(job.candidate, _plan([job], options), variants.SUITE, around)
+            kept = replace(_plan([job], options), workloads=job.kept_workloads)
+            job.key = check_store.key(job.candidate, kept, variants.SUITE, around)
             entry = store.get(job.key)
             if entry is not None:
                 job.result = _renamed(entry.result, job)
                 job.confirmed = dict(entry.reruns)
                 job.cached = True
+    _run_own_workloads(
+        [one for one in jobs if one.cached and one.own_workloads], options, on_progress
+    )
     for group in _alike([one for one in jobs if one.result is None]):
         found = _campaign(_plan(group, options), options, on_progress)
         for job, result in zip(group, found, strict=True):
             job.result = result
-            if store and job.key and _is_settled(result):
-                store.put(job.key, result, {})
+            if store:
+                _put(store, job)
+
+
+def _run_own_workloads(jobs: Sequence[Job], options: Options, on_progress: OnProgress) -> None:
+    """Adds to stored results what is never stored."""
+    whole = {job.unit.name: job for job in jobs}
+    names = {job.unit.name: frozenset(one.name for one in job.own_workloads) for job in jobs}
+    for group in _alike([_narrowed(one, Doubt(workloads=names[one.unit.name])) for one in jobs]):
+        found = _campaign(_plan(group, options), options, on_progress)
+        for narrow, result in zip(group, found, strict=True):
+            job = whole[narrow.unit.name]
+            both = replace(job.seen, workloads=(*job.seen.workloads, *result.workloads))
+            job.result = merged(both, result)
+
+
+def _put(store: check_store.Store, job: Job) -> bool:
+    """Keeps what of a job may be kept; whether anything was."""
+    own = {one.name for one in job.own_workloads}
+    confirmed = {
+        name: count for name, count in job.confirmed.items() if name.partition(" ")[2] not in own
+    }
+    kept = tuple(one for one in job.seen.workloads if one.workload not in own)
+    result = replace(job.seen, workloads=kept)
+    if not job.key or not all(confirmed.values()) or not _is_settled(result, job):
+        return False
+    store.put(job.key, result, confirmed)
+    return True
 
 
 def _alike(jobs: Iterable[Job]) -> list[list[Job]]:
@@ -229,15 +283,20 @@ def _renamed(result: Result, job: Job) -> Result:
     )
 
 
-def _is_settled(result: Result) -> bool:
+def _is_settled(result: Result, job: Job) -> bool:
     """Whether a result says enough to be believed later."""
     broke = {Outcome.HARNESS_ERROR, Outcome.DISAGREEMENT}
+    # That a program is not installed is part of the key; no other reason why one did not run is.
+    missing = {one.name for one in job.kept_workloads if one.missing()}
     return (
         result.valid
         and bool(result.enforced)
         and broke.isdisjoint(result.counts)
         and all(one.verdict != Verdict.UNDECIDED for one in result.families)
-        and all(one.outcome != "unstable" for one in result.workloads)
+        and all(
+            one.outcome in ("works", "broken") or one.workload in missing
+            for one in result.workloads
+        )
     )
 
 
@@ -271,9 +330,7 @@ def run_again(
 def keep(store: check_store.Store, jobs: Iterable[Job]) -> None:
     """Keeps that these failed again; what did not repeat is forgotten."""
     for job in jobs:
-        if job.key and all(job.confirmed.values()) and _is_settled(job.seen):
-            store.put(job.key, job.seen, job.confirmed)
-        elif job.key:
+        if not _put(store, job) and job.key:
             store.drop(job.key)
 
 

@@ -58,7 +58,7 @@ class Item(Struct, frozen=True):
         str,
         "the class: held, leaky, open, undecided, untested, not-enforced, works, broken, "
         "unavailable, unstable, invalid, expired, unneeded, newly-opened, newly-broken, "
-        "newly-unenforced, newly-known, harness",
+        "newly-unenforced, newly-known, gone, not-starting, harness",
     ]
     title: Annotated[str, "the effect, or what the workload does, in words"] = ""
     attack_technique: Annotated[str, "MITRE ATT&CK technique of the family, if one fits"] = ""

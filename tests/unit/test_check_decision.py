@@ -35,6 +35,7 @@ from reports.schema import (
     Fault,
     GroundTruth,
     Layer,
+    Starts,
     StoppedAt,
     Trial,
     Workload,
@@ -125,6 +126,59 @@ def test_a_family_passes_only_as_held(trials: tuple[Trial, ...], status: str, sa
     item = judged(*trials)
     assert (item.status, item.says) == (status, says)
     assert item.id == "a.json::create-directory"
+
+
+def two_on_one_route() -> tuple[Trial, ...]:
+    """A short way and a longer one by another technique, both on the route of mkdirat."""
+    short = trial("mkdirat", "BYPASSED", length=1)
+    long = trial("uring", "BYPASSED", length=2, route="x86_64:mkdirat", technique="alternate-abi")
+    return trial("mkdir"), short, long
+
+
+def test_a_route_is_accepted_only_if_all_on_it_is() -> None:
+    trials = two_on_one_route()
+    one = waiver(technique="baseline")
+    item = judged(*trials, waivers=(one,))
+    assert (item.status, item.says) == ("fail", "leaky")
+    (way,) = item.ways
+    assert (way.variant, way.technique, way.waived) == (
+        "create-directory/uring", "alternate-abi", None,
+    )  # fmt: skip
+    expired = waiver(technique="alternate-abi", expires=TODAY - datetime.timedelta(1))
+    assert judged(*trials, waivers=(one, expired)).status == "fail"
+    item = judged(*trials, waivers=(one, waiver(technique="alternate-abi")))
+    assert (item.status, item.ways[0].variant) == ("waived", "create-directory/mkdirat")
+    assert judged(*trials, waivers=(waiver(route="x86_64:mkdirat"),)).status == "waived"
+
+
+def test_what_opened_is_accepted_only_if_all_on_its_route_is() -> None:
+    new = candidate(*two_on_one_route())
+    old = candidate(*(replace(one, outcome="BLOCKED") for one in two_on_one_route()))
+    (found,) = difference(document(old), document(new), {"2026.11": SUITE}).candidates
+    by_one = unit(waiver(technique="baseline"))
+    (item,) = baseline_items(by_one, found, new, TERMS)
+    assert (item.status, item.says) == ("fail", "newly-opened")
+    by_both = unit(waiver(technique="baseline"), waiver(technique="alternate-abi"))
+    (item,) = baseline_items(by_both, found, new, TERMS)
+    assert item.status == "waived"
+
+
+@pytest.mark.parametrize("part", ["loads", "runtime", "static", "dynamic"])
+def test_that_nothing_starts_is_a_warning(part: str) -> None:
+    started = Starts(**{part: False}, reason="execve is denied")
+    item = of("profile", items_of(unit(), candidate(trial("mkdir"), starts=started), TERMS))
+    assert (item.status, item.says) == ("warn", "not-starting")
+    assert "does not start: execve is denied" in item.message
+    alone = candidate(trial("mkdir"), starts=started, attachment="self")
+    assert of("profile", items_of(unit(), alone, TERMS)).status == "pass"
+
+
+def test_workloads_of_a_filter_that_attaches_itself_say_why_they_did_not_run() -> None:
+    found = candidate(trial("mkdir"), attachment="self", workloads=())
+    item = of("workload", items_of(unit(), found, TERMS))
+    assert (item.status, item.says) == ("fail", "untested")
+    assert "attaches this filter to itself" in item.message
+    assert "take workloads out" in item.detail[0]
 
 
 def test_a_family_that_was_not_run_fails() -> None:

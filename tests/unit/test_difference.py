@@ -16,6 +16,7 @@ from reports.schema import (
     Environment,
     Family,
     Fault,
+    Probe,
     Starts,
     Trial,
     Workload,
@@ -88,6 +89,15 @@ def test_a_variant_that_was_blocked_and_gets_through_is_opened() -> None:
     assert (change.kind, change.before, change.after) == (Kind.OPENED, "held", "leaky")
     assert (change.was, change.now, change.variants) == (Way.BLOCKED, Way.THROUGH, ("f/a",))
     assert change.shown
+
+
+def test_a_probe_never_hides_what_is_ours() -> None:
+    probe = Probe("kernel", "kernel", "", ok=True)
+    old, new = (document(candidate(), kernel=one) for one in ("6.1", "6.2"))
+    probed = replace(new, environment=replace(new.environment, probes=(probe,)))
+    settings = {one.name: (one.before, one.after) for one in compared(old, probed).settings}
+    assert settings["kernel"] == ("6.1", "6.2")
+    assert settings["probe kernel"][0] == "unknown"
 
 
 def test_another_leak_of_a_leaky_family_is_opened() -> None:

@@ -2,8 +2,10 @@
 
 import datetime
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,8 +17,9 @@ from evaluator import routes
 from evaluator.check_items import listed, selected, units
 from evaluator.errors import InputError
 from evaluator.expectations import Library, file_of, profiles_below, read
-from evaluator.library_init import Found, text_of
+from evaluator.library_init import Found, relative, text_of
 from evaluator.toml_source import Lines
+from reports.check_schema import Item
 
 PROFILE = '{"defaultAction": "SCMP_ACT_ALLOW"}'
 ENTRY = '[[profile]]\nmatch = "web/*.json"\nfamilies = ["create-directory"]\n'
@@ -152,6 +155,7 @@ def test_what_is_left_out_has_the_tools_defaults(load: Callable[[str], Library])
         (ENTRY + ACCEPT + 'family = "create-file"', 9, "no family 'create-file'"),
         (ENTRY + ACCEPT + 'family = "creat"', 9, "unknown family 'creat'"),
         (ENTRY + ACCEPT + 'only = "c.json"', 9, "no such profile"),
+        (ENTRY + ACCEPT + "only = []", 9, "only: empty"),
         (ENTRY + ACCEPT + ACCEPT, 9, "x86_64:mkdirat is accepted in line 4 already"),
         (ENTRY + ACCEPT.replace('"known"', '""'), 6, "reason: Expected `str` of length >= 1"),
         (ENTRY + ACCEPT.replace('"known"', '" "'), 6, "reason: empty"),
@@ -176,6 +180,29 @@ def test_a_mistake_is_one_line_with_file_and_line(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    "name", ["profile", "create-directory", "create-file", "newly-opened x", "x[root,crun]", "a::b"]
+)
+def test_a_workload_is_never_called_like_another_item(
+    load: Callable[[str], Library], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / f"own/{name}.toml").write_text(WORKLOAD)
+    with pytest.raises(InputError, match=r"sidestep\.toml:4: .*workload '") as caught:
+        load(ENTRY + f'workloads = ["own/{name}.toml"]')
+    assert name in str(caught.value)
+    with pytest.raises(InputError, match="workload '"):
+        relative([str(tmp_path / f"own/{name}.toml")], tmp_path)
+
+
+def test_two_items_never_have_one_id() -> None:
+    from evaluator.check_items import check_ids
+
+    one = Item("a::x", "a", "x", "family", "fail", "leaky")
+    check_ids([one, Item("b::x", "b", "x", "family", "pass", "held")])
+    with pytest.raises(AssertionError, match="a::x"):
+        check_ids([one, Item("a::x", "a", "x", "workload", "pass", "works")])
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file; `sidestep check --init` writes"):
         read(file_of(str(tmp_path)))
@@ -193,6 +220,40 @@ def test_a_truncated_profile_does_not_leave_a_glob(
     (tmp_path / "web/a.json").write_text("")
     (tmp_path / "web/check.json").write_text('{"schema": "sidestep.check/1"}')
     assert [one.profile for one in load(ENTRY).profiles] == ["web/a.json", "web/b.json"]
+
+
+@pytest.mark.parametrize("pattern", ["**/*.json", "*/*.json", "w*/deep/*.json"])
+def test_a_directory_that_a_glob_cannot_read_is_an_error(
+    load: Callable[[str], Library],
+    tmp_path: Path,
+    pattern: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "web/deep").mkdir()
+    (tmp_path / "web/deep/d.json").write_text(PROFILE)
+    closed = str(tmp_path / ("web/deep" if "deep" in pattern else "web"))
+    scandir = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if os.fspath(path) == closed:  # root may read everything
+            raise PermissionError(13, "Permission denied", closed)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=f"cannot read {closed}: Permission denied"):
+        load(ENTRY.replace("web/*.json", pattern))
+
+
+def test_a_link_to_nothing_is_a_profile_that_cannot_be_used(
+    load: Callable[[str], Library], tmp_path: Path
+) -> None:
+    from evaluator.library_run import load_unit
+    from mitigations.candidate import FailedCandidate
+
+    (tmp_path / "web/z.json").symlink_to("nowhere")
+    found = load(ENTRY)
+    assert [one.profile for one in found.profiles] == ["web/a.json", "web/b.json", "web/z.json"]
+    assert isinstance(load_unit(units(found.profiles)[2]), FailedCandidate)
 
 
 def test_what_is_a_profile(tmp_path: Path) -> None:

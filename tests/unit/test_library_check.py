@@ -81,7 +81,12 @@ class Campaigns:
         run = len(self.asked)
         self.asked.append((names, labels))
         for name in names:
-            yield result(name, self.outcome(run, name), labels, self.works(run))
+            found = result(name, self.outcome(run, name), labels)
+            works = self.works(run)
+            ran = tuple(
+                Workload(one.name, works == "works", outcome=works) for one in plan.workloads
+            )
+            yield replace(found, workloads=ran)
 
 
 @pytest.fixture
@@ -164,6 +169,50 @@ def test_a_workload_that_breaks_once_is_undecided(campaigns: Campaigns, root: Pa
     assert says(found)["a.json::static-entry"] == "broken"
 
 
+def test_what_did_not_run_is_run_again_and_not_kept(
+    campaigns: Campaigns, root: Path, store: Store
+) -> None:
+    text = ENTRY + 'workloads = ["static-entry"]'
+    campaigns.works = lambda run: "unavailable" if run == 0 else "works"
+    found = checked(root, text, store)
+    assert says(found)["a.json::static-entry"] == "undecided"
+    campaigns.works = lambda run: "unavailable"
+    for _ in range(2):
+        campaigns.asked.clear()
+        found = checked(root, text, store)
+        assert says(found)["a.json::static-entry"] == "unavailable"
+        assert found.document.cached == 0
+        assert len(campaigns.asked) == 3
+
+
+def test_that_a_program_is_not_installed_is_kept(
+    campaigns: Campaigns, root: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_run.Workload, "missing", lambda _: ("nginx",))
+    campaigns.works = lambda run: "unavailable"
+    text = ENTRY + 'workloads = ["static-entry"]'
+    checked(root, text, store)
+    campaigns.asked.clear()
+    assert checked(root, text, store).document.cached == 2
+    assert campaigns.asked == []
+
+
+def test_workloads_of_ones_own_are_never_kept(
+    campaigns: Campaigns, root: Path, store: Store
+) -> None:
+    own = 'title = "x"\ncommand = ["sh", "-c", "exec ./thing"]\n'
+    (root / "own.toml").write_text(own)
+    text = ENTRY + 'workloads = ["static-entry", "own.toml"]'
+    first = checked(root, text, store)
+    assert (first.document.exit_code, len(campaigns.asked)) == (0, 1)
+    campaigns.asked.clear()
+    campaigns.works = lambda run: "broken"
+    second = checked(root, text, store)
+    assert second.document.cached == 2
+    assert campaigns.asked == 3 * [(("a.json", "b.json"), ())]
+    assert says(second)["a.json::own"] == "broken"
+
+
 def test_nothing_is_run_when_nothing_changed(
     campaigns: Campaigns, root: Path, store: Store
 ) -> None:
@@ -220,6 +269,43 @@ def test_a_damaged_entry_is_rewritten(
         one.write_bytes(damage)
     assert checked(root, ENTRY, store).document.cached == 0
     assert checked(root, ENTRY, store).document.cached == 2
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        (b'"verdict":"held"', b'"verdict":"fine"'),
+        (b'"outcome":"BLOCKED"', b'"outcome":"FINE"'),
+        (b'"outcome":"works"', b'"outcome":"fine"'),
+        (b'"outcome":"works"', b'"outcome":""'),
+        (b'"scope":"in"', b'"scope":"near"'),
+        (b'"enforced":true', b'"enforced":null'),
+    ],
+)
+def test_an_entry_with_an_unknown_word_is_rewritten(
+    campaigns: Campaigns, root: Path, store: Store, tmp_path: Path, was: bytes, now: bytes
+) -> None:
+    text = ENTRY + 'workloads = ["static-entry"]'
+    checked(root, text, store)
+    for one in (tmp_path / "cache").rglob("*.json"):
+        assert was in one.read_bytes()
+        one.write_bytes(one.read_bytes().replace(was, now))
+    found = checked(root, text, store)
+    assert (found.document.cached, found.document.exit_code) == (0, 0)
+    assert checked(root, text, store).document.cached == 2
+
+
+def test_an_entry_that_is_no_file_is_ignored(
+    campaigns: Campaigns, root: Path, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    store = Store(tmp_path / "cache", said.append)
+    checked(root, ENTRY, store)
+    for one in (tmp_path / "cache").rglob("*.json"):
+        one.unlink()
+        os.mkfifo(one)
+    assert checked(root, ENTRY, store).document.cached == 0
+    assert len(said) == 1
 
 
 def test_an_entry_of_another_key_is_not_believed(
@@ -347,12 +433,50 @@ def test_what_the_baseline_held_is_run_and_compared(campaigns: Campaigns, root: 
     }  # fmt: skip
     failing = [one for one in found.document.items if one.status == "fail"]
     assert [(one.id, one.says, one.reruns) for one in failing] == [
-        ("b.json::newly-opened create-file", "newly-opened", 2)
+        ("b.json::newly-opened create-file", "newly-opened", 2),
+        ("gone.json::gone profile", "gone", 0),
     ]
     changes = {one.name: (one.before, one.after) for one in found.document.changes}
     assert changes["kernel"] == ("5.10", "6.1")
-    assert changes["profile gone.json"] == ("in the baseline", "not in the library")
     assert found.document.unexpected == ("b.json",)
+
+
+def test_what_is_set_up_otherwise_than_in_the_baseline_is_compared_all_the_same(
+    campaigns: Campaigns, root: Path
+) -> None:
+    campaigns.outcome = lambda _, name: "BYPASSED"
+    old = replace(result("a.json", "BLOCKED", ["create-file"]), posture="container")
+    text = ENTRY.replace("*", "a") + 'postures = ["restricted", "root"]'
+    found = checked(root, text, base=baseline(old))
+    worse = [one.id for one in found.document.items if one.says == "newly-opened"]
+    assert worse == [
+        f"a.json::newly-opened create-file[{one},runc-1.1]" for one in ("restricted", "root")
+    ]
+    assert "posture" in {one.name for one in found.document.changes}
+
+
+def test_what_cannot_be_compared_with_the_baseline_fails(campaigns: Campaigns, root: Path) -> None:
+    old = [
+        replace(result(f"a.json[{one},crun]", "BLOCKED", []), posture=one, source="a.json")
+        for one in ("container", "restricted")
+    ]
+    found = checked(root, ENTRY, base=baseline(*old))
+    (item,) = [one for one in found.document.items if one.status == "fail"]
+    assert (item.id, item.kind, item.says) == (
+        "a.json::gone profile[restricted]", "baseline", "gone",
+    )  # fmt: skip
+    assert "cannot be compared" in item.message
+    assert found.document.exit_code == 1
+
+
+def test_a_profile_with_another_name_is_found_by_its_digest(
+    campaigns: Campaigns, root: Path
+) -> None:
+    campaigns.outcome = lambda _, name: "BYPASSED"
+    old = replace(result("before.json", "BLOCKED", ["create-file"]), digest=loaded(root).digest)
+    found = checked(root, ENTRY.replace("*", "a"), base=baseline(old))
+    assert says(found)["a.json::newly-opened create-file"] == "newly-opened"
+    assert "gone" not in says(found).values()
 
 
 def test_what_opened_once_only_is_undecided(campaigns: Campaigns, root: Path) -> None:
