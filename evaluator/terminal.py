@@ -62,8 +62,8 @@ def say(text: str) -> None:
 def _whole_stdout() -> None:
     """With PYTHONUNBUFFERED a short write, of a disk that is full, would be lost unsaid."""
     stream = sys.stdout
-    if not isinstance(stream, io.TextIOWrapper):
-        return
+    if stream is not sys.__stdout__ or not isinstance(stream, io.TextIOWrapper):
+        return  # whoever put another one there keeps it
     raw: object = sys.stdout.buffer
     if not isinstance(raw, io.FileIO):
         return
