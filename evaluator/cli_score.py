@@ -82,6 +82,7 @@ def _scored(samples: str, jobs: int | None) -> Sequence[Scored]:
 
 def _csv(board: Leaderboard) -> str:
     from evaluator.leaderboard import METRICS
+    from reports.files import cell
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -89,9 +90,6 @@ def _csv(board: Leaderboard) -> str:
     writer.writerow(["model", "strategy", "level", "samples", *heads])
     for row in board.rows:
         values = [of[metric].mean for metric in METRICS for of in (row.rates, row.asked)]
-        names = [
-            f"'{name}" if name[:1] in "=+-@" and name else name
-            for name in (row.model, row.strategy, row.level)
-        ]
-        writer.writerow([*names, row.samples, *values])
+        names = (row.model, row.strategy, row.level)
+        writer.writerow([cell(value) for value in (*names, row.samples, *values)])
     return text.getvalue()

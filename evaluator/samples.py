@@ -96,7 +96,7 @@ def _lines(path: Path) -> Iterator[Sample]:
 def _decoded(line: bytes, where: str) -> Sample:
     try:
         one = msgspec.json.decode(line, type=Sample)
-        _known(one.scenario)
+        scenario(one.scenario)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{where}: {error}") from None
     except InputError as error:
@@ -106,10 +106,6 @@ def _decoded(line: bytes, where: str) -> Sample:
     if one.status is Status.OK and one.mitigation is None and one.path is None:
         raise InputError(f"{where}: status ok, and neither mitigation nor path")
     return msgspec.structs.replace(one, source=where)
-
-
-def _known(name: str) -> None:
-    scenario(name)
 
 
 def _with_text(one: Sample, directory: Path) -> Sample:
@@ -124,7 +120,7 @@ def _tree(root: Path) -> Iterator[Sample]:
     for model in _directories(root):
         for folder in _directories(model):
             try:
-                _known(folder.name)
+                scenario(folder.name)
             except InputError as error:
                 raise InputError(f"{folder}: {error}") from None
             files = sorted(one for one in folder.iterdir() if one.is_file())

@@ -72,23 +72,23 @@ def _profile(default: str, denied: Sequence[str] = ()) -> str:
 def check(scenario: Scenario, on_progress: Callable[[Progress], None], *, jobs: int = 1) -> Checked:
     """Evaluates the known answers and compares with what is known of them."""
     answers = known_answers(scenario)
-    results = evaluated(scenario, [(name, answers[name]) for name in answers], on_progress, jobs)
+    with tempfile.TemporaryDirectory(prefix="sidestep-answers-") as directory:
+        candidates = [_loaded(Path(directory), name, answers[name]) for name in answers]
+    results = evaluated(scenario, candidates, on_progress, jobs)
     scores = dict(zip(answers, results, strict=True))
     return Checked(scenario, scores, tuple(_wrong(scenario, scores)))
 
 
 def evaluated(
     scenario: Scenario,
-    answers: Sequence[tuple[str, str]],
+    candidates: Sequence[Candidate],
     on_progress: Callable[[Progress], None],
     jobs: int = 1,
 ) -> list[Score]:
-    """The scores of answers (name, profile as JSON), all of them profiles that load."""
-    with tempfile.TemporaryDirectory(prefix="sidestep-answers-") as directory:
-        candidates = tuple(_loaded(Path(directory), *one) for one in answers)
+    """The scores of answers that are candidates, in their order."""
     plan = Plan(
-        candidates=candidates,
-        families=families(scenario.families) if scenario.families else (),
+        candidates=tuple(candidates),
+        families=families(scenario.families),
         workloads=chosen([*DEFAULTS, *scenario.workloads]),
         rewrites=Rewrites.SAMPLED,
         jobs=jobs,

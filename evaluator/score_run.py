@@ -8,14 +8,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from evaluator import campaign
-from evaluator.plan import Plan, Progress, Rewrites
-from evaluator.request import families
+from evaluator.plan import Progress
 from evaluator.samples import Sample, Status
-from evaluator.scenario_check import known_answers
+from evaluator.scenario_check import evaluated, known_answers
 from evaluator.scenarios import Scenario, scenario
-from evaluator.scoring import Score, score
-from evaluator.workloads import DEFAULTS, chosen
+from evaluator.scoring import Score
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
 from mitigations.load import load
 
@@ -78,17 +75,9 @@ def _judged(
     with tempfile.TemporaryDirectory(prefix="sidestep-answers-") as directory:
         loaded = [_loaded(Path(directory), n, one) for n, one in enumerate(samples)]
     usable = [one for one in loaded if isinstance(one, Candidate)]
-    plan = Plan(
-        candidates=tuple(usable),
-        families=families(asked.families),
-        workloads=chosen([*DEFAULTS, *asked.workloads]),
-        rewrites=Rewrites.SAMPLED,
-        jobs=jobs,
-        with_steps=False,
-    )
-    results = iter(list(campaign.evaluate(plan, on_progress)) if usable else [])
+    results = iter(evaluated(asked, usable, on_progress, jobs) if usable else [])
     return [
-        _scored(one, candidate, score(asked, next(results)) if candidate in usable else None)
+        _scored(one, candidate, next(results) if isinstance(candidate, Candidate) else None)
         for one, candidate in zip(samples, loaded, strict=True)
     ]
 

@@ -14,6 +14,7 @@ from reports.check_text import (
     place,
     position,
     tally,
+    way_facts,
 )
 from reports.text import abbreviate, code_span
 
@@ -88,13 +89,7 @@ def _item(document: CheckDocument, item: Item) -> Iterator[str]:
 
 def _way(way: Way) -> Iterator[str]:
     yield f"- way through: {_code(way.variant)} {_code(way.technique)}"
-    named = (
-        ("route", way.route),
-        ("call", way.call),
-        ("cause", way.cause),
-        ("at", position(way.place) if way.place else ""),
-        ("fix", way.fix),
-    )
+    named = way_facts(way)
     yield from (f"  - {name}: {_code(text)}" for name, text in named if text.strip())
 
 

@@ -65,17 +65,21 @@ def accepted(waived: Waived) -> str:
     return f"accepted by {waived.owner} until {waived.expires}: {waived.reason}"
 
 
-def way_lines(way: Way) -> Iterator[str]:
-    """A way through: the route, the call, the cause, the fix, the program."""
-    yield f"way through: {way.variant} ({way.technique})"
-    named = (
+def way_facts(way: Way) -> tuple[tuple[str, str], ...]:
+    """What is said of a way through, by name; empty where nothing is known."""
+    return (
         ("route", way.route),
         ("call", way.call),
         ("cause", way.cause),
         ("at", position(way.place) if way.place else ""),
         ("fix", way.fix),
-        ("waiver", accepted(way.waived) if way.waived else ""),
     )
+
+
+def way_lines(way: Way) -> Iterator[str]:
+    """A way through: the route, the call, the cause, the fix, the program."""
+    yield f"way through: {way.variant} ({way.technique})"
+    named = (*way_facts(way), ("waiver", accepted(way.waived) if way.waived else ""))
     yield from (f"  {name}: {abbreviate(text, LONG)}" for name, text in named if text)
     if way.program:
         yield "  program:"

@@ -196,7 +196,7 @@ def csv_text(document: Document) -> str:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(SUMMARY_COLUMNS)
-    lines.writerows([_cell(value) for value in line] for line in summary_rows(document))
+    lines.writerows([cell(value) for value in line] for line in summary_rows(document))
     return text.getvalue()
 
 
@@ -204,7 +204,7 @@ def _write_text(text: str, path: Path) -> None:
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """One visible line; what a spreadsheet would run as a formula gets an apostrophe.
 
     Spreadsheets look past spaces, and take the wide forms of these characters for the same.

@@ -8,6 +8,7 @@ that then has no effect is an error.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import fcntl
 import hashlib
@@ -312,9 +313,9 @@ class _Judged(pytest.Item):
         super().__init__(**more)
         self.found: list[Json] = []
 
+    @abc.abstractmethod
     def asked(self) -> list[Json]:
         """The items of the command that are about this one."""
-        raise NotImplementedError
 
     def setup(self) -> None:
         """Asks for the results: what goes wrong here is an error, and no failure of the profile."""
