@@ -1,0 +1,121 @@
+"""Message Batches: many requests at half the price, within a day, in any order.
+
+A batch is written to the store before anybody waits for it: whoever runs the same again takes up
+the waiting where it was left, and asks for nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec import Struct
+
+from mitigations.generate.client import Asker, api_errors, read
+from mitigations.generate.prices import Prices
+from mitigations.generate.reply import Reply, Status
+from mitigations.generate.store import Asked, Batch
+
+_LARGEST = 10_000
+"""Requests of one batch; the API takes 100,000 and 256 MB."""
+_FIRST_POLL_S = 1.0
+_LONGEST_POLL_S = 60.0
+
+
+class Counts(Struct, frozen=True):
+    """How far the batches are."""
+
+    waiting: int
+    done: int
+
+
+def custom_id(asked: Asked) -> str:
+    """At most 64 characters of ``[A-Za-z0-9_-]``: the digest, shortened, and the sample."""
+    return f"{asked.request.digest()[:48]}-{asked.sample}"
+
+
+async def ask_all(
+    asker: Asker,
+    prices: Prices,
+    wanted: Iterable[Asked],
+    on_counts: Callable[[Counts], None],
+) -> None:
+    """Puts the replies to all of them into the asker's store; what is there is not asked.
+
+    Raises ``NotAskedError`` where nothing may be sent, ``ProfileError`` without a key.
+    """
+    missing = {custom_id(one): one for one in wanted if _is_missing(asker, one)}
+    pending = list(asker.store.batches())
+    for batch in pending:
+        for name in batch.asked:
+            missing.pop(name, None)
+    if not missing and not pending:
+        return
+    asker.must_send()
+    names = list(missing)
+    with api_errors():
+        for start in range(0, len(names), _LARGEST):
+            part = {name: missing[name] for name in names[start : start + _LARGEST]}
+            # What was paid for must be remembered, even if somebody interrupts just now.
+            pending.append(await asyncio.shield(_send(asker, part)))
+        await _fetch_all(asker, prices, pending, on_counts)
+
+
+def _is_missing(asker: Asker, one: Asked) -> bool:
+    return asker.store.get(one.request, one.sample) is None
+
+
+async def _send(asker: Asker, part: dict[str, Asked]) -> Batch:
+    created = await asker.client.messages.batches.create(
+        requests=[
+            {"custom_id": name, "params": one.request.parameters()}  # type: ignore[typeddict-item]
+            for name, one in part.items()
+        ]
+    )
+    batch = Batch(created.id, part)
+    asker.store.put_batch(batch)
+    return batch
+
+
+async def _fetch_all(
+    asker: Asker, prices: Prices, pending: Sequence[Batch], on_counts: Callable[[Counts], None]
+) -> None:
+    pause = _FIRST_POLL_S
+    left = list(pending)
+    done = 0
+    while left:
+        for batch in list(left):
+            state = await asker.client.messages.batches.retrieve(batch.id)
+            if state.processing_status == "ended":
+                done += await _fetch(asker, prices, batch)
+                left.remove(batch)
+        on_counts(Counts(sum(len(one.asked) for one in left), done))
+        if left:
+            asker.must_send()
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_POLL_S)
+
+
+async def _fetch(asker: Asker, prices: Prices, batch: Batch) -> int:
+    """Stores the results; what failed or expired is not stored, and so asked again next time."""
+    count = 0
+    async for entry in await asker.client.messages.batches.results(batch.id):
+        asked = batch.asked.get(entry.custom_id)
+        if asked is None:
+            continue
+        result = entry.result
+        reply = (
+            read(result.message, prices, batch=True)
+            if result.type == "succeeded"
+            else _without_answer(result)
+        )
+        asker.keep(asked.request, asked.sample, reply)
+        count += 1
+    asker.store.drop_batch(batch)
+    return count
+
+
+def _without_answer(result: object) -> Reply:
+    error = getattr(getattr(result, "error", None), "error", None)
+    said = [getattr(result, "type", "?"), getattr(error, "type", ""), getattr(error, "message", "")]
+    return Reply(status=Status.API_ERROR, why=f"in a batch: {': '.join(filter(None, said))}")
