@@ -135,7 +135,7 @@ class Asker:
 
         began = time.monotonic()
         try:
-            answer: object = await self.client.messages.create(**request.parameters())
+            answer = cast("object", await self.client.messages.create(**request.parameters()))
         except (AnthropicError, ValueError, TypeError) as error:
             return failed(error, time.monotonic() - began)
         return read(answer, self._prices, seconds=time.monotonic() - began)
@@ -212,7 +212,9 @@ class _Message(Struct):
 
 def read(answer: object, prices: Prices, *, batch: bool = False, seconds: float = 0.0) -> Reply:
     """A message of the SDK, which checks nothing of what it was sent, as a reply."""
-    raw = _plain(answer.to_dict(mode="json")) if hasattr(answer, "to_dict") else None
+    from anthropic.types import Message
+
+    raw = _plain(answer.to_dict(mode="json")) if isinstance(answer, Message) else None
     try:
         message = msgspec.convert(raw, _Message)
     except msgspec.ValidationError as error:
