@@ -135,6 +135,12 @@ def _directories(path: Path) -> list[Path]:
     return sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] != ".")
 
 
+def line(one: Sample) -> str:
+    """One line of ``samples.jsonl``, without what is empty."""
+    fields: dict[str, object] = msgspec.to_builtins(one)
+    return json.dumps({name: value for name, value in fields.items() if value not in ("", None)})
+
+
 def schema() -> str:
     """The JSON Schema of a line."""
     return json.dumps(msgspec.json.schema(Sample), indent=2)
