@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from msgspec import Struct, field
 
-from evaluator.samples import Status
 from evaluator.scenarios import scenario
 from evaluator.score_run import KNOWN, Scored
+from mitigations.generate.reply import Status
 
 Array = np.ndarray[tuple[int], np.dtype[np.float64]]
 METRICS = (

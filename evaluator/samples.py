@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,27 +12,9 @@ from msgspec import Meta, Struct
 
 from evaluator.errors import InputError
 from evaluator.scenarios import scenario
+from mitigations.generate.reply import Status, Usage
 
 _LARGEST_LINE = 4 * 1024 * 1024
-
-
-class Status(StrEnum):
-    """What became of a request."""
-
-    OK = "ok"
-    REFUSED = "refused"
-    TRUNCATED = "truncated"
-    INVALID = "invalid"
-    """An answer that holds no profile that can be used."""
-    API_ERROR = "api_error"
-
-
-class Usage(Struct, frozen=True):
-    """Tokens, as the provider counted them; cost in US dollars where somebody knows it."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float | None = None
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -50,7 +31,18 @@ class Sample(Struct, frozen=True, kw_only=True):
     """The text of the answer, whatever it is; ``path`` may name a file instead."""
     path: str | None = None
     """Relative to the file that holds the line."""
+    declined: bool = False
+    """The answer is that no mitigation of the kind that is asked for can do it."""
     usage: Usage = Usage()
+    why: str = ""
+    """In one line, where the status is not ``ok``."""
+    answered_by: str = ""
+    """The model as the provider named it."""
+    stop_reason: str = ""
+    prompt: str = ""
+    """The version of the prompts."""
+    requests: tuple[str, ...] = ()
+    """Digests of what was asked, as the store of answers names them."""
     source: str = ""
     """Where it stands, for messages."""
 
@@ -103,9 +95,14 @@ def _decoded(line: bytes, where: str) -> Sample:
         raise InputError(f"{where}: {error}") from None
     if one.mitigation is not None and one.path is not None:
         raise InputError(f"{where}: mitigation and path: give one of them")
-    if one.status is Status.OK and one.mitigation is None and one.path is None:
-        raise InputError(f"{where}: status ok, and neither mitigation nor path")
+    if one.status is Status.OK and one.declined is _has_text(one):
+        said = "declined, and a mitigation" if one.declined else "neither mitigation nor path"
+        raise InputError(f"{where}: status ok, and {said}")
     return msgspec.structs.replace(one, source=where)
+
+
+def _has_text(one: Sample) -> bool:
+    return one.mitigation is not None or one.path is not None
 
 
 def _with_text(one: Sample, directory: Path) -> Sample:
@@ -136,6 +133,12 @@ def _tree(root: Path) -> Iterator[Sample]:
 
 def _directories(path: Path) -> list[Path]:
     return sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] != ".")
+
+
+def line(one: Sample) -> str:
+    """One line of ``samples.jsonl``, without what is empty."""
+    fields: dict[str, object] = msgspec.to_builtins(one)
+    return json.dumps({name: value for name, value in fields.items() if value not in ("", None)})
 
 
 def schema() -> str:

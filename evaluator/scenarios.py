@@ -96,12 +96,24 @@ class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def is_hidden(hold: Hold, variant: str, technique: Technique) -> bool:
-    """Whether that way, ``family/name`` or what a rewrite made of it, is one that nobody is told.
+    """Whether that way, ``family/name`` or what rewrites made of it, is one that nobody is told.
 
-    What a rewrite made is hidden with what it was made of, and by its own technique.
+    What a rewrite made is hidden with what it was made of, and by its own technique.  What several
+    made, one after another, is always hidden: only a private suite holds it.
     """
-    name = variant.rpartition("/")[2]
-    return technique in hold.hidden or name.partition("~")[0] in hold.hidden
+    recorded, *rules = variant.rpartition("/")[2].split("~")
+    return len(rules) > 1 or technique in hold.hidden or recorded in _hidden_names(hold)
+
+
+@functools.cache
+def _hidden_names(hold: Hold) -> frozenset[str]:
+    """The recorded variants that it hides, by their own names or by their techniques."""
+    instance = library.parse_reference(hold.family)
+    return frozenset(
+        one.name
+        for one in instance.recipes
+        if one.technique in hold.hidden or one.name in hold.hidden
+    )
 
 
 @functools.cache
@@ -158,4 +170,6 @@ def _unknown_way(hold: Hold, instance: FamilyInstance) -> str:
     for way in hold.hidden:
         if way not in names and way not in list(Technique):
             return unknown(f"technique or variant of {hold.family}", way, [*names, *Technique])
+    if is_hidden(hold, instance.baseline_id, Technique.BASELINE):
+        return f"hidden: the baseline of {hold.family} is the PoC, which anybody may see"
     return ""

@@ -9,11 +9,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from evaluator.plan import Progress
-from evaluator.samples import Sample, Status
+from evaluator.samples import Sample
 from evaluator.scenario_check import evaluated, known_answers
 from evaluator.scenarios import Scenario, scenario
 from evaluator.scoring import Score
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
+from mitigations.generate.reply import Status
 from mitigations.load import load
 
 KNOWN = "known"

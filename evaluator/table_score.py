@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.text import Text
 
 from evaluator.leaderboard import Comparison, Leaderboard, Rate, Row
-from evaluator.samples import Status
 from evaluator.score_run import Scored
 from evaluator.table import plain_table
 from evaluator.terminal import printable
+from mitigations.generate.reply import Status
 
 
 def show(console: Console, board: Leaderboard, scored: Sequence[Scored]) -> None:

@@ -91,8 +91,8 @@ async def _fetch_all(
                 left.remove(batch)
         on_counts(Counts(sum(len(one.asked) for one in left), done))
         if left:
+            await asker.pause(pause)
             asker.must_send()
-            await asyncio.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_POLL_S)
 
 

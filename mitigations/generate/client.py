@@ -6,11 +6,11 @@ The only module that imports the SDK (``anthropic`` 2.x), and only when somethin
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -65,7 +65,9 @@ class Asker:
         self._client: AsyncAnthropic | None = None
         self._fatal: dict[str, Reply] = {}
         """By model: what would only be said again."""
-        self._stopping = False
+        self._failed: dict[tuple[str, int], Reply] = {}
+        self._stopped = asyncio.Event()
+        self._why_stopped = ""
         self.spent: float | None = 0.0
 
     async def __aenter__(self) -> Asker:
@@ -91,16 +93,22 @@ class Asker:
             self._client = connect()
         return self._client
 
-    def stop(self) -> None:
+    def stop(self, why: str = "interrupted before it was asked") -> None:
         """Lets what is on its way arrive, and sends nothing more."""
-        self._stopping = True
+        self._why_stopped = why
+        self._stopped.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Waits so long, or until nothing more is to be sent."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), seconds)
 
     def must_send(self) -> None:
         """Raises ``NotAskedError`` if nothing may be sent now."""
         if self._replay:
             raise NotAskedError("not in the store, and --replay asks nobody")
-        if self._stopping:
-            raise NotAskedError("interrupted before it was asked")
+        if self._stopped.is_set():
+            raise NotAskedError(self._why_stopped)
         if self._max_cost is not None and (self.spent or 0) >= self._max_cost:
             raise NotAskedError(f"the budget of ${self._max_cost:g} is spent")
 
@@ -110,7 +118,7 @@ class Asker:
         Raises ``NotAskedError`` if it is not stored and must not be sent, ``ProfileError`` if the
         store cannot be used or no key is there.
         """
-        kept = self._store.get(request, sample)
+        kept = self._store.get(request, sample) or self._failed.get((request.digest(), sample))
         if kept is None:
             async with self._slots:
                 kept = await self._send(request)
@@ -124,18 +132,20 @@ class Asker:
             self._store.put(request, sample, reply)
             known = self.spent is not None and reply.usage.cost is not None
             self.spent = (self.spent or 0) + (reply.usage.cost or 0) if known else None
-        elif reply.fatal:
+            return
+        self._failed[request.digest(), sample] = reply
+        if reply.fatal:
             self._fatal[request.model] = reply
 
     async def _send(self, request: Request) -> Reply:
         self.must_send()
         if (fatal := self._fatal.get(request.model)) is not None:
-            raise NotAskedError(f"not asked after: {fatal.why}")
+            return fatal
         from anthropic import AnthropicError
 
         began = time.monotonic()
         try:
-            answer: object = await self.client.messages.create(**request.parameters())
+            answer = cast("object", await self.client.messages.create(**request.parameters()))
         except (AnthropicError, ValueError, TypeError) as error:
             return failed(error, time.monotonic() - began)
         return read(answer, self._prices, seconds=time.monotonic() - began)
@@ -159,7 +169,7 @@ def connect() -> AsyncAnthropic:
     return AsyncAnthropic(api_key=key, max_retries=_RETRIES, timeout=_TIMEOUT_S)
 
 
-@contextmanager
+@contextlib.contextmanager
 def api_errors() -> Generator[None]:
     """Lets what the SDK raises out as a ``ProfileError``, in one line."""
     from anthropic import AnthropicError
@@ -212,7 +222,9 @@ class _Message(Struct):
 
 def read(answer: object, prices: Prices, *, batch: bool = False, seconds: float = 0.0) -> Reply:
     """A message of the SDK, which checks nothing of what it was sent, as a reply."""
-    raw = _plain(answer.to_dict(mode="json")) if hasattr(answer, "to_dict") else None
+    from anthropic.types import Message
+
+    raw = _plain(answer.to_dict(mode="json")) if isinstance(answer, Message) else None
     try:
         message = msgspec.convert(raw, _Message)
     except msgspec.ValidationError as error:

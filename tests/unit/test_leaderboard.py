@@ -6,10 +6,11 @@ import pytest
 
 from evaluator.errors import InputError
 from evaluator.leaderboard import leaderboard
-from evaluator.samples import Sample, Status, read_samples
+from evaluator.samples import Sample, read_samples
 from evaluator.scenarios import scenarios
 from evaluator.score_run import Scored
 from evaluator.scoring import Score, Ways
+from mitigations.generate.reply import Status
 
 NAMES = [one.name for one in scenarios()[:20]]
 BLOCKED = Ways(3)
