@@ -17,6 +17,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from attacks.effects import EffectKind
+from attacks.family import FamilyInstance
 from attacks.jsonform import ProgramError
 from attacks.program import Program
 from attacks.text import program_text
@@ -83,13 +84,13 @@ class Attack:
         memory: Remembers,
         *,
         on_find: Callable[[ModelFind], None] = lambda _: None,
-        on_step: Callable[[Attack], None] = lambda _: None,
+        on_step: Callable[[], None] = lambda: None,
     ) -> None:
         """``bench`` is the target's; whoever shares it takes turns by ``go``'s lock."""
         self._target = target
         self._family = target.family
         self._model = model
-        self._budget = budget
+        self.budget = budget
         self._bench = bench
         self._asks = asks
         self._memory = memory
@@ -128,31 +129,32 @@ class Attack:
     async def _converse(self, running: asyncio.Lock) -> str:
         """Why it ended."""
         while self._programs_left:
-            if len(self._attempts) >= self._budget.requests:
-                return f"its {self._budget.requests} requests were made"
+            if len(self._attempts) >= self.budget.requests:
+                return f"its {self.budget.requests} requests were made"
             request = self._request()
             try:
                 reply = await self._asks.ask(request, len(self._attempts))
             except NotAskedError as error:
                 return str(error)
-            self._usage = self._usage.plus(reply.usage)
+            if reply.status is not Status.API_ERROR:
+                self._usage = self._usage.plus(reply.usage)
             self._answered_by = reply.model or self._answered_by
             programs = self._read(request, reply)
             if programs is None:
-                if reply.status is Status.API_ERROR:
+                if reply.status is Status.API_ERROR:  # the same will be asked again next time
                     return f"the API gave no answer: {reply.why}"
             elif not programs:
                 return "the model had nothing more to propose"
             for text in (programs or ())[:PER_ANSWER][: self._programs_left]:
                 async with running:
                     await asyncio.to_thread(self._try, text)
-                self._on_step(self)
-            self._on_step(self)
-        return f"its {self._budget.programs} programs were proposed"
+                self._on_step()
+            self._on_step()
+        return f"its {self.budget.programs} programs were proposed"
 
     @property
     def _programs_left(self) -> int:
-        return self._budget.programs - len(self._proposals)
+        return self.budget.programs - len(self._proposals)
 
     def _request(self) -> Request:
         return attack_prompt.request(
@@ -317,11 +319,11 @@ class Attack:
         return AttackVerdict.HELD if stopped else AttackVerdict.UNTESTED
 
 
-def check_family(target: Target) -> None:
+def check_family(family: FamilyInstance) -> None:
     """Raises ``InputError`` where no observer could tell whether a program has the effect."""
-    if target.family.effect.kind is EffectKind.REACHED:
+    if family.effect.kind is EffectKind.REACHED:
         raise InputError(
-            f"{target.family.label}: its call is never run, so nobody could see whether a model's "
+            f"{family.label}: its call is never run, so nobody could see whether a model's "
             "program has the effect; search without --model"
         )
 

@@ -164,6 +164,19 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
     return _with_distinct_names(found)
 
 
+def candidates_of(
+    paths: Sequence[str], *, meaning: Meaning, runtime_model: str, stance: str
+) -> tuple[Candidate | FailedCandidate, ...]:
+    """All candidates of files and directories; what cannot be used stays among them as failed."""
+    found: list[Candidate | FailedCandidate] = []
+    for path in _expanded(paths, found):
+        try:
+            found += _load(path, meaning, runtime_model, stance)
+        except ProfileError as error:
+            found.append(FailedCandidate(Path(path).stem or path, path, error))
+    return _with_distinct_names(found)
+
+
 def _expanded(paths: Sequence[str], failed: list[Candidate | FailedCandidate]) -> list[str]:
     """The paths that patterns stand for; a pattern for nothing is a candidate that failed."""
     found: list[str] = []
