@@ -26,7 +26,8 @@ _WAITS = frozenset({"wait4", "waitid", "waitpid"})
 
 def unlabelled(program: Program) -> Program:
     """The program without what is there for readers alone, which nobody has checked."""
-    return jsonform.parse(_bare(jsonform.document(program)))
+    # Whose program it is, and where it may go, was checked when it was read.
+    return jsonform.parse(_bare(jsonform.document(program)), confined=False)
 
 
 def _bare(value: Any) -> Any:

@@ -239,15 +239,17 @@ def read_answer(text: str) -> Answer:
     """
     if len(text) > _LONGEST_ANSWER:
         raise ProfileError(f"{len(text)} characters; an answer has at most {_LONGEST_ANSWER}")
+    if not text.strip():
+        raise ProfileError("it is empty")
     document = parse(text.encode("utf-8", errors="surrogatepass"))
     if not is_table(document):
-        raise ProfileError(f"a JSON {kind(document)}, not an object")
+        raise ProfileError(f"it is {kind(document)}, not an object")
     if odd := sorted(set(document) ^ set(SCHEMA["required"])):
         known = odd[0] in SCHEMA["required"]
         raise ProfileError("missing" if known else "not one of the keys of an answer", odd[0][:80])
     explanation, programs = document["explanation"], document["programs"]
     if not isinstance(explanation, str):
-        raise ProfileError(f"a {kind(explanation)}, not a string", "explanation")
+        raise ProfileError(f"is {kind(explanation)}, not a string", "explanation")
     if not is_list(programs) or not all(isinstance(one, str) for one in programs):
         raise ProfileError("not a list of strings", "programs")
     return Answer(explanation, tuple(programs))
