@@ -511,7 +511,7 @@ def test_a_wrong_file_is_one_line(tmp_path: Path, content: str | None, message: 
     scripted = tmp_path / "models.py"
     if content is not None:
         scripted.write_text(content)
-    command = [*COMMAND, "--models", scripted]
+    command = [*COMMAND, "--models", str(scripted)]
     ended = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )

@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             threading.Event().wait()
         except KeyboardInterrupt:
             print(f"{len(api.requests)} requests", file=sys.stderr)  # noqa: T201
-    for error in api.errors:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    for failure in api.errors:
+        print(f"error: {failure}", file=sys.stderr)  # noqa: T201
     return 1 if api.errors else 0
 
 

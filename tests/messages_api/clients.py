@@ -44,10 +44,9 @@ def async_client(api: MessagesApi, **options: Any) -> anthropic.AsyncAnthropic:
 
 
 def create(api: MessagesApi, options: dict[str, Any] | None = None, **params: Any) -> Any:
+    asked: Any = {"model": MODEL, "max_tokens": 999, "messages": HELLO} | params
     with client(api, **options or {}) as one:
-        return one.messages.create(
-            **{"model": MODEL, "max_tokens": 999, "messages": HELLO} | params
-        )
+        return one.messages.create(**asked)
 
 
 def streamed(api: MessagesApi, options: dict[str, Any] | None = None, **params: Any) -> Any:
@@ -57,17 +56,19 @@ def streamed(api: MessagesApi, options: dict[str, Any] | None = None, **params: 
 
 
 def create_async(api: MessagesApi, options: dict[str, Any] | None = None, **params: Any) -> Any:
+    asked: Any = {"model": MODEL, "max_tokens": 999, "messages": HELLO} | params
+
     async def run() -> Any:
         async with async_client(api, **options or {}) as one:
-            asked = {"model": MODEL, "max_tokens": 999, "messages": HELLO} | params
             return await one.messages.create(**asked)
 
     return asyncio.run(run())
 
 
 def streamed_async(api: MessagesApi, options: dict[str, Any] | None = None, **params: Any) -> Any:
+    asked: Any = {"model": MODEL, "max_tokens": 999, "messages": HELLO} | params
+
     async def run() -> Any:
-        asked: Any = {"model": MODEL, "max_tokens": 999, "messages": HELLO} | params
         async with (
             async_client(api, **options or {}) as one,
             one.messages.stream(**asked) as stream,

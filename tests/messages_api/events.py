@@ -25,7 +25,12 @@ def stream(message: dict[str, Any], fails_with: str | None = None) -> list[bytes
 
 def _events(message: dict[str, Any]) -> Iterator[bytes]:
     usage = message["usage"]
-    nothing_yet = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+    nothing_yet: dict[str, Any] = {
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "stop_details": None,
+    }
     started = {**message, **nothing_yet, "usage": {**usage, "output_tokens": 1}}
     yield event("message_start", message=started)
     yield event("ping")

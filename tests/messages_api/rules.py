@@ -31,7 +31,7 @@ ASKED = COUNTED | {
     "stop_sequences", "stream",
 }  # fmt: skip
 
-BLOCKS = {  # type: (required, optional)
+BLOCKS = {  # of each: (required fields, optional fields)
     "text": ({"text"}, {"cache_control", "citations"}),
     "thinking": ({"thinking", "signature"}, set[str]()),
     "redacted_thinking": ({"data"}, set[str]()),
@@ -43,13 +43,13 @@ BLOCKS_OF_ROLE = {
     "assistant": {"text", "thinking", "redacted_thinking", "tool_use"},
     "system": {"text"},
 }
-THINKING = {  # type: (required, optional)
+THINKING = {  # of each: (required fields, optional fields)
     "adaptive": (set[str](), {"display"}),
     "enabled": ({"budget_tokens"}, {"display"}),
     "disabled": (set[str](), set[str]()),
     "between_tools": (set[str](), set[str]()),
 }
-TOOL_CHOICES = {  # type: (required, optional)
+TOOL_CHOICES = {  # of each: (required fields, optional fields)
     "auto": (set[str](), {"disable_parallel_tool_use"}),
     "any": (set[str](), {"disable_parallel_tool_use"}),
     "tool": ({"name"}, {"disable_parallel_tool_use"}),
