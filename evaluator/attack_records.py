@@ -104,6 +104,10 @@ class AttackVerdict(StrEnum):
     """No program of the model was run that works here without the candidate."""
 
 
+NO_WORD = frozenset({AttackVerdict.CENSORED, AttackVerdict.UNTESTED})
+"""After these nothing is known that was not known before."""
+
+
 class Attacked(Struct, frozen=True, kw_only=True):
     """One family: what a model found, or what was spent on finding nothing."""
 
@@ -133,13 +137,16 @@ class Attacked(Struct, frozen=True, kw_only=True):
         """What was spent, in words; what was not answered is part of it."""
         ran = sum(one.outcome not in _NOT_RUN for one in self.proposals)
         spent = (
-            f"{_counted(len(self.attempts), 'request')}, {len(self.proposals)} programs proposed, "
-            f"{ran} run, {_counted(self.routes, 'distinct route')}"
+            f"{_counted(len(self.attempts), 'request')}, "
+            f"{_counted(len(self.proposals), 'program')} proposed, {ran} run, "
+            f"{_counted(self.routes, 'distinct route')}"
         )
         if self.verdict is AttackVerdict.OPEN:
             return "the filters do not stop the baseline: it is open, and nobody was asked"
         if self.finds:
             return f"{_counted(len(self.finds), 'way')} found: {spent}"
+        if self.verdict in NO_WORD:
+            return f"that says nothing about the candidate: {spent}"
         return f"nothing found: {spent}"
 
     @property
@@ -150,7 +157,7 @@ class Attacked(Struct, frozen=True, kw_only=True):
             return ""
         parts = ", ".join(f"{number} {status.value}" for status, number in sorted(count.items()))
         whole = _counted(len(self.attempts), "request")
-        return f"{parts} of {whole}: these say nothing about the candidate"
+        return f"{parts} of {whole}: nobody knows what the model would have found"
 
 
 _NOT_RUN = ("invalid", "repeated")

@@ -368,12 +368,10 @@ def _show(request: ModelSearch, document: dict[str, Any]) -> None:
 
 def _of_nothing(found: Sequence[Attacked]) -> int:
     """The exit code where nothing was found: whether that says anything."""
-    from evaluator.attack_records import AttackVerdict
+    from evaluator.attack_records import NO_WORD
     from mitigations.generate.reply import Status
 
-    unknown = [
-        one for one in found if one.verdict in (AttackVerdict.CENSORED, AttackVerdict.UNTESTED)
-    ]
+    unknown = [one for one in found if one.verdict in NO_WORD]
     if not unknown:
         return 0
     attempts = [attempt for one in found for attempt in one.attempts]

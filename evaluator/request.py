@@ -167,13 +167,19 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
 def candidates_of(
     paths: Sequence[str], *, meaning: Meaning, runtime_model: str, stance: str
 ) -> tuple[Candidate | FailedCandidate, ...]:
-    """All candidates of files and directories; what cannot be used stays among them as failed."""
+    """All candidates of files and directories; what is of no use in a directory stays as failed.
+
+    ``InputError`` for a path that holds nothing at all, or a file that cannot be used.
+    """
     found: list[Candidate | FailedCandidate] = []
-    for path in _expanded(paths, found):
+    for path in expanded(paths):
         try:
-            found += _load(path, meaning, runtime_model, stance)
+            loaded = _load(path, meaning, runtime_model, stance)
         except ProfileError as error:
-            found.append(FailedCandidate(Path(path).stem or path, path, error))
+            raise InputError(_at(path, error)) from None
+        if not loaded:
+            raise InputError(f"{path}: holds no candidate")
+        found += loaded
     return _with_distinct_names(found)
 
 

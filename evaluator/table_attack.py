@@ -54,7 +54,7 @@ def _show_family(console: Console, one: Mapping[str, Any]) -> None:
     if one["censored"]:
         _say(console, one["censored"])
     if verdict is not AttackVerdict.OPEN:
-        _say(console, f"it ended because {printable(one['ended'])}; {_cost(one['usage'])}")
+        _say(console, f"it ended: {printable(one['ended'])}; {_cost(one['usage'])}")
     for unsettled in one["unsettled"][:_SHOWN]:
         _say(console, f"proves nothing: {printable(unsettled)}")
     if len(one["unsettled"]) > _SHOWN:
@@ -97,7 +97,7 @@ def _show_replayed(console: Console, finds: Sequence[Mapping[str, Any]]) -> None
     for find in finds:
         table.add_column(printable(find["id"].rpartition("/")[2]))
     for row in zip(*(find["replayed"] for find in finds), strict=True):
-        cells = [Text(_outcome(one), "bold red" if _counts(one) else "") for one in row]
+        cells = [Text(one["outcome"], "bold red" if _counts(one) else "") for one in row]
         first = row[0]
         table.add_row(printable(first["candidate"]), first["baseline"] or "-", *cells)
     console.print(table)
@@ -114,7 +114,3 @@ def _show_replayed(console: Console, finds: Sequence[Mapping[str, Any]]) -> None
 def _counts(one: Mapping[str, Any]) -> bool:
     """What does not stop the baseline either is open, and not bypassed."""
     return bool(one["effect"]) and one["baseline"] == "BLOCKED"
-
-
-def _outcome(one: Mapping[str, Any]) -> str:
-    return str(one["outcome"])

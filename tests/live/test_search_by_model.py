@@ -90,7 +90,7 @@ def test_a_known_bypass_is_found_among_everything_else_that_a_model_says(leaky: 
         ("BYPASSED", True),
     ]
     assert found.censored == (
-        "1 refused, 1 truncated of 7 requests: these say nothing about the candidate"
+        "1 refused, 1 truncated of 7 requests: nobody knows what the model would have found"
     )
     assert found.ended == "the model had nothing more to propose"
     assert "x86_64 has no call 'mkdir_quietly'" in script.turns[3]
@@ -132,7 +132,9 @@ def test_a_ring_is_one_route_whatever_it_calls_its_operation(tmp_path: Path) -> 
 def test_only_refusals_are_no_word_for_the_candidate(leaky: Path) -> None:
     found, script = attacked(leaky, REFUSED, REFUSED, budget=Budget(requests=2))
     assert (found.verdict, found.finds) == (AttackVerdict.CENSORED, ())
-    assert found.evidence.startswith("nothing found: 2 requests, 0 programs proposed, 0 run")
+    assert found.evidence.startswith(
+        "that says nothing about the candidate: 2 requests, 0 programs proposed, 0 run"
+    )
     assert script.turns[0] == script.turns[1]
 
 

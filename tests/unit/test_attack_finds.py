@@ -144,7 +144,7 @@ def attacked(*statuses: Status) -> Attacked:
 
 def test_what_was_not_answered_is_counted_by_its_kind() -> None:
     found = attacked(Status.REFUSED, Status.OK, Status.REFUSED, Status.API_ERROR, Status.INVALID)
-    said = "1 api_error, 2 refused of 5 requests: these say nothing about the candidate"
+    said = "1 api_error, 2 refused of 5 requests: nobody knows what the model would have found"
     assert found.censored == said
     assert attacked(Status.OK, Status.INVALID).censored == ""
     assert Status.OK not in CENSORED
