@@ -21,6 +21,7 @@ from mitigations.strict_json import is_list, is_table
 CONFIRMATIONS = 3
 Works = Callable[[Sequence[Program]], Sequence[bool]]
 """Whether each of some programs has the effect in both arms, by running it."""
+_ROUNDS = 4
 _WAITS = frozenset({"wait4", "waitid", "waitpid"})
 
 
@@ -62,59 +63,86 @@ def _attack(program: Program) -> list[tuple[int, Operation]]:
 
 def settled(program: Program, works: Works) -> Program:
     """The program as short as it can be, its decisive operation marked by what runs showed."""
-    short = shortened(program, works)
-    marked = _marked(short, works)
-    return marked if marked == short else shortened(marked, works)
+    best = shortened(program, works)
+    for _ in range(_ROUNDS):
+        marked = _marked(best, works)
+        if marked == best:
+            break
+        best = shortened(marked, works)
+    return best
 
 
 def _marked(program: Program, works: Works) -> Program:
-    """Marks the last operation, if the effect is not there after the one that is marked.
+    """The program with its mark moved, where runs show that it is in the wrong place.
 
-    Of a program that is as short as it can be nothing is needless: the last operation completes the
-    effect.  Who waits for a child does not, and neither does what is inside of one.
+    Of a program that is as short as it can be only the marked operation may be needless, and the
+    last one completes the effect.
     """
-    flat = program.flatten()
     decisive = next(slot for slot, op in _attack(program) if is_decisive(op))
-    if not any(op is flat[decisive][1] for op in program.attack):
+    last = next((slot for slot in reversed(_hosts(program)) if slot != decisive), None)
+    if last is None:
+        return program
+    moved = _with_mark(program, last)
+    for slot in _around(program, decisive):
+        if slot in droppable(moved):
+            fewer = without(moved, slot)
+            if all(works([fewer])):
+                return fewer
+    top = [slot for slot, _ in _top(program)]
+    if decisive not in top or decisive > last:
         return program
     cut = _cut_after(program, decisive)
-    if cut == program or all(works([cut])):
+    if all(works([cut])):
         return cut
-    last = program.attack[-1]
-    at = len(flat) - size_of(last)
-    if not isinstance(last, MAY_DECIDE) or size_of(last) > 1:
-        return program
-    if isinstance(last, Syscall) and last.name in _WAITS:
-        return program
-    moved = _with_mark(program, decisive, at)
-    if decisive in droppable(moved):
-        fewer = without(moved, decisive)
-        if all(works([fewer])):
-            return fewer
     return moved if all(works([moved])) else program
 
 
+def _hosts(program: Program) -> list[int]:
+    """Slots of the attack's operations that can cause an effect themselves.
+
+    Who makes a child or waits for one does not.
+    """
+    return [
+        slot
+        for slot, op in _attack(program)
+        if isinstance(op, MAY_DECIDE)
+        and not (isinstance(op, Syscall) and (op.body or op.name in _WAITS))
+    ]
+
+
+def _top(program: Program) -> list[tuple[int, Operation]]:
+    """The attack's operations that are in no body, with their slots."""
+    slot = len(program.flatten()) - sum(map(size_of, program.attack))
+    found: list[tuple[int, Operation]] = []
+    for op in program.attack:
+        found.append((slot, op))
+        slot += size_of(op)
+    return found
+
+
+def _around(program: Program, slot: int) -> list[int]:
+    """The slots of an operation and of those whose bodies it is in, the outermost first."""
+    return [n for n, op in _attack(program) if n <= slot < n + size_of(op)]
+
+
 def _cut_after(program: Program, slot: int) -> Program:
-    """The program up to the end of the top-level operation of the attack at a slot."""
+    """The program up to the top-level operation of the attack at a slot."""
+    kept = tuple(op for n, op in _top(program) if n <= slot)
+    return without_unused_memory(replace(program, attack=kept))
+
+
+def _with_mark(program: Program, slot: int) -> Program:
+    """The same with the operation of the attack at a slot as the decisive one."""
     first = len(program.flatten()) - sum(map(size_of, program.attack))
-    kept: list[Operation] = []
-    for op in program.attack:
-        kept.append(op)
+    return replace(program, attack=_remarked(program.attack, first, slot))
+
+
+def _remarked(ops: tuple[Operation, ...], first: int, marked: int) -> tuple[Operation, ...]:
+    found: list[Operation] = []
+    for op in ops:
+        one = replace(op, decisive=first == marked) if isinstance(op, MAY_DECIDE) else op
+        if isinstance(one, Syscall) and one.body:
+            one = replace(one, body=_remarked(one.body, first + 1, marked))
+        found.append(one)
         first += size_of(op)
-        if first > slot:
-            break
-    return without_unused_memory(replace(program, attack=tuple(kept)))
-
-
-def _with_mark(program: Program, old: int, new: int) -> Program:
-    """The decisive mark goes from one top-level operation of the attack to another."""
-    first = len(program.flatten()) - sum(map(size_of, program.attack))
-    attack: list[Operation] = []
-    for op in program.attack:
-        attack.append(_decisive(op, first == new) if first in (old, new) else op)
-        first += size_of(op)
-    return replace(program, attack=tuple(attack))
-
-
-def _decisive(op: Operation, yes: bool) -> Operation:
-    return replace(op, decisive=yes) if isinstance(op, MAY_DECIDE) else op
+    return tuple(found)

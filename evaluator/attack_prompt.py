@@ -143,7 +143,7 @@ A blob is memory: {{"name": N}} with one of "string" (a NUL is added), "text", "
 its number from 0 in the whole program; the operations of a "body" follow their call.
 
 {{"op": "syscall", "name": "mkdirat", "args": [...]}}, at most six arguments, and if needed
-  "abi": "x86_64" (default), "i386" or "x32"; "entry": for i386 "int80"; names are of that table
+  "abi": "x86_64" (default), "x32", or "i386" with "entry": "int80"; names are of that table
   "may_fail": true; without it the program ends at the first call that returns an error
   "body": [...] for a call that makes a process or thread: what the new one does, up to \
 {MAX_DEPTH} deep

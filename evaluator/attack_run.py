@@ -45,6 +45,8 @@ from mitigations.generate.request import Request
 
 _LONGEST_SAID = 600
 _LONGEST_EXPLANATION = 2_000
+_GIST = 160
+_NEWLINE = "\n"
 
 
 class Asks(Protocol):
@@ -223,7 +225,7 @@ class Attack:
     ) -> None:
         place = len(self._attempts) - 1
         self._proposals.append(Proposal(place, digest, outcome, effect, said))
-        self._show(program, said, f"{outcome}: {program[:160]}")
+        self._show(program, said, f"{said.partition(_NEWLINE)[0]} {program[:_GIST]}")
 
     def _told(self, trial: TrialRecord, digest: str, effect: bool) -> str:
         """What is said of a trial: what was said before, where the same was asked before."""

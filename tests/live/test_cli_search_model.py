@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "mitigations" / "library"
 COMMAND = [sys.executable, "-c", "from evaluator.cli import main; main()"]
 MODEL = "claude-opus-5-5"
+ASKED = ("create-directory", "--model", "m", "--run-untrusted", "-o", "{out}")
 
 
 @pytest.fixture
@@ -217,7 +218,7 @@ def test_a_budget_in_dollars_stops_it(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("create-directory", "--model", "m", "-o", "{out}"), "say --run-untrusted"),
+        ((*ASKED[:3], *ASKED[4:]), "say --run-untrusted"),
         (("create-directory", "--store", "x"), "--store: only with --model"),
         (("create-directory", "--run-untrusted"), "--run-untrusted: only with --model"),
         (("create-directory", "--model", "m", "--seed", "1"), "--seed: not with --model"),

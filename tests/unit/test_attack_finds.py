@@ -49,6 +49,13 @@ def _in_order(wanted: Sequence[str], made: Sequence[str]) -> bool:
         # It is marked as it should be; what comes before and after is needless.
         (["getpid", "mkdir*", "getuid"], ["mkdir"], ["mkdir*"]),
         (["mkdir*"], ["mkdir"], ["mkdir*"]),
+        # What is marked comes last and is needless.
+        (["mkdir", "pause*"], ["mkdir"], ["mkdir*"]),
+        (
+            ["getuid", "open", "mkdirat", "getpid*", "pause"],
+            ["open", "mkdirat"],
+            ["open", "mkdirat*"],
+        ),
     ],
 )
 def test_the_mark_goes_where_the_effect_comes_from(
@@ -59,11 +66,28 @@ def test_the_mark_goes_where_the_effect_comes_from(
     assert names(settled(foreign.read(program(*calls)), works)) == left
 
 
-def test_what_is_done_in_a_child_keeps_its_mark() -> None:
-    child = call("fork", body=[call("mkdir", decisive=True)])
-    made = foreign.read(program(child, call("wait4", -1, 0, 0, 0)))
-    works = needs("fork", "mkdir", "wait4")
-    assert names(settled(made, works)) == ["fork", "mkdir*", "wait4"]
+@pytest.mark.parametrize(
+    ("marks", "left"),
+    [
+        ({"mkdir"}, ["fork", "mkdir*", "wait4"]),
+        ({"getpid"}, ["fork", "mkdir*", "wait4"]),
+        ({"wait4"}, ["fork", "mkdir", "wait4*"]),  # it completes the effect, for all that is known
+        ({"getuid"}, ["fork", "mkdir*", "wait4"]),
+    ],
+)
+def test_what_is_done_in_a_child_is_marked_there(marks: set[str], left: list[str]) -> None:
+    def one(name: str, *arguments: int, **more: object) -> dict[str, object]:
+        return call(name, *arguments, decisive=name in marks, **more)
+
+    child = one("fork", body=[one("mkdir"), one("getpid")])
+    made = foreign.read(program(child, one("wait4", -1, 0, 0, 0), one("getuid")))
+    assert names(settled(made, needs("fork", "mkdir", "wait4"))) == left
+
+
+def test_a_mark_in_a_needless_child_leaves_with_it() -> None:
+    child = call("fork", body=[call("getpid", decisive=True)])
+    made = foreign.read(program(child, call("mkdir"), call("wait4", -1, 0, 0, 0)))
+    assert names(settled(made, needs("mkdir"))) == ["mkdir*"]
 
 
 def test_labels_are_dropped_and_nothing_else() -> None:
