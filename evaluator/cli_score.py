@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 SCHEMA = "sidestep.scores/1"
 _FORMS = ("table", "json", "csv")
+_FACTS = (
+    *("model", "strategy", "level", "samples", "suite", "private_suite"),
+    *("joint_low", "joint_high", "gap", "gap_low", "gap_high"),
+    *("k", "pass_at_k", "pass_all_k", "cost_per_solved"),
+)
 
 
 @click.command()
@@ -81,15 +86,26 @@ def _scored(samples: str, jobs: int | None) -> Sequence[Scored]:
 
 
 def _csv(board: Leaderboard) -> str:
+    from attacks.family import Technique
     from evaluator.leaderboard import METRICS
     from reports.files import cell
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    heads = [f"{metric}_{of}" for metric in METRICS for of in ("answered", "asked")]
-    writer.writerow(["model", "strategy", "level", "samples", *heads])
+    rates = [f"{metric}_{of}" for metric in METRICS for of in ("answered", "asked")]
+    techniques = [f"bypassed_by_{one}" for one in Technique]
+    writer.writerow([*_FACTS, *rates, *techniques])
     for row in board.rows:
-        values = [of[metric].mean for metric in METRICS for of in (row.rates, row.asked)]
-        names = (row.model, row.strategy, row.level)
-        writer.writerow([cell(value) for value in (*names, row.samples, *values)])
+        k = max(row.pass_at, default=None)
+        facts = (
+            *(row.model, row.strategy, row.level, row.samples),
+            *(board.suite, board.private_suite),
+            *(row.asked["joint"].low, row.asked["joint"].high),
+            *(row.gap.mean, row.gap.low, row.gap.high),
+            *(k, row.pass_at.get(k or 0), row.pass_all.get(k or 0), row.cost_per_solved),
+        )
+        means = (of[metric].mean for metric in METRICS for of in (row.rates, row.asked))
+        tried = {one.technique: one.bypassed / one.answers for one in row.techniques}
+        shares = (tried.get(one) for one in Technique)
+        writer.writerow([cell(value) for value in (*facts, *means, *shares)])
     return text.getvalue()

@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 from evaluator.errors import InputError
 from evaluator.scenarios import scenario
 
+KNOWN = "known"
+"""The strategy of answers that need no model; no sample may claim it."""
 _LARGEST_LINE = 4 * 1024 * 1024
 
 
@@ -101,6 +103,8 @@ def _decoded(line: bytes, where: str) -> Sample:
         raise InputError(f"{where}: {error}") from None
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    if one.strategy == KNOWN:
+        raise InputError(f"{where}: strategy {KNOWN!r} is that of the answers that need no model")
     if one.mitigation is not None and one.path is not None:
         raise InputError(f"{where}: mitigation and path: give one of them")
     if one.status is Status.OK and one.mitigation is None and one.path is None:
