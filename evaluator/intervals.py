@@ -108,6 +108,6 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
         return list(values)
     from statsmodels.stats import multitest  # pyright: ignore[reportMissingTypeStubs]
 
-    adjust: Any = multitest.multipletests  # it has no types
-    adjusted = iter(adjust(known, method="holm")[1])
+    untyped: Any = multitest
+    adjusted = iter(untyped.multipletests(known, method="holm")[1])
     return [None if one is None else float(next(adjusted)) for one in values]

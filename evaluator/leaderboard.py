@@ -175,7 +175,8 @@ def value(one: Scored, metric: str) -> float | None:
     No answer and an invalid one are 0, but no ``false_fix``: nobody would take them for a fix.
     """
     if one.score is None:
-        return None if metric in _OF_FAMILIES and not one.holds else 0.0
+        nothing = not one.hides if metric == "hidden_held" else not one.holds
+        return None if metric in _OF_FAMILIES and nothing else 0.0
     found: bool | None = getattr(one.score, metric)
     return None if found is None else float(found)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from pathlib import Path
 
 from msgspec import Struct
 
+from evaluator.errors import InputError
 from evaluator.judging import Asked, scores
+from evaluator.objectives import objective
 from evaluator.plan import Progress
-from evaluator.samples import KNOWN, Sample, Status
+from evaluator.request import all_of, with_distinct_names
+from evaluator.samples import KNOWN, Sample, Status, read_samples
 from evaluator.scenario_check import Known, candidate, known_answers, runtime_default
-from evaluator.scenarios import Mechanism, Scenario, scenario
+from evaluator.scenarios import Mechanism, Scenario, made_of, scenario
 from evaluator.scoring import Score
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
 
@@ -34,6 +38,8 @@ class Scored(Struct, frozen=True):
     """That of the scenario."""
     holds: bool = True
     """Whether something has to be held."""
+    hides: bool = True
+    """Whether some of the ways are hidden."""
 
     @property
     def arm(self) -> tuple[str, str, str]:
@@ -49,35 +55,30 @@ class Answer(Struct, frozen=True):
     """Or why it is none; empty if there was no answer."""
 
 
-def scored(
-    samples: Sequence[Sample],
-    on_progress: Callable[[Progress], None],
-    *,
-    jobs: int = 1,
-    private: str = "",
-) -> list[Scored]:
-    """All samples in their order, then the known answers of every scenario among them.
+def answers_of(path: Path) -> list[Answer]:
+    """The samples of a file of lines, or of a tree, each with what it comes to."""
+    return answers(read_samples(path))
 
-    ``private`` is the seed of a private suite, or empty.
-    """
+
+def answers(samples: Sequence[Sample]) -> list[Answer]:
+    """Samples, each with its scenario and with the candidate that it is."""
     loaded = cache(_loaded)  # what is written alike is one candidate
-    answers = [
+    return [
         Answer(scenario(one.scenario), one, loaded(one.status, one.mitigation or ""))
         for one in samples
     ]
-    return judged(answers, on_progress, jobs=jobs, private=private)
 
 
-def scored_files(
-    asked: Scenario,
-    candidates: Sequence[Candidate | FailedCandidate],
-    on_progress: Callable[[Progress], None],
-    *,
-    jobs: int = 1,
-    private: str = "",
-) -> list[Scored]:
-    """Candidates from anywhere as answers to one scenario, each with a row of its own."""
-    answers = [
+def answers_of_files(path: Path, goal: str | None, families: Sequence[str]) -> list[Answer]:
+    """Profiles of a directory, or of a file, as answers to one objective; each is its own model."""
+    asked = made_of(objective(goal) if goal is not None else None, families)
+    if path.suffix == ".jsonl":
+        raise InputError(f"{path}: its lines name their scenarios: no --objective and no --family")
+    candidates = with_distinct_names(list(all_of([str(path)])))
+    if not any(isinstance(one, Candidate) for one in candidates):
+        why = next((f": {one.error}" for one in candidates if isinstance(one, FailedCandidate)), "")
+        raise InputError(f"{path}: no profile that can be used{why}")
+    return [
         Answer(
             asked,
             Sample(scenario=asked.name, model=one.name, strategy="file", level=""),
@@ -85,7 +86,6 @@ def scored_files(
         )
         for one in candidates
     ]
-    return judged(answers, on_progress, jobs=jobs, private=private)
 
 
 def judged(
@@ -95,7 +95,10 @@ def judged(
     jobs: int = 1,
     private: str = "",
 ) -> list[Scored]:
-    """The answers in their order, then the known ones of every scenario among them."""
+    """The answers in their order, then the known ones of every scenario among them.
+
+    ``private`` is the seed of a private suite, or empty.
+    """
     scenarios = {one.scenario.name: one.scenario for one in answers}
     everything = [*answers, *(known for one in scenarios.values() for known in _known(one))]
     of_scenario: dict[str, list[Candidate]] = {name: [] for name in scenarios}
@@ -105,10 +108,11 @@ def judged(
     asked = [Asked(one, tuple(of_scenario[name])) for name, one in scenarios.items()]
     found = scores(asked, on_progress, jobs=jobs, private=private)
     next_of = {one.scenario.name: iter(mine) for one, mine in zip(asked, found, strict=True)}
-    return [_scored(one, next_of) for one in everything]
+    return [_scored(one, next_of, bool(private)) for one in everything]
 
 
-def _scored(one: Answer, next_of: dict[str, Iterator[Score]]) -> Scored:
+def _scored(one: Answer, next_of: dict[str, Iterator[Score]], private: bool) -> Scored:
+    asked = one.scenario
     sample, usable = one.sample, isinstance(one.candidate, Candidate)
     return Scored(
         sample.scenario,
@@ -118,10 +122,11 @@ def _scored(one: Answer, next_of: dict[str, Iterator[Score]]) -> Scored:
         sample.sample,
         Status.INVALID if sample.status is Status.OK and not usable else sample.status,
         one.candidate if isinstance(one.candidate, str) else "",
-        next(next_of[one.scenario.name]) if usable else None,
+        next(next_of[asked.name]) if usable else None,
         sample.usage.cost,
-        one.scenario.cluster,
-        bool(one.scenario.hold),
+        asked.cluster,
+        bool(asked.hold),
+        any(hold.hidden for hold in asked.hold) or (private and bool(asked.hold)),
     )
 
 
