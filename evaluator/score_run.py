@@ -16,7 +16,7 @@ from evaluator.request import all_of, with_distinct_names
 from evaluator.samples import KNOWN, Sample, read_samples
 from evaluator.scenario_check import Known, candidate, known_answers, runtime_default
 from evaluator.scenarios import Mechanism, Scenario, made_of, scenario
-from evaluator.scoring import Score
+from evaluator.scoring import Score, declined
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
 from mitigations.generate.reply import Status
 
@@ -65,7 +65,9 @@ def answers(samples: Sequence[Sample]) -> list[Answer]:
     """Samples, each with its scenario and with the candidate that it is."""
     loaded = cache(_loaded)  # what is written alike is one candidate
     return [
-        Answer(scenario(one.scenario), one, loaded(one.status, one.mitigation or ""))
+        Answer(
+            scenario(one.scenario), one, one.why if _is_none(one) else loaded(one.mitigation or "")
+        )
         for one in samples
     ]
 
@@ -113,17 +115,20 @@ def judged(
 
 
 def _scored(one: Answer, next_of: dict[str, Iterator[Score]], private: bool) -> Scored:
-    asked = one.scenario
-    sample, usable = one.sample, isinstance(one.candidate, Candidate)
+    asked, sample = one.scenario, one.sample
+    if isinstance(one.candidate, Candidate):
+        score: Score | None = next(next_of[asked.name])
+    else:
+        score = declined(asked) if sample.declined else None
     return Scored(
         sample.scenario,
         sample.model,
         sample.strategy,
         sample.level,
         sample.sample,
-        Status.INVALID if sample.status is Status.OK and not usable else sample.status,
+        Status.INVALID if sample.status is Status.OK and score is None else sample.status,
         one.candidate if isinstance(one.candidate, str) else "",
-        next(next_of[asked.name]) if usable else None,
+        score,
         sample.usage.cost,
         asked.cluster,
         bool(asked.hold),
@@ -140,10 +145,12 @@ def _known(asked: Scenario) -> Iterable[Answer]:
         yield Answer(asked, sample, candidate(text))
 
 
-def _loaded(status: Status, text: str) -> Candidate | str:
+def _is_none(sample: Sample) -> bool:
+    return sample.status is not Status.OK or sample.declined
+
+
+def _loaded(text: str) -> Candidate | str:
     """The candidate that an answer is, or why it is none."""
-    if status is not Status.OK:
-        return ""
     try:
         return candidate(text)
     except ProfileError as error:

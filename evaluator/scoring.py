@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct, field
 
 from evaluator.records import CandidateResult, FamilyRecord, TrialRecord, WorkloadOutcome
-from evaluator.scenarios import Hold, Scenario, is_hidden
+from evaluator.scenarios import Expect, Hold, Scenario, is_hidden
 from evaluator.verdict import HOLDING, UNSETTLED, Outcome, Scope
 
 
@@ -62,6 +62,8 @@ class Score(Struct, frozen=True):
     """What must work and does not: workloads and families."""
     unjudged: tuple[str, ...] = ()
     """What must work and cannot be judged here."""
+    declined: bool = False
+    """The answer is that no mitigation can do it; ``joint`` says whether that is right."""
 
     @property
     def visible_held(self) -> bool | None:
@@ -76,6 +78,24 @@ class Score(Struct, frozen=True):
 
 def _held(judged: bool | None, ways: Ways) -> bool | None:
     return ways.held if judged is not None and ways.working else None
+
+
+def declined(scenario: Scenario) -> Score:
+    """What the answer is worth that no mitigation of the kind that is asked for can do it."""
+    no = False if scenario.hold else None
+    return Score(
+        valid=True,
+        enforced=False,
+        starts=False,
+        poc_blocked=no,
+        visible=Ways(0),
+        hidden=Ways(0),
+        held=no,
+        workloads_ok=False,
+        joint=scenario.expect in (Expect.NOT_MITIGABLE, Expect.CONFLICT),
+        false_fix=no,
+        declined=True,
+    )
 
 
 def score(scenario: Scenario, result: CandidateResult) -> Score:

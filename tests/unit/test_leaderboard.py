@@ -8,9 +8,9 @@ import pytest
 from evaluator.errors import InputError
 from evaluator.leaderboard import Bypassed, leaderboard
 from evaluator.samples import Sample, read_samples
-from evaluator.scenarios import scenario, scenarios
+from evaluator.scenarios import Expect, scenario, scenarios
 from evaluator.score_run import Scored
-from evaluator.scoring import Score, Tried, Ways
+from evaluator.scoring import Score, Tried, Ways, declined
 from mitigations.generate.reply import Status
 
 NAMES = [one.name for one in scenarios()[:20]]
@@ -213,3 +213,13 @@ def test_nobody_may_pass_for_an_answer_that_needs_no_model(tmp_path) -> None:
     path.write_text(json.dumps(line))
     with pytest.raises(InputError, match="strategy 'known'"):
         read_samples(path)
+
+
+def test_that_nothing_can_do_it_is_the_right_answer_where_nothing_can() -> None:
+    joint = {one.expect: declined(one).joint for one in scenarios()}
+    assert joint == {
+        Expect.MITIGABLE: False,
+        Expect.NOTHING: False,
+        Expect.NOT_MITIGABLE: True,
+        Expect.CONFLICT: True,
+    }
