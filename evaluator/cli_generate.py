@@ -278,13 +278,12 @@ def _summary(done: Generated) -> list[str]:
 
 def _show_scores(directory: Path, jobs: int | None) -> None:
     from evaluator.leaderboard import leaderboard
-    from evaluator.samples import read_samples
-    from evaluator.score_run import scored
+    from evaluator.score_run import answers_of, judged
     from evaluator.table_score import show
 
-    samples = read_samples(directory / SAMPLES)
+    answers = answers_of(directory / SAMPLES)
     with progress_bar() as on_progress:
-        found = scored(samples, on_progress, jobs=jobs or len(os.sched_getaffinity(0)))
+        found = judged(answers, on_progress, jobs=jobs or len(os.sched_getaffinity(0)))
     with page() as console:
         show(console, leaderboard(found), found)
 

@@ -47,9 +47,7 @@ def _model(profile: Callable[[Scenario], str | None]) -> Callable[[dict[str, Any
     return lambda body: replies.text(answer(profile(asked(body))), thinking="scripted")
 
 
-_BY_PROMPT = {
-    prompts.prompt(view(one, level)).user: one for one in scenarios() for level in Level
-}
+_BY_PROMPT = {prompts.prompt(view(one, level)).user: one for one in scenarios() for level in Level}
 MODELS = {
     SOLVES: _model(solution),
     POC_ONLY: _model(lambda one: known_answers(one)[Known.POC_ONLY]),
