@@ -205,7 +205,7 @@ def _profile(candidate: Candidate) -> str:
     if candidate.profile is not None and len(candidate.seccomp) == 1:
         runtime = candidate.runtime_model or "a runtime"
         rules = json.dumps(candidate.profile.as_dict())
-        return f"The rules, of which {runtime} with libseccomp makes the filter:\n\n{rules}"
+        return f"The rules, of which {runtime} makes the filter:\n\n{rules}"
     listings = [
         "\n".join(disassembly.render(Filter.decode(one.program).instructions))
         for one in candidate.seccomp

@@ -46,6 +46,7 @@ _MODEL_ONLY = (
     "requests",
     "black_box",
     "against",
+    "show_prompt",
     *ModelRequest.__struct_fields__,
 )
 
@@ -134,6 +135,7 @@ class _Request(Struct, frozen=True, kw_only=True):
     shell_complete=offer.files,
     help="Try what the model found under these profiles as well: a file, a directory; repeat.",
 )
+@click.option("--show-prompt", is_flag=True, help="Print what the model is told, and ask nothing.")
 @model_options
 @jobs_option
 @format_option

@@ -53,6 +53,7 @@ class ModelSearch(Struct, frozen=True, kw_only=True):
     requests: int
     black_box: bool
     against: tuple[str, ...]
+    show_prompt: bool
     api: ModelRequest
     output: str | None
     jobs: int | None
@@ -70,6 +71,9 @@ class _Done(Struct):
 
 def search_by_model(request: ModelSearch) -> int:
     """Runs it, shows it, and gives the exit code."""
+    if request.show_prompt:
+        _show_prompts(request)
+        return 0
     candidate, families, others, prices = _checked(request)
     done = _attacked(request, candidate, families, prices)
     _replay(request, families, others, done)
@@ -90,30 +94,18 @@ def _checked(
     request: ModelSearch,
 ) -> tuple[Candidate, tuple[FamilyInstance, ...], tuple[Candidate | FailedCandidate, ...], Prices]:
     """All that can be wrong before anything is asked or run."""
-    from evaluator.attack_run import check_family
-    from evaluator.request import candidate_of, candidates_of, families, filters_alone
+    from evaluator.request import candidates_of
 
     if not request.run_untrusted:
         raise InputError(
             "--model: what a model writes is run here, in the sandbox: say --run-untrusted"
         )
-    if not request.families:
-        raise InputError("--model: name a FAMILY: each of them costs requests")
     if request.output == "":
         raise InputError("--output: an empty path")
     if request.output is None and request.api.store is None:
         raise InputError("--output: say with -o in which directory answers and finds are kept")
     prices = priced(request.api, (request.model,))
-    candidate = candidate_of(
-        request.candidate,
-        meaning=request.meaning,
-        runtime_model=request.runtime_model,
-        stance=request.posture,
-    )
-    filters_alone(candidate, "search")
-    chosen = families(request.families)
-    for one in chosen:
-        check_family(one)
+    candidate, chosen = _target(request)
     others = candidates_of(
         request.against,
         meaning=request.meaning,
@@ -123,6 +115,33 @@ def _checked(
     if request.output is not None:
         _make(Path(request.output))
     return candidate, chosen, others, prices
+
+
+def _target(request: ModelSearch) -> tuple[Candidate, tuple[FamilyInstance, ...]]:
+    from evaluator.attack_run import check_family
+    from evaluator.request import candidate_of, families, filters_alone
+
+    if not request.families:
+        raise InputError("--model: name a FAMILY: each of them costs requests")
+    candidate = candidate_of(
+        request.candidate,
+        meaning=request.meaning,
+        runtime_model=request.runtime_model,
+        stance=request.posture,
+    )
+    chosen = families(request.families)
+    for one in chosen:
+        check_family(one)
+    return filters_alone(candidate, "search"), chosen
+
+
+def _show_prompts(request: ModelSearch) -> None:
+    from evaluator import attack_prompt
+
+    candidate, families = _target(request)
+    for one in families:
+        target = attack_prompt.Target(candidate=candidate, family=one, black_box=request.black_box)
+        say(attack_prompt.system(target))
 
 
 def _make(directory: Path) -> None:

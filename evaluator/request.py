@@ -192,7 +192,7 @@ def candidates_of(
         if not loaded:
             raise InputError(f"{path}: holds no candidate")
         found += loaded
-    return _with_distinct_names(found)
+    return with_distinct_names(found)
 
 
 def _expanded(paths: Sequence[str], failed: list[Candidate | FailedCandidate]) -> list[str]:

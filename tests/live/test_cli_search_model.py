@@ -215,6 +215,16 @@ def test_a_budget_in_dollars_stops_it(
     assert "the budget of $0.01 is spent" in " ".join(done.stdout.split())
 
 
+def test_the_prompt_can_be_read_without_a_key(tmp_path: Path) -> None:
+    profile = denies(tmp_path / "p.json", "mkdir")
+    given = ("create-directory", "--model", "m", "--show-prompt")
+    done = subprocess.run(
+        [*COMMAND, "search", profile, *given], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert "# The effect" in done.stdout
+    assert '"names": ["mkdir"]' in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
