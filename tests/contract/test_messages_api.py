@@ -360,6 +360,13 @@ def test_a_wrong_key(messages_api: MessagesApi, ask: Ask) -> None:
     assert "sk-somebody-elses" not in repr(messages_api.requests)
 
 
+def test_no_bearer(messages_api: MessagesApi, ask: Ask) -> None:
+    messages_api.script(MODEL, [])
+    with pytest.raises(anthropic.AuthenticationError, match="bearer token"):
+        ask(messages_api, {"default_headers": {"Authorization": anthropic.Omit()}})
+    assert "authorization" not in messages_api.requests[0].headers
+
+
 def test_no_key(messages_api: MessagesApi) -> None:
     for headers in ({}, {"x-api-key": messages_api.api_key}):
         answer = httpx2.post(f"{messages_api.base_url}/v1/messages", json={}, headers=headers)
