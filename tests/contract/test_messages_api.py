@@ -269,7 +269,7 @@ def test_what_will_not_change_is_asked_once(
 def test_slow_is_a_timeout(messages_api: MessagesApi, ask: Ask) -> None:
     messages_api.script(MODEL, [replies.slow(20, replies.text("x"))])
     with pytest.raises(anthropic.APITimeoutError):
-        ask(messages_api, {"timeout": 0.2, "max_retries": 0})
+        ask(messages_api, {"timeout": httpx2.Timeout(30, read=1), "max_retries": 0})
     assert statuses(messages_api) == [None]
 
 
@@ -360,6 +360,13 @@ def test_a_wrong_key(messages_api: MessagesApi, ask: Ask) -> None:
     assert "sk-somebody-elses" not in repr(messages_api.requests)
 
 
+def test_no_bearer(messages_api: MessagesApi, ask: Ask) -> None:
+    messages_api.script(MODEL, [])
+    with pytest.raises(anthropic.AuthenticationError, match="bearer token"):
+        ask(messages_api, {"default_headers": {"Authorization": anthropic.Omit()}})
+    assert "authorization" not in messages_api.requests[0].headers
+
+
 def test_no_key(messages_api: MessagesApi) -> None:
     for headers in ({}, {"x-api-key": messages_api.api_key}):
         answer = httpx2.post(f"{messages_api.base_url}/v1/messages", json={}, headers=headers)
@@ -400,7 +407,7 @@ def test_models(messages_api: MessagesApi) -> None:
 
 
 def test_how_many_were_in_flight(messages_api: MessagesApi) -> None:
-    messages_api.script(MODEL, lambda body: replies.slow(0.1, replies.text("x")))
+    messages_api.script(MODEL, lambda body: replies.slow(0.2, replies.text("x")))
 
     async def run() -> None:
         three = asyncio.Semaphore(3)
@@ -453,8 +460,10 @@ def test_nothing_is_left_when_it_stops() -> None:
         one.messages.create(model=MODEL, max_tokens=9, messages=HELLO)  # its connection stays open
         waiting = threading.Thread(target=pytest.raises, args=(anthropic.APIError, create, api))
         waiting.start()
-        while len(api.requests) < 2:
+        late = time.monotonic() + 20
+        while len(api.requests) < 2 and time.monotonic() < late:
             time.sleep(0.01)
+        assert len(api.requests) == 2
         stopping = time.monotonic()
     waiting.join()
     assert time.monotonic() - stopping < 10
