@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import platform
@@ -197,6 +196,8 @@ def _attacked(
 
 
 async def _all(attacks: Sequence[Attack]) -> None:
+    import asyncio  # slow to import
+
     running = asyncio.Lock()
     try:
         async with asyncio.TaskGroup() as group:
