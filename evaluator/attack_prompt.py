@@ -32,6 +32,8 @@ PER_ANSWER = 4
 _LONGEST_ANSWER = 1 << 20
 _LONGEST_PROGRAM = 6_000
 """Characters of a program as it is shown again."""
+_LONGEST_SAID = 6_000
+"""The same of what is said of it."""
 _LONGEST_PROFILE = 120_000
 _SHOWN = 12
 """Programs that are shown again with all that is known of them; of earlier ones a line."""
@@ -221,8 +223,10 @@ def _turn(tried: Sequence[Shown], programs_left: int) -> str:
     lines += [f"{number}. {one.gist}" for number, one in enumerate(early, 1)]
     for number, one in enumerate(late, len(early) + 1):
         shown = one.program[:_LONGEST_PROGRAM]
-        lines.append(f"\n{number}. {shown}\n{one.said}")
-    return "\n".join([*lines, "", _left(programs_left)])
+        lines.append(f"\n{number}. {shown}\n{one.said[:_LONGEST_SAID]}")
+    text = "\n".join([*lines, "", _left(programs_left)])
+    # Half a surrogate pair is a string in JSON, and none that can be sent.
+    return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def _left(programs: int) -> str:

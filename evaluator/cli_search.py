@@ -91,7 +91,8 @@ class _Request(Struct, frozen=True, kw_only=True):
     "--most-programs",
     metavar="N",
     type=click.IntRange(1, 10_000_000),
-    help="Build no more than so many for each family: the same ones in every run.",
+    help="Build no more than so many for each family: the same ones in every run. With --model "
+    "read no more than so many, by default 20.",
 )
 @click.option(
     "--seed",

@@ -204,6 +204,16 @@ def test_limits_of_programs_and_requests_hold(leaky: Path) -> None:
     assert few.verdict is AttackVerdict.HELD
 
 
+def test_text_of_any_kind_is_classified_and_stops_nothing(leaky: Path) -> None:
+    odd = ("\ud800", "", "{}", "[" * 5_000, "9" * 5_000, '{"format": "sidestep.program/1"}', "\x00")
+    found, script = attacked(
+        leaky, answer(*odd[:4]), answer(*odd[4:]), answer(MKDIR_I386), answer()
+    )
+    assert [one.outcome for one in found.proposals] == ["invalid"] * 7 + ["BYPASSED"]
+    assert all(one.digest() for one in script.asked)
+    assert len(found.finds) == 1
+
+
 def test_a_program_that_is_proposed_twice_is_run_once(leaky: Path) -> None:
     found, _ = attacked(leaky, answer(MKDIR, MKDIR), answer())
     assert [one.outcome for one in found.proposals] == ["BLOCKED", "repeated"]

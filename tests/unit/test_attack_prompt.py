@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from attacks import library
 from attacks.effects import EffectKind
-from attacks.jsonform import document
+from attacks.jsonform import ProgramError, document
 from attacks.program import Program
 from evaluator import attack_prompt, foreign
 from evaluator.attack_prompt import SCHEMA, VERSION, Shown, Target, read_answer, request, system
@@ -24,6 +24,8 @@ from synthetic import denies, denies_numbers
 
 FAMILIES = {name: one.default for name, one in library.load_families().items()}
 SIGHTED = [name for name, one in FAMILIES.items() if one.effect.kind is not EffectKind.REACHED]
+
+KEYS = ("format", "attack", "blobs", "victim", "setup", "op", "name", "args", "body", "const")
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,15 @@ def test_of_a_long_history_the_last_is_shown_whole_and_the_rest_in_a_line(
     assert "30. program 29\nsaid 29" in turn
 
 
+def test_whatever_a_model_wrote_can_be_shown_to_it_again(candidate: Candidate) -> None:
+    target = Target(candidate=candidate, family=FAMILIES["create-directory"])
+    odd = Shown("\ud800\x00\x1b[31m" * 10_000, "said \udfff" * 10_000, "gist \ud800")
+    one = asked(target, *[odd] * 20)
+    assert one.digest()
+    content = str(one.messages[0]["content"])
+    assert len(content.encode()) < 1_000_000
+
+
 def test_the_schema_of_an_answer_is_closed() -> None:
     assert SCHEMA["additionalProperties"] is False
     assert set(SCHEMA["required"]) == set(SCHEMA["properties"])
@@ -145,6 +156,19 @@ def test_what_is_no_answer_is_said_in_one_line(text: str, said: str) -> None:
         read_answer(text)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS) | st.text(), inner),
+    )
+)
+def test_nothing_but_a_program_or_an_error_comes_of_what_is_proposed(value: object) -> None:
+    try:
+        assert isinstance(foreign.read(json.dumps(value)), Program)
+    except ProgramError as error:
+        assert "\n" not in str(error)  # noqa: PT017
 
 
 @given(st.text() | st.from_regex(r'\{"(explanation|programs)": .{0,20}\}'))
