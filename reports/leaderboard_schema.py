@@ -1,0 +1,204 @@
+"""What ``sidestep score`` found: the document that ``leaderboard.html`` is drawn from.
+
+``sidestep score --json`` prints it and ``-o`` writes it as ``scores.json``.  Like ``reports.schema``
+it is data only; who computes the rates stands elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+from msgspec import Struct, field
+
+from reports.errors import ReportError
+from reports.schema import Environment, Int, Tool
+
+SCHEMA = "sidestep.scores/1"
+STATUSES = ("ok", "refused", "truncated", "invalid", "api_error")
+METRICS = (
+    "valid",
+    "enforced",
+    "starts",
+    "poc_blocked",
+    "held",
+    "workloads_ok",
+    "joint",
+    "false_fix",
+)
+KNOWN = "known"
+"""The strategy of rows that need no model."""
+
+
+class Rate(Struct, frozen=True):
+    """A mean over scenarios; every value is null where there is nothing to average."""
+
+    mean: Annotated[float | None, "mean over scenarios, samples of one averaged first"]
+    low: Annotated[float | None, "lower end of the 95 % interval; null with fewer than 2 clusters"]
+    high: Annotated[float | None, "upper end of the 95 % interval"]
+    scenarios: Annotated[Int, "number of scenarios averaged"]
+
+
+class Row(Struct, frozen=True):
+    """One model, strategy and level."""
+
+    model: Annotated[str, "the model, as whoever stored the answers calls it"]
+    strategy: Annotated[str, "how it was asked; `known` for answers that need no model"]
+    level: Annotated[str, "how much it was told: effect, poc or advisory"]
+    samples: Annotated[Int, "requests stored"]
+    statuses: Annotated[Mapping[str, Int], "how many of them ended in which way"]
+    rates: Annotated[Mapping[str, Rate], "by metric, over what was answered"]
+    asked: Annotated[Mapping[str, Rate], "by metric, over all that was asked: no answer is 0"]
+    pass_at: Annotated[Mapping[str, float], "by k: the chance that one of k answers is right"] = (
+        field(default_factory=dict[str, float])
+    )
+    pass_all: Annotated[Mapping[str, float], "by k: the chance that all of k answers are"] = field(
+        default_factory=dict[str, float]
+    )
+    cost_per_solved: Annotated[float | None, "US dollars for each scenario solved, if known"] = None
+
+
+class Comparison(Struct, frozen=True):
+    """``joint`` of two rows, on the scenarios that both were asked."""
+
+    first: Annotated[str, "model / strategy / level"]
+    second: Annotated[str, "model / strategy / level"]
+    scenarios: Annotated[Int, "number of scenarios that both were asked"]
+    difference: Annotated[Rate, "first minus second"]
+    p: Annotated[float | None, "paired permutation test, two-sided"] = None
+    detectable: Annotated[float | None, "least difference found with 80 % power"] = None
+    winner: Annotated[str, "the better one; empty if the interval holds 0"] = ""
+
+
+class Ways(Struct, frozen=True):
+    """Ways that count for a verdict and work without the answer."""
+
+    working: Annotated[Int, "how many were tried"]
+    bypasses: Annotated[tuple[str, ...], "ids of the variants that got through"] = ()
+    unsettled: Annotated[Int, "of how many nothing is known"] = 0
+
+
+class Score(Struct, frozen=True):
+    """What one answer is worth; null where there is nothing to say it of."""
+
+    valid: Annotated[bool, "it could be read and compiled"]
+    enforced: Annotated[bool, "the kernel confirmed it"]
+    starts: Annotated[bool, "a container starts under it"]
+    poc_blocked: Annotated[bool | None, "the obvious way to every effect is stopped"]
+    visible: Annotated[Ways, "ways that a prompt may speak of"]
+    hidden: Annotated[Ways, "ways that nobody is told"]
+    held: Annotated[bool | None, "every family is held, hidden ways included"]
+    workloads_ok: Annotated[bool | None, "what must work does"]
+    joint: Annotated[bool | None, "all of the above"]
+    false_fix: Annotated[bool | None, "PoC stopped, nothing broken, and a hidden way gets through"]
+    broken: Annotated[tuple[str, ...], "what must work and does not"] = ()
+    unjudged: Annotated[tuple[str, ...], "what must work and cannot be judged here"] = ()
+
+
+class Sample(Struct, frozen=True):
+    """One answer, or why there is none."""
+
+    scenario: Annotated[str, "the task"]
+    model: Annotated[str, "the model"]
+    strategy: Annotated[str, "how it was asked"]
+    level: Annotated[str, "how much it was told"]
+    sample: Annotated[Int, "its number among those of the same request"]
+    status: Annotated[str, "ok, refused, truncated, invalid or api_error"]
+    why: Annotated[str, "why it cannot be used, one line"] = ""
+    score: Annotated[Score | None, "what it is worth; null if there is nothing to judge"] = None
+    cost: Annotated[float | None, "US dollars, if known"] = None
+
+    @property
+    def arm(self) -> tuple[str, str, str]:
+        """What is compared: model, strategy and level."""
+        return self.model, self.strategy, self.level
+
+
+class Asked(Struct, frozen=True):
+    """A scenario that some row was asked."""
+
+    name: Annotated[str, "its name"]
+    title: Annotated[str, "what is to be achieved"]
+    cluster: Annotated[str, "scenarios of one cluster are not independent of each other"]
+    tier: Annotated[Int, "1: names of calls; 2: arguments; 3: several mechanisms, or a conflict"]
+    split: Annotated[str, "dev or held-out"]
+    expect: Annotated[str, "mitigable, not-mitigable, conflict or nothing-to-stop"]
+
+
+class Digests(Struct, frozen=True):
+    """SHA-256 in hexadecimal of what decides the numbers."""
+
+    suite: Annotated[str, "the frozen list of variants"] = ""
+    scenarios: Annotated[str, "the scenarios asked, reference solutions included"] = ""
+    samples: Annotated[str, "the answers, as they were read"] = ""
+
+
+class Leaderboard(Struct, frozen=True):
+    """One run of ``sidestep score``."""
+
+    schema: Annotated[str, "name and version of this format"]
+    environment: Annotated[Environment, "the machine"]
+    suite: Annotated[str, "the frozen list of variants that judged"]
+    scenarios: Annotated[tuple[Asked, ...], "what was asked"]
+    rows: Annotated[tuple[Row, ...], "the best first"]
+    comparisons: Annotated[tuple[Comparison, ...], "every pair of rows that need a model"]
+    samples: Annotated[tuple[Sample, ...], "all answers, then those that need no model"]
+    techniques: Annotated[Mapping[str, str], "technique by variant, of all that got through"] = (
+        field(default_factory=dict[str, str])
+    )
+    digests: Annotated[Digests, "what decides the numbers"] = Digests()
+    canary: Annotated[str, "the string in every scenario file"] = ""
+    tool: Annotated[Tool, "the program"] = Tool()
+    started: Annotated[str, "ISO 8601"] = ""
+    duration_s: Annotated[float, "seconds"] = 0.0
+    arguments: Annotated[tuple[str, ...], "the command line"] = ()
+
+
+def parse_leaderboard(raw: object) -> Leaderboard:
+    """Check a document and make it typed; ReportError names the first wrong key.
+
+    What a reader would take for good news must be borne out by what stands beside it.
+    """
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+        raise ReportError(f"no scores: the key 'schema' is not {SCHEMA!r}")
+    try:
+        found = msgspec.convert(raw, Leaderboard)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at ")
+        raise ReportError(
+            f"{where.strip('`').removeprefix('$.') or 'document'}: {message}"
+        ) from None
+    except UnicodeEncodeError:
+        raise ReportError("document: a string holds half of a surrogate pair") from None
+    _check(found)
+    return found
+
+
+def _check(found: Leaderboard) -> None:
+    names = {one.name for one in found.scenarios}
+    arms = {(one.model, one.strategy, one.level) for one in found.rows}
+    if len(arms) != len(found.rows):
+        raise ReportError("rows: one of them is there twice")
+    for number, row in enumerate(found.rows):
+        for of in ("rates", "asked"):
+            if missing := set(METRICS) - set(getattr(row, of)):
+                raise ReportError(f"rows[{number}].{of}: {min(missing)} is missing")
+        if unknown := set(row.statuses) - set(STATUSES):
+            raise ReportError(f"rows[{number}].statuses: {min(unknown)[:80]!a} is no status")
+    for number, one in enumerate(found.samples):
+        if one.status not in STATUSES:
+            raise ReportError(f"samples[{number}].status: {one.status[:80]!a} is no status")
+        if one.scenario not in names:
+            raise ReportError(f"samples[{number}].scenario: {one.scenario[:80]!a} is not listed")
+        if one.arm not in arms:
+            raise ReportError(f"samples[{number}]: no row is of its model, strategy and level")
+    for number, pair in enumerate(found.comparisons):
+        low, high = pair.difference.low, pair.difference.high
+        shown = "" if low is None or high is None else _better(pair, low, high)
+        if pair.winner not in ("", shown):
+            raise ReportError(f"comparisons[{number}].winner: the interval does not show it")
+
+
+def _better(pair: Comparison, low: float, high: float) -> str:
+    return pair.first if low > 0 else pair.second if high < 0 else ""
