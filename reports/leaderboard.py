@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
+from markupsafe import Markup
 from msgspec import Struct
 
+from reports.drawing import svg
 from reports.html import content_policy, inline, template_environment
 from reports.leaderboard_schema import (
     KNOWN,
@@ -19,16 +21,19 @@ from reports.leaderboard_schema import (
     Row,
     Sample,
 )
+from reports.plot import Mark, Words, draw
 from reports.text import abbreviate, counted, one_line
 
 SHOWN_METRICS = ("joint", "false_fix", "held", "poc_blocked", "workloads_ok", "valid")
-LISTED = 40
-"""So many answers of a row that solved nothing are listed; scores.json has all."""
+LISTED, LISTED_ON_PAGE = 40, 600
+"""So many answers of a row, and of all, that solved nothing are listed; scores.json has all."""
 NAMED = 2
 """So many rows are named in a sentence; more are counted."""
 LONGEST_NAME = 48
 FEW_CLUSTERS = 20
 """With fewer, intervals from cluster-robust errors are known to come out too narrow."""
+ALIKE, NO_WIDTH = "\u2020", 1e-6
+"""The mark of an interval without width: all scenarios came out alike."""
 ARM = " / "
 """Between the parts of a row's name in a comparison."""
 
@@ -100,6 +105,16 @@ class Task(Struct, frozen=True):
     cells: tuple[Cell, ...]
 
 
+WORDS = Words(
+    "Rows by what they hold and what they leave working",
+    "What is held grows to the right and what works upwards, so that the best place is the upper "
+    "right corner. The table holds the same numbers.",
+    "held, hidden ways included",
+    "workloads that work",
+    ("held", "work"),
+)
+
+
 class Technique(Struct, frozen=True):
     """How many answers of each row it got around."""
 
@@ -140,6 +155,8 @@ class Board(Struct, frozen=True):
     tasks: tuple[Task, ...]
     techniques: tuple[Technique, ...]
     failures: tuple[Failures, ...]
+    plot: Markup | None
+    """The drawing; none where there is nothing to compare."""
     clusters: int
     few_clusters: bool
     dev: int
@@ -168,7 +185,7 @@ def render_leaderboard(document: Leaderboard) -> str:
 def build_board(document: Leaderboard) -> Board:
     """Everything that the template needs, so that it has no logic of its own."""
     names = _names(document.rows)
-    ks = sorted({int(k) for row in document.rows for k in row.pass_at})
+    ks = sorted({k for row in document.rows for k in row.pass_at})
     rows = sorted(document.rows, key=lambda row: row.strategy == KNOWN)  # stable
     lines = tuple(_line(row, names, ks) for row in rows)
     samples: dict[tuple[str, str, str], list[Sample]] = {_arm(row): [] for row in rows}
@@ -190,7 +207,11 @@ def build_board(document: Leaderboard) -> Board:
             for one in sorted(document.scenarios, key=lambda one: (one.cluster, one.name))
         ),
         techniques=tuple(_techniques(document, [samples[_arm(row)] for row in rows])),
-        failures=tuple(_failures(line, samples[_arm(line.row)]) for line in models),
+        failures=tuple(
+            _failures(line, samples[_arm(line.row)], LISTED_ON_PAGE // len(models))
+            for line in models
+        ),
+        plot=_plot(lines),
         clusters=len(clusters),
         few_clusters=len(clusters) < FEW_CLUSTERS,
         dev=sum(one.split == "dev" for one in document.scenarios),
@@ -226,9 +247,9 @@ def _full(row: Row) -> str:
 
 
 def _line(row: Row, names: Mapping[str, str], ks: Sequence[int]) -> Line:
-    def tried(of: Mapping[str, float], k: int) -> str:
+    def tried(of: Mapping[int, float], k: int) -> str:
         # Rounded first: the same chance, summed up in another order, is to look the same.
-        return f"{round(of[str(k)], 9):.2f}" if str(k) in of else "\u2013"
+        return f"{round(of[k], 9):.2f}" if k in of else "\u2013"
 
     missing = {status: row.statuses.get(status, 0) for status in STATUSES if status != "ok"}
     return Line(
@@ -267,13 +288,15 @@ def span(rate: Rate, least: float = 0.0) -> Span:
     mean = f"{round(rate.mean, 9):{sign}.2f}"
     if rate.low is None or rate.high is None:
         return Span("no interval", mean, "fewer than two clusters", at=place(rate.mean))
-    note = "all alike" if rate.high - rate.low < 1e-6 else ""  # noqa: PLR2004
+    note = ALIKE if rate.high - rate.low < NO_WIDTH else ""
     said = f"{rate.low:{sign}.2f} to {rate.high:{sign}.2f}"
     return Span(said, mean, note, place(rate.low), place(rate.high), place(rate.mean))
 
 
 def _pair(one: Comparison, names: Mapping[str, str]) -> Pair:
-    first, second = (names.get(name, abbreviate(one_line(name))) for name in (one.first, one.second))
+    first, second = (
+        names.get(name, abbreviate(one_line(name))) for name in (one.first, one.second)
+    )
     difference = one.difference
     known = difference.low is not None and difference.high is not None
     if not known:
@@ -295,9 +318,7 @@ def _pair(one: Comparison, names: Mapping[str, str]) -> Pair:
     )
 
 
-def _headline(
-    document: Leaderboard, models: Sequence[Line], names: Mapping[str, str]
-) -> str:
+def _headline(document: Leaderboard, models: Sequence[Line], names: Mapping[str, str]) -> str:
     """The answer in one plain sentence with its interval."""
     if not models:
         return "No model was scored: every row is an answer that needs no model"
@@ -321,8 +342,26 @@ def _headline(
         named = ", ".join(line.name for line in level[:NAMED])
         more = f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
         return f"No winner: {best.name} {solves}, and is not shown to be better than {named}{more}"
-    others = names[_full(models[1].row)] if len(models) == 2 else f"each of {len(models) - 1} others"  # noqa: PLR2004
+    others = (
+        names[_full(models[1].row)] if len(models) == 2 else f"each of {len(models) - 1} others"
+    )  # noqa: PLR2004
     return f"{best.name} {solves}, more than {others}"
+
+
+def _plot(lines: Iterable[Line]) -> Markup | None:
+    """Means over all that was asked, the answers that need no model among them."""
+    marks: list[Mark] = []
+    outside: list[tuple[str, str, bool]] = []
+    for line in lines:
+        name = f"{line.name}, no model" if line.known else line.name
+        held, works = line.row.asked["held"].mean, line.row.asked["workloads_ok"].mean
+        if held is None or works is None:
+            outside.append((name, "nothing to average", False))
+        else:
+            said = (line.asked["held"].mean, line.asked["workloads_ok"].mean)
+            marks.append(Mark(name, held, works, said, said))
+    drawn = draw(marks, outside, WORDS)
+    return None if drawn is None else svg(drawn)
 
 
 def _percent(rate: Rate) -> str:
@@ -377,7 +416,9 @@ def _techniques(document: Leaderboard, arms: Sequence[Sequence[Sample]]) -> Iter
     for samples in arms:
         through: Counter[str] = Counter()
         hidden: Counter[str] = Counter()
-        judged = [one.score for one in samples if one.score is not None and one.score.held is not None]
+        judged = [
+            one.score for one in samples if one.score is not None and one.score.held is not None
+        ]
         for score in judged:
             through.update(_named(document, (*score.visible.bypasses, *score.hidden.bypasses)))
             hidden.update(_named(document, score.hidden.bypasses))
@@ -402,10 +443,11 @@ def _named(document: Leaderboard, ways: Iterable[str]) -> set[str]:
     return {document.techniques.get(way) or "not recorded" for way in ways}
 
 
-def _failures(line: Line, samples: Sequence[Sample]) -> Failures:
+def _failures(line: Line, samples: Sequence[Sample], limit: int) -> Failures:
     failed = [one for one in samples if one.score is None or one.score.joint is not True]
     failed.sort(key=lambda one: (one.scenario, one.sample))
-    return Failures(line.name, tuple(map(_failure, failed[:LISTED])), len(failed))
+    shown = failed[: min(LISTED, limit)]
+    return Failures(line.name, tuple(map(_failure, shown)), len(failed))
 
 
 def _failure(one: Sample) -> Failure:

@@ -50,11 +50,11 @@ class Row(Struct, frozen=True):
     statuses: Annotated[Mapping[str, Int], "how many of them ended in which way"]
     rates: Annotated[Mapping[str, Rate], "by metric, over what was answered"]
     asked: Annotated[Mapping[str, Rate], "by metric, over all that was asked: no answer is 0"]
-    pass_at: Annotated[Mapping[str, float], "by k: the chance that one of k answers is right"] = (
-        field(default_factory=dict[str, float])
+    pass_at: Annotated[Mapping[int, float], "by k: the chance that one of k answers is right"] = (
+        field(default_factory=dict[int, float])
     )
-    pass_all: Annotated[Mapping[str, float], "by k: the chance that all of k answers are"] = field(
-        default_factory=dict[str, float]
+    pass_all: Annotated[Mapping[int, float], "by k: the chance that all of k answers are"] = field(
+        default_factory=dict[int, float]
     )
     cost_per_solved: Annotated[float | None, "US dollars for each scenario solved, if known"] = None
 
@@ -163,7 +163,7 @@ def parse_leaderboard(raw: object) -> Leaderboard:
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         raise ReportError(f"no scores: the key 'schema' is not {SCHEMA!r}")
     try:
-        found = msgspec.convert(raw, Leaderboard)
+        found = msgspec.convert(raw, Leaderboard, str_keys=True)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at ")
         raise ReportError(
