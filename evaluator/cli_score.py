@@ -169,7 +169,7 @@ def _written(
 def _text(suffix: str, document: dict[str, Any], board: Leaderboard) -> str:
     if suffix == ".html":
         from reports.leaderboard import render_leaderboard
-        from reports.leaderboard_schema import parse_leaderboard
+        from reports.leaderboard_document import parse_leaderboard
 
         return render_leaderboard(parse_leaderboard(document))
     if suffix == ".csv":

@@ -1,4 +1,4 @@
-"""The scores of a run as a document: what ``--json`` prints and ``leaderboard.html`` is drawn from."""
+"""The scores of a run as a document: what ``--json`` prints and the page is drawn from."""
 
 from __future__ import annotations
 

@@ -309,7 +309,7 @@ def _pair(one: Comparison, names: Mapping[str, str]) -> Pair:
         first=first,
         second=second,
         span=span(difference, -1.0),
-        p="\u2013" if one.p is None else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}",  # noqa: PLR2004
+        p="\u2013" if one.p is None else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}",
         detectable="\u2013" if one.detectable is None else f"{one.detectable:.2f}",
         blind=None if one.detectable is None else round(50 * min(1.0, one.detectable), 2),
         says=says,
@@ -344,7 +344,7 @@ def _headline(document: Leaderboard, models: Sequence[Line], names: Mapping[str,
         return f"No winner: {best.name} {solves}, and is not shown to be better than {named}{more}"
     others = (
         names[_full(models[1].row)] if len(models) == 2 else f"each of {len(models) - 1} others"
-    )  # noqa: PLR2004
+    )
     return f"{best.name} {solves}, more than {others}"
 
 
@@ -385,8 +385,8 @@ def _contrast(
     if not scores:
         return ""
     return (
-        f"Of the models' answers {len(scores)} stopped the PoC and broke nothing, which is all that "
-        f"a test with the PoC sees; a hidden way got around {false} of them."
+        f"Of the models' answers {len(scores)} stopped the PoC and broke nothing, which is all "
+        f"that a test with the PoC sees; a hidden way got around {false} of them."
     )
 
 
@@ -468,7 +468,7 @@ def _failure(one: Sample) -> Failure:
             reasons.append(f"{counted(ways.unsettled, f'{kind} way')} undecided")
     for names, what in ((score.broken, "broken"), (score.unjudged, "cannot be judged here")):
         if names:
-            more = f" and {len(names) - 4} more" if len(names) > 4 else ""  # noqa: PLR2004
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
             reasons.append(f"{what}: {', '.join(names[:4])}{more}")
     label = "not judged" if score.joint is None else "not solved"
     return Failure(one.scenario, one.sample, label, score.false_fix is True, tuple(reasons))

@@ -1,7 +1,7 @@
 """What ``sidestep score`` found: the document that ``leaderboard.html`` is drawn from.
 
-``sidestep score --json`` prints it and ``-o`` writes it as ``scores.json``.  Like ``reports.schema``
-it is data only; who computes the rates stands elsewhere.
+``sidestep score --json`` prints it and ``-o`` writes it as ``scores.json``.  Like
+``reports.schema`` it is data only; who computes the rates stands elsewhere.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-import msgspec
 from msgspec import Struct, field
 
-from reports.errors import ReportError
 from reports.schema import Environment, Int, Tool
 
 SCHEMA = "sidestep.scores/1"
@@ -153,52 +151,3 @@ class Leaderboard(Struct, frozen=True):
     started: Annotated[str, "ISO 8601"] = ""
     duration_s: Annotated[float, "seconds"] = 0.0
     arguments: Annotated[tuple[str, ...], "the command line"] = ()
-
-
-def parse_leaderboard(raw: object) -> Leaderboard:
-    """Check a document and make it typed; ReportError names the first wrong key.
-
-    What a reader would take for good news must be borne out by what stands beside it.
-    """
-    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
-        raise ReportError(f"no scores: the key 'schema' is not {SCHEMA!r}")
-    try:
-        found = msgspec.convert(raw, Leaderboard, str_keys=True)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at ")
-        raise ReportError(
-            f"{where.strip('`').removeprefix('$.') or 'document'}: {message}"
-        ) from None
-    except UnicodeEncodeError:
-        raise ReportError("document: a string holds half of a surrogate pair") from None
-    _check(found)
-    return found
-
-
-def _check(found: Leaderboard) -> None:
-    names = {one.name for one in found.scenarios}
-    arms = {(one.model, one.strategy, one.level) for one in found.rows}
-    if len(arms) != len(found.rows):
-        raise ReportError("rows: one of them is there twice")
-    for number, row in enumerate(found.rows):
-        for of in ("rates", "asked"):
-            if missing := set(METRICS) - set(getattr(row, of)):
-                raise ReportError(f"rows[{number}].{of}: {min(missing)} is missing")
-        if unknown := set(row.statuses) - set(STATUSES):
-            raise ReportError(f"rows[{number}].statuses: {min(unknown)[:80]!a} is no status")
-    for number, one in enumerate(found.samples):
-        if one.status not in STATUSES:
-            raise ReportError(f"samples[{number}].status: {one.status[:80]!a} is no status")
-        if one.scenario not in names:
-            raise ReportError(f"samples[{number}].scenario: {one.scenario[:80]!a} is not listed")
-        if one.arm not in arms:
-            raise ReportError(f"samples[{number}]: no row is of its model, strategy and level")
-    for number, pair in enumerate(found.comparisons):
-        low, high = pair.difference.low, pair.difference.high
-        shown = "" if low is None or high is None else _better(pair, low, high)
-        if pair.winner not in ("", shown):
-            raise ReportError(f"comparisons[{number}].winner: the interval does not show it")
-
-
-def _better(pair: Comparison, low: float, high: float) -> str:
-    return pair.first if low > 0 else pair.second if high < 0 else ""

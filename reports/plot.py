@@ -167,7 +167,11 @@ def _rows(group: Sequence[Mark], *, by_name: bool) -> list[tuple[str, str, str]]
         name = f"{abbreviate(group[0].name, _NAME)} and {len(group) - 1} more"
         return [(name, *group[0].shared)]
     return [
-        (abbreviate(one.name, _NAME), *(abbreviate(said, _COUNTS) for said in one.said))
+        (
+            abbreviate(one.name, _NAME),
+            abbreviate(one.said[0], _COUNTS),
+            abbreviate(one.said[1], _COUNTS),
+        )
         for one in group
     ]
 
