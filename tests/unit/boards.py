@@ -11,6 +11,8 @@ from evaluator.scenarios import scenarios
 from evaluator.score_run import KNOWN, Scored
 from evaluator.scoring import Score, Ways
 
+from hostile import HOSTILE, poison
+
 NAMES = [one.name for one in scenarios()[:12]]
 HELD = Ways(5)
 THROUGH = Ways(5, ("create-directory/mkdirat", "create-directory/mkdirat~i386"))
@@ -85,3 +87,19 @@ def board(scored: list[Scored] | None = None) -> dict[str, Any]:
     ]
     written = document(leaderboard(scored), scored, samples, origin())
     return cast("dict[str, Any]", json.loads(json.dumps(written)))
+
+
+def poisoned(text: str = HOSTILE) -> dict[str, Any]:
+    """Hostile in everything that a model, a provider or a stored file says."""
+    clean = board()
+    raw = poison(clean, text)
+    for of in ("rows", "samples"):
+        for one, was in zip(raw[of], clean[of], strict=True):
+            for name in ("strategy", "status"):
+                if name in was:
+                    one[name] = was[name]
+    for pair, was in zip(raw["comparisons"], clean["comparisons"], strict=True):
+        for name in ("first", "second", "winner"):  # as the rows are called
+            model, strategy, level = was[name].split(" / ") if was[name] else ("", "", "")
+            pair[name] = f"{text}{model} / {strategy} / {text}{level}" if model else ""
+    return raw

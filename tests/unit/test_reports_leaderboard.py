@@ -21,8 +21,8 @@ from reports.leaderboard import (
 from reports.leaderboard_document import parse_leaderboard
 from reports.leaderboard_schema import Rate
 
-from boards import NAMES, board, made, score
-from hostile import HOSTILE, poison
+from boards import NAMES, board, made, poisoned, score
+from hostile import HOSTILE
 from test_reports_hostile import HIDDEN, PIECES
 from test_reports_html import Page
 
@@ -45,22 +45,6 @@ def page_of(raw: dict[str, Any]) -> str:
 
 def only(*scored: Any) -> dict[str, Any]:
     return board(list(scored))
-
-
-def poisoned(text: str) -> dict[str, Any]:
-    """Hostile in everything that a model, a provider or a stored file says."""
-    clean = _board()
-    raw = poison(clean, text)
-    for of in ("rows", "samples"):
-        for one, was in zip(raw[of], clean[of], strict=True):
-            for name in ("strategy", "status"):
-                if name in was:
-                    one[name] = was[name]
-    for pair, was in zip(raw["comparisons"], clean["comparisons"], strict=True):
-        for name in ("first", "second", "winner"):  # as the rows are called
-            model, strategy, level = was[name].split(" / ") if was[name] else ("", "", "")
-            pair[name] = f"{text}{model} / {strategy} / {text}{level}" if model else ""
-    return raw
 
 
 class TestAnswer:
