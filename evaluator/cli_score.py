@@ -22,16 +22,40 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evaluator.leaderboard import Leaderboard
-    from evaluator.samples import Sample
-    from evaluator.score_run import Scored
+    from evaluator.score_run import Answer, Scored
 
 _FORMS = ("table", "html", "csv", "json")
 _FILES = {".html": "leaderboard.html", ".csv": "leaderboard.csv", ".json": "scores.json"}
 """What ``-o`` writes into a directory, by the suffix that asks for one of them alone."""
+_SEED = "--private-suite"
+_FACTS = (
+    *("model", "strategy", "level", "samples", "suite", "private_suite"),
+    *("joint_low", "joint_high", "gap", "gap_low", "gap_high"),
+    *("k", "pass_at_k", "pass_all_k", "cost_per_solved"),
+)
 
 
 @click.command()
 @click.argument("samples", metavar="SAMPLES", required=False)
+@click.option(
+    "--objective",
+    metavar="NAME",
+    help="SAMPLES is a directory of any profiles, each judged by this objective: a name of "
+    "`sidestep objectives list`.",
+)
+@click.option(
+    "--family",
+    "families",
+    metavar="FAMILY",
+    multiple=True,
+    help="The same with a family that must be held; repeatable.",
+)
+@click.option(
+    _SEED,
+    "seed",
+    metavar="SEED",
+    help="Also run hidden ways that this seed makes, by chains of rewrites.",
+)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a line and exit.")
 @jobs_option
 @click.option(
@@ -53,6 +77,9 @@ _FILES = {".html": "leaderboard.html", ".csv": "leaderboard.csv", ".json": "scor
 @debug_option
 def score(
     samples: str | None,
+    objective: str | None,
+    families: tuple[str, ...],
+    seed: str | None,
     schema: bool,
     jobs: int | None,
     form: str,
@@ -63,7 +90,8 @@ def score(
 
     SAMPLES is a file of JSON lines (`--schema` says what a line holds), or a directory
     MODEL/SCENARIO/SAMPLE.json. Answers that need no model (the reference solution, a profile that
-    denies only the PoC's calls, allow-all, deny-all) are rows of every table.
+    denies only the PoC's calls, allow-all, deny-all, a container runtime's default) are rows of
+    every table. With `--objective` or `--family`, SAMPLES is a directory of profiles from anywhere.
     """
     if schema:
         from evaluator.samples import schema as of_a_line
@@ -72,17 +100,20 @@ def score(
         return
     if samples is None:
         raise InputError("name a file of JSON lines, or a directory MODEL/SCENARIO/SAMPLE.json")
+    if seed == "":
+        raise InputError("--private-suite: an empty seed; write any text that only you know")
     form = "json" if as_json else form
     if form == "html" and sys.stdout.isatty():
         raise InputError("the page is for a browser: add -o leaderboard.html, or a redirection")
     target = None if output is None else _target(output, samples)
     started = time.time()
     with border():
-        read, found = _scored(samples, jobs)
+        answers, found, private = _scored(Path(samples), objective, families, jobs, seed or "")
     from evaluator.leaderboard import leaderboard
 
-    board = leaderboard(found)
-    document = _document(board, found, read, started) if form in ("html", "json") or target else {}
+    board = leaderboard(found, private)
+    needed = target is not None or form in ("html", "json")
+    document = _document(board, answers, found, started) if needed else {}
     lost = None if target is None else _written(target, document, board)
     if form == "table":
         from evaluator.table_score import show
@@ -97,18 +128,26 @@ def score(
         raise InputError(lost)
 
 
-def _scored(samples: str, jobs: int | None) -> tuple[Sequence[Sample], Sequence[Scored]]:
-    """What was read, and what it is worth."""
-    from evaluator.samples import read_samples
-    from evaluator.score_run import scored
+def _scored(
+    path: Path, objective: str | None, families: Sequence[str], jobs: int | None, seed: str
+) -> tuple[Sequence[Answer], Sequence[Scored], str]:
+    """The answers, their scores, and the digest of the private suite; empty if there is none."""
+    from evaluator.private import digest
+    from evaluator.score_run import answers_of, answers_of_files, judged
 
-    read = read_samples(Path(samples))
+    if objective is None and not families:
+        answers = answers_of(path)
+    else:
+        answers = answers_of_files(path, objective, families)
+    asked = {one.scenario.name: one.scenario for one in answers}
     with progress_bar() as on_progress:
-        return read, scored(read, on_progress, jobs=jobs or len(os.sched_getaffinity(0)))
+        count = jobs or len(os.sched_getaffinity(0))
+        found = judged(answers, on_progress, jobs=count, private=seed)
+    return answers, found, digest(asked.values(), seed) if seed else ""
 
 
 def _document(
-    board: Leaderboard, found: Sequence[Scored], read: Sequence[Sample], started: float
+    board: Leaderboard, answers: Sequence[Answer], found: Sequence[Scored], started: float
 ) -> dict[str, Any]:
     from datetime import UTC, datetime
 
@@ -121,9 +160,20 @@ def _document(
         environment=environment(probe()),
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
         duration_s=round(time.time() - started, 6),
-        arguments=tuple(sys.argv[1:]),
+        arguments=_without_seed(sys.argv[1:]),
     )
-    return document(board, found, read, origin)
+    return document(board, answers, found, origin)
+
+
+def _without_seed(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Whoever reads the scores must not be able to make the private suite."""
+    found: list[str] = []
+    for one in arguments:
+        if found and found[-1] == _SEED:
+            found.append("...")
+        else:
+            found.append(f"{_SEED}=..." if one.startswith(f"{_SEED}=") else one)
+    return tuple(found)
 
 
 def _target(output: str, samples: str) -> tuple[Path, dict[str, str]]:
@@ -178,15 +228,26 @@ def _text(suffix: str, document: dict[str, Any], board: Leaderboard) -> str:
 
 
 def _csv(board: Leaderboard) -> str:
+    from attacks.family import Technique
     from evaluator.leaderboard import METRICS
     from reports.files import cell
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    heads = [f"{metric}_{of}" for metric in METRICS for of in ("answered", "asked")]
-    writer.writerow(["model", "strategy", "level", "samples", *heads])
+    rates = [f"{metric}_{of}" for metric in METRICS for of in ("answered", "asked")]
+    techniques = [f"bypassed_by_{one}" for one in Technique]
+    writer.writerow([*_FACTS, *rates, *techniques])
     for row in board.rows:
-        values = [of[metric].mean for metric in METRICS for of in (row.rates, row.asked)]
-        names = (row.model, row.strategy, row.level)
-        writer.writerow([cell(value) for value in (*names, row.samples, *values)])
+        k = max(row.pass_at, default=None)
+        facts = (
+            *(row.model, row.strategy, row.level, row.samples),
+            *(board.suite, board.private_suite),
+            *(row.asked["joint"].low, row.asked["joint"].high),
+            *(row.gap.mean, row.gap.low, row.gap.high),
+            *(k, row.pass_at.get(k or 0), row.pass_all.get(k or 0), row.cost_per_solved),
+        )
+        means = (of[metric].mean for metric in METRICS for of in (row.rates, row.asked))
+        tried = {one.technique: one.bypassed / one.answers for one in row.techniques}
+        shares = (tried.get(one) for one in Technique)
+        writer.writerow([cell(value) for value in (*facts, *means, *shares)])
     return text.getvalue()

@@ -11,10 +11,12 @@ from msgspec import Struct
 
 from reports.drawing import svg
 from reports.html import content_policy, inline, template_environment
+from reports.leaderboard_document import SURE
 from reports.leaderboard_schema import (
     KNOWN,
     STATUSES,
     Asked,
+    Bypassed,
     Comparison,
     Leaderboard,
     Rate,
@@ -32,8 +34,6 @@ NAMED = 2
 LONGEST_NAME = 48
 FEW_CLUSTERS = 20
 """With fewer, intervals from cluster-robust errors are known to come out too narrow."""
-ALIKE, NO_WIDTH = "\u2020", 1e-6
-"""The mark of an interval without width: all scenarios came out alike."""
 ARM = " / "
 """Between the parts of a row's name in a comparison."""
 
@@ -45,7 +45,7 @@ class Span(Struct, frozen=True):
     """The interval; a dash where there is none."""
     mean: str
     note: str = ""
-    """Why there is no interval, or what is odd about it."""
+    """Why there is no interval."""
     low: float | None = None
     high: float | None = None
     at: float | None = None
@@ -60,6 +60,11 @@ class Line(Struct, frozen=True):
     known: bool
     asked: Mapping[str, Span]
     answered: Mapping[str, Span]
+    gap: Span
+    visible: Span
+    hidden: Span
+    asked_how: str
+    """Strategy and level."""
     missing: str
     """What became of requests without an answer that can be judged."""
     tries: tuple[str, ...]
@@ -120,7 +125,7 @@ class Technique(Struct, frozen=True):
 
     name: str
     cells: tuple[tuple[str, str], ...]
-    """``3 of 50``, and how many of these by a way that nobody is told."""
+    """``3 of 50``, and by how many ways."""
 
 
 class Failure(Struct, frozen=True):
@@ -159,6 +164,8 @@ class Board(Struct, frozen=True):
     """The drawing; none where there is nothing to compare."""
     clusters: int
     few_clusters: bool
+    hides: bool
+    """Whether some way was hidden from models."""
     dev: int
     """How many scenarios are of the split that prompts are written with."""
     priced: bool
@@ -206,7 +213,7 @@ def build_board(document: Leaderboard) -> Board:
             Task(one, tuple(_cell(one, samples[_arm(row)]) for row in rows))
             for one in sorted(document.scenarios, key=lambda one: (one.cluster, one.name))
         ),
-        techniques=tuple(_techniques(document, [samples[_arm(row)] for row in rows])),
+        techniques=tuple(_techniques(rows)),
         failures=tuple(
             _failures(line, samples[_arm(line.row)], LISTED_ON_PAGE // len(models))
             for line in models
@@ -214,6 +221,7 @@ def build_board(document: Leaderboard) -> Board:
         plot=_plot(lines),
         clusters=len(clusters),
         few_clusters=len(clusters) < FEW_CLUSTERS,
+        hides=any(one.hides for one in document.samples),
         dev=sum(one.split == "dev" for one in document.scenarios),
         priced=any(row.cost_per_solved is not None for row in rows),
     )
@@ -258,6 +266,10 @@ def _line(row: Row, names: Mapping[str, str], ks: Sequence[int]) -> Line:
         known=row.strategy == KNOWN,
         asked={metric: span(row.asked[metric]) for metric in SHOWN_METRICS},
         answered={metric: span(row.rates[metric]) for metric in SHOWN_METRICS},
+        gap=span(row.gap, -1.0),
+        visible=span(row.asked["visible_held"]),
+        hidden=span(row.asked["hidden_held"]),
+        asked_how=", ".join(abbreviate(one_line(one), 24) for one in _arm(row)[1:] if one),
         missing=", ".join(f"{n} {_word(status)}" for status, n in missing.items() if n),
         tries=tuple(
             tried(of, k)
@@ -288,9 +300,8 @@ def span(rate: Rate, least: float = 0.0) -> Span:
     mean = f"{round(rate.mean, 9):{sign}.2f}"
     if rate.low is None or rate.high is None:
         return Span("no interval", mean, "fewer than two clusters", at=place(rate.mean))
-    note = ALIKE if rate.high - rate.low < NO_WIDTH else ""
     said = f"{rate.low:{sign}.2f} to {rate.high:{sign}.2f}"
-    return Span(said, mean, note, place(rate.low), place(rate.high), place(rate.mean))
+    return Span(said, mean, "", place(rate.low), place(rate.high), place(rate.mean))
 
 
 def _pair(one: Comparison, names: Mapping[str, str]) -> Pair:
@@ -298,13 +309,14 @@ def _pair(one: Comparison, names: Mapping[str, str]) -> Pair:
         names.get(name, abbreviate(one_line(name))) for name in (one.first, one.second)
     )
     difference = one.difference
-    known = difference.low is not None and difference.high is not None
-    if not known:
+    if difference.low is None or difference.high is None:
         says = "nothing can be said: fewer than two clusters"
     elif one.winner:
         says = f"{first if one.winner == one.first else second} is better"
+    elif difference.low <= 0 <= difference.high:
+        says = "no winner: the interval holds 0"
     else:
-        says = "no winner: the interval holds 0, or is not enough"
+        says = f"no winner: p is not below {SURE}"
     return Pair(
         first=first,
         second=second,
@@ -316,6 +328,11 @@ def _pair(one: Comparison, names: Mapping[str, str]) -> Pair:
         decided=bool(one.winner),
         scenarios=one.scenarios,
     )
+
+
+def _p(value: float | None) -> str:
+    least = 0.001
+    return "\u2013" if value is None else f"< {least}" if value < least else f"{value:.3f}"
 
 
 def _headline(document: Leaderboard, models: Sequence[Line], names: Mapping[str, str]) -> str:
@@ -410,37 +427,22 @@ def _cell(asked: Asked, samples: Iterable[Sample]) -> Cell:
     return Cell(solved, f"{right} of {tried}", false, tuple(notes))
 
 
-def _techniques(document: Leaderboard, arms: Sequence[Sequence[Sample]]) -> Iterable[Technique]:
+def _techniques(rows: Sequence[Row]) -> Iterable[Technique]:
     """Those that got around an answer, the one that did it most often first."""
-    seen: list[tuple[Counter[str], Counter[str], int]] = []
-    for samples in arms:
-        through: Counter[str] = Counter()
-        hidden: Counter[str] = Counter()
-        judged = [
-            one.score for one in samples if one.score is not None and one.score.held is not None
-        ]
-        for score in judged:
-            through.update(_named(document, (*score.visible.bypasses, *score.hidden.bypasses)))
-            hidden.update(_named(document, score.hidden.bypasses))
-        seen.append((through, hidden, len(judged)))
+    of_rows = [{one.technique: one for one in row.techniques} for row in rows]
     total: Counter[str] = Counter()
-    for through, _, _ in seen:
-        total.update(through)
-    for name, _ in total.most_common():
-        yield Technique(
-            name,
-            tuple(
-                (
-                    f"{through[name]} of {judged}" if judged else "none judged",
-                    f"{hidden[name]} by a hidden way" if hidden[name] else "",
-                )
-                for through, hidden, judged in seen
-            ),
-        )
+    for row in rows:
+        total.update({one.technique: one.bypassed for one in row.techniques})
+    for name, number in total.most_common():
+        if number:
+            yield Technique(name, tuple(_got_around(found.get(name)) for found in of_rows))
 
 
-def _named(document: Leaderboard, ways: Iterable[str]) -> set[str]:
-    return {document.techniques.get(way) or "not recorded" for way in ways}
+def _got_around(found: Bypassed | None) -> tuple[str, str]:
+    if found is None:
+        return "not tried", ""
+    ways = counted(found.ways, "way") if found.ways else ""
+    return f"{found.bypassed} of {found.answers}", ways
 
 
 def _failures(line: Line, samples: Sequence[Sample], limit: int) -> Failures:
@@ -448,6 +450,11 @@ def _failures(line: Line, samples: Sequence[Sample], limit: int) -> Failures:
     failed.sort(key=lambda one: (one.scenario, one.sample))
     shown = failed[: min(LISTED, limit)]
     return Failures(line.name, tuple(map(_failure, shown)), len(failed))
+
+
+def _is_public(way: str) -> bool:
+    """Whether it may be named: what several rewrites made is of a private suite."""
+    return way.count("~") <= 1
 
 
 def _failure(one: Sample) -> Failure:
@@ -463,7 +470,9 @@ def _failure(one: Sample) -> Failure:
     for ways, kind in ((score.visible, "visible"), (score.hidden, "hidden")):
         if ways.bypasses:
             number = counted(len(ways.bypasses), f"{kind} way")
-            reasons.append(f"{number} through, such as {abbreviate(ways.bypasses[0], 80)}")
+            public = next((way for way in ways.bypasses if _is_public(way)), "")
+            such = f", such as {abbreviate(public, 80)}" if public else ""
+            reasons.append(f"{number} through{such}")
         if ways.unsettled:
             reasons.append(f"{counted(ways.unsettled, f'{kind} way')} undecided")
     for names, what in ((score.broken, "broken"), (score.unjudged, "cannot be judged here")):

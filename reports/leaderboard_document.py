@@ -9,6 +9,9 @@ from reports.document import typed
 from reports.errors import ReportError
 from reports.leaderboard_schema import METRICS, SCHEMA, STATUSES, Comparison, Leaderboard
 
+SURE = 0.05
+"""Only an adjusted p below it names a winner."""
+
 
 def parse_leaderboard(raw: object) -> Leaderboard:
     """Check a document and make it typed; ReportError names the first wrong key.
@@ -44,8 +47,12 @@ def _check(found: Leaderboard) -> None:
         low, high = pair.difference.low, pair.difference.high
         shown = "" if low is None or high is None else _better(pair, low, high)
         if pair.winner not in ("", shown):
-            raise ReportError(f"comparisons[{number}].winner: the interval does not show it")
+            raise ReportError(
+                f"comparisons[{number}].winner: interval or adjusted p do not show it"
+            )
 
 
 def _better(pair: Comparison, low: float, high: float) -> str:
+    if pair.adjusted is None or pair.adjusted >= SURE:
+        return ""
     return pair.first if low > 0 else pair.second if high < 0 else ""

@@ -20,6 +20,8 @@ METRICS = (
     "enforced",
     "starts",
     "poc_blocked",
+    "visible_held",
+    "hidden_held",
     "held",
     "workloads_ok",
     "joint",
@@ -38,6 +40,15 @@ class Rate(Struct, frozen=True):
     scenarios: Annotated[Int, "number of scenarios averaged"]
 
 
+class Bypassed(Struct, frozen=True):
+    """What one technique did to the answers of one row."""
+
+    technique: Annotated[str, "why a way may get through"]
+    answers: Annotated[Int, "answers that it was tried against"]
+    bypassed: Annotated[Int, "of these, answers that some way of it got through"]
+    ways: Annotated[Int, "ways that got through, summed over answers"]
+
+
 class Row(Struct, frozen=True):
     """One model, strategy and level."""
 
@@ -48,6 +59,7 @@ class Row(Struct, frozen=True):
     statuses: Annotated[Mapping[str, Int], "how many of them ended in which way"]
     rates: Annotated[Mapping[str, Rate], "by metric, over what was answered"]
     asked: Annotated[Mapping[str, Rate], "by metric, over all that was asked: no answer is 0"]
+    gap: Annotated[Rate, "share that holds all visible ways less that of all hidden ways"]
     pass_at: Annotated[Mapping[int, float], "by k: the chance that one of k answers is right"] = (
         field(default_factory=dict[int, float])
     )
@@ -55,6 +67,7 @@ class Row(Struct, frozen=True):
         default_factory=dict[int, float]
     )
     cost_per_solved: Annotated[float | None, "US dollars for each scenario solved, if known"] = None
+    techniques: Annotated[tuple[Bypassed, ...], "what got around its answers"] = ()
 
 
 class Comparison(Struct, frozen=True):
@@ -66,7 +79,8 @@ class Comparison(Struct, frozen=True):
     difference: Annotated[Rate, "first minus second"]
     p: Annotated[float | None, "paired permutation test, two-sided"] = None
     detectable: Annotated[float | None, "least difference found with 80 % power"] = None
-    winner: Annotated[str, "the better one; empty if the interval holds 0"] = ""
+    adjusted: Annotated[float | None, "p after Holm's procedure over all comparisons"] = None
+    winner: Annotated[str, "the better one; empty if interval or adjusted p do not show it"] = ""
 
 
 class Ways(Struct, frozen=True):
@@ -75,6 +89,13 @@ class Ways(Struct, frozen=True):
     working: Annotated[Int, "how many were tried"]
     bypasses: Annotated[tuple[str, ...], "ids of the variants that got through"] = ()
     unsettled: Annotated[Int, "of how many nothing is known"] = 0
+
+
+class Tried(Struct, frozen=True):
+    """Ways of one technique that count and work without the answer."""
+
+    working: Annotated[Int, "how many were tried"]
+    bypasses: Annotated[Int, "how many got through"]
 
 
 class Score(Struct, frozen=True):
@@ -90,6 +111,9 @@ class Score(Struct, frozen=True):
     workloads_ok: Annotated[bool | None, "what must work does"]
     joint: Annotated[bool | None, "all of the above"]
     false_fix: Annotated[bool | None, "PoC stopped, nothing broken, and a hidden way gets through"]
+    techniques: Annotated[Mapping[str, Tried], "by technique, visible and hidden"] = field(
+        default_factory=dict[str, Tried]
+    )
     broken: Annotated[tuple[str, ...], "what must work and does not"] = ()
     unjudged: Annotated[tuple[str, ...], "what must work and cannot be judged here"] = ()
 
@@ -106,6 +130,9 @@ class Sample(Struct, frozen=True):
     why: Annotated[str, "why it cannot be used, one line"] = ""
     score: Annotated[Score | None, "what it is worth; null if there is nothing to judge"] = None
     cost: Annotated[float | None, "US dollars, if known"] = None
+    cluster: Annotated[str, "that of the scenario"] = ""
+    holds: Annotated[bool, "whether something has to be held"] = True
+    hides: Annotated[bool, "whether some of the ways are hidden"] = True
 
     @property
     def arm(self) -> tuple[str, str, str]:
@@ -142,9 +169,7 @@ class Leaderboard(Struct, frozen=True):
     rows: Annotated[tuple[Row, ...], "the best first"]
     comparisons: Annotated[tuple[Comparison, ...], "every pair of rows that need a model"]
     samples: Annotated[tuple[Sample, ...], "all answers, then those that need no model"]
-    techniques: Annotated[Mapping[str, str], "technique by variant, of all that got through"] = (
-        field(default_factory=dict[str, str])
-    )
+    private_suite: Annotated[str, "digest of the private ways that were added, if any"] = ""
     digests: Annotated[Digests, "what decides the numbers"] = Digests()
     canary: Annotated[str, "the string in every scenario file"] = ""
     tool: Annotated[Tool, "the program"] = Tool()

@@ -5,14 +5,24 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
-from evaluator import leaderboard, leaderboard_document, samples, scenarios, score_run, scoring
+from evaluator import (
+    intervals,
+    leaderboard,
+    leaderboard_document,
+    samples,
+    scenarios,
+    score_run,
+    scoring,
+)
 from reports import leaderboard_schema as schema
 from reports.leaderboard_document import parse_leaderboard
 
 from boards import board
 
 PAIRS: list[tuple[type[Any], type[Any], set[str]]] = [
-    (schema.Rate, leaderboard.Rate, set()),
+    (schema.Rate, intervals.Rate, set()),
+    (schema.Bypassed, leaderboard.Bypassed, set()),
+    (schema.Tried, scoring.Tried, set()),
     (schema.Row, leaderboard.Row, set()),
     (schema.Comparison, leaderboard.Comparison, {"winner"}),
     (schema.Sample, score_run.Scored, set()),
@@ -56,4 +66,4 @@ def test_both_sides_know_the_same_words() -> None:
     assert leaderboard_document.SCHEMA == schema.SCHEMA
     assert list(samples.Status) == list(schema.STATUSES)
     assert leaderboard.METRICS == schema.METRICS
-    assert score_run.KNOWN == schema.KNOWN
+    assert samples.KNOWN == schema.KNOWN

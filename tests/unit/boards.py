@@ -6,10 +6,10 @@ from typing import Any, cast
 from evaluator.leaderboard import leaderboard
 from evaluator.leaderboard_document import Origin, document
 from evaluator.records import Environment, Tool
-from evaluator.samples import Sample, Status, Usage
-from evaluator.scenarios import scenarios
-from evaluator.score_run import KNOWN, Scored
-from evaluator.scoring import Score, Ways
+from evaluator.samples import KNOWN, Sample, Status
+from evaluator.scenarios import scenario, scenarios
+from evaluator.score_run import Answer, Scored
+from evaluator.scoring import Score, Tried, Ways
 
 from hostile import HOSTILE, poison
 
@@ -31,6 +31,10 @@ def score(joint: bool, *, works: bool = True) -> Score:
         workloads_ok=works,
         joint=joint and works,
         false_fix=works and not joint,
+        techniques={
+            "sibling-syscall": Tried(3, 0),
+            "compat-abi": Tried(2, 2 if works and not joint else 0),
+        },
         broken=() if works else ("shell-basics",),
     )
 
@@ -46,7 +50,8 @@ def made(
     why: str = "",
 ) -> Scored:
     level = "" if strategy == KNOWN else "effect"
-    return Scored(name, model, strategy, level, number, status, why, found, None)
+    cluster = scenario(name).cluster
+    return Scored(name, model, strategy, level, number, status, why, found, None, cluster)
 
 
 def answers() -> list[Scored]:
@@ -81,11 +86,15 @@ def origin() -> Origin:
 def board(scored: list[Scored] | None = None) -> dict[str, Any]:
     """The document of these answers, or of ``answers()``."""
     scored = answers() if scored is None else scored
-    samples = [
-        Sample(scenario=one.scenario, model=one.model, sample=one.sample, usage=Usage())
+    given = [
+        Answer(
+            scenario(one.scenario),
+            Sample(scenario=one.scenario, model=one.model, sample=one.sample),
+            "",
+        )
         for one in scored
     ]
-    written = document(leaderboard(scored), scored, samples, origin())
+    written = document(leaderboard(scored), given, scored, origin())
     return cast("dict[str, Any]", json.loads(json.dumps(written)))
 
 

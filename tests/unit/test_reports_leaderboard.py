@@ -74,16 +74,25 @@ class TestAnswer:
         assert [(pair.decided, pair.says[:9]) for pair in found.pairs] == [(False, "no winner")]
         assert "is better" not in page_of(raw)
 
-    def test_a_winner_that_the_interval_does_not_show_is_refused(self, raw: dict[str, Any]) -> None:
+    @pytest.mark.parametrize(
+        "change", [{"difference": -0.1}, {"adjusted": 0.06}, {"adjusted": None}]
+    )
+    def test_a_winner_that_nothing_shows_is_refused(
+        self, change: dict[str, Any], raw: dict[str, Any]
+    ) -> None:
         pair = raw["comparisons"][0]
-        pair["difference"]["low"] = -0.1
+        assert pair["winner"]
+        if "adjusted" in change:
+            pair.update(change)
+        else:
+            pair["difference"]["low"] = change["difference"]
         with pytest.raises(ReportError, match=r"comparisons\[0\]\.winner"):
             parse_leaderboard(raw)
 
     @pytest.mark.parametrize("right", [True, False])
     def test_one_model(self, right: bool) -> None:
         raw = only(*(made("m", name, 0, score(right)) for name in NAMES))
-        rate = "100 to 100 %" if right else "0 to 0 %"
+        rate = "48 to 100 %" if right else "0 to 52 %"  # of so many clusters that agree
         found = build_board(parse_leaderboard(raw))
         assert found.headline == f"m solves {rate} of 12 scenarios"
         assert "no pair of models to compare" in page_of(raw)
@@ -95,6 +104,13 @@ class TestAnswer:
     def test_no_model_at_all(self) -> None:
         raw = only(made("reference", NAMES[0], 0, score(True), strategy="known"))
         assert "No model was scored" in page_of(raw)
+
+    def test_an_interval_without_0_is_no_winner_if_p_is_not_small(
+        self, raw: dict[str, Any]
+    ) -> None:
+        raw["comparisons"][0].update(adjusted=0.06, winner="")
+        pair = build_board(parse_leaderboard(raw)).pairs[0]
+        assert (pair.decided, pair.says) == (False, "no winner: p is not below 0.05")
 
     def test_one_cluster_has_no_interval(self) -> None:
         raw = only(made("m", NAMES[0], 0, score(True)))
@@ -162,22 +178,37 @@ class TestPage:
 
     def test_what_got_around_whom(self, raw: dict[str, Any]) -> None:
         found = build_board(parse_leaderboard(raw))
-        cells = {
-            one.name: dict(zip([x.name for x in found.lines], one.cells, strict=True))
-            for one in found.techniques
-        }
-        assert set(cells) == {"sibling-syscall", "compat-abi"} or set(cells) == {
-            "fd-relative",
-            "compat-abi",
-        }
-        assert cells["compat-abi"]["poc-1"] == ("36 of 36", "36 by a hidden way")
-        assert cells["compat-abi"]["deny-1"] == ("0 of 12", "")
+        (technique,) = found.techniques  # the other one got around nobody
+        cells = dict(zip([line.name for line in found.lines], technique.cells, strict=True))
+        assert technique.name == "compat-abi"
+        assert cells["poc-1"] == ("36 of 36", "72 ways")
+        assert cells["deny-1"] == ("0 of 12", "")
 
-    def test_a_technique_that_nobody_recorded_is_said_to_be_none(self, raw: dict[str, Any]) -> None:
-        raw["techniques"] = {}
-        assert [one.name for one in build_board(parse_leaderboard(raw)).techniques] == [
-            "not recorded"
-        ]
+    def test_what_was_not_tried_on_a_row_is_not_0_of_0(self, raw: dict[str, Any]) -> None:
+        raw["rows"][0]["techniques"] = []
+        found = build_board(parse_leaderboard(raw))
+        place = [line.name for line in found.lines].index(raw["rows"][0]["model"])
+        assert found.techniques[0].cells[place] == ("not tried", "")
+
+    def test_visible_and_hidden_ways_with_the_gap(self, raw: dict[str, Any]) -> None:
+        line = next(one for one in build_board(parse_leaderboard(raw)).lines if one.name == "poc-1")
+        assert (line.visible.mean, line.hidden.mean, line.gap.mean) == ("1.00", "0.00", "+1.00")
+        assert 'id="gap"' in page_of(raw)
+
+    def test_where_nothing_is_hidden_it_says_what_that_means(self, raw: dict[str, Any]) -> None:
+        for one in raw["samples"]:
+            one["hides"] = False
+        assert "nothing here says how an answer generalises" in page_of(raw)
+
+    def test_the_ways_of_a_private_suite_are_not_named(self, raw: dict[str, Any]) -> None:
+        raw["private_suite"] = "0123456789abcdef"
+        for one in raw["samples"]:
+            if one["score"] and one["score"]["hidden"]["bypasses"]:
+                one["score"]["hidden"]["bypasses"] = ["create-directory/mkdir~child~i386"]
+        text = page_of(raw)
+        assert "0123456789abcdef" in text
+        assert "1 hidden way through" in text
+        assert "~child" not in text
 
     def test_why_answers_failed(self, raw: dict[str, Any]) -> None:
         text = page_of(raw)
@@ -230,7 +261,7 @@ def test_an_interval_is_drawn_where_it_is() -> None:
     assert (drawn.low, drawn.at, drawn.high) == (62.5, 75.0, 87.5)
     assert drawn.said == "+0.25 to +0.75"
     assert span(Rate(None, None, None, 0)).at is None
-    assert span(Rate(1.0, 1.0, 1.0, 9)).note
+    assert span(Rate(0.5, None, None, 1)).said == "no interval"
 
 
 @pytest.mark.parametrize(
