@@ -16,6 +16,7 @@ from evaluator.records import Environment, Tool, plain
 from evaluator.samples import Sample
 from evaluator.scenarios import CANARY, Scenario
 from evaluator.score_run import Answer, Scored
+from mitigations.candidate import Candidate
 
 SCHEMA = "sidestep.scores/1"
 
@@ -44,7 +45,7 @@ def document(
         "digests": {
             "suite": _sha256((library.SUITES / f"{board.suite}.json").read_bytes()),
             "scenarios": _sha256(_encoded(asked.values())),
-            "samples": _sha256(_encoded(_as_read(one.sample) for one in answers)),
+            "samples": _sha256(_encoded(_as_read(one) for one in answers)),
         },
         "canary": CANARY,
         "scenarios": [_asked(one) for one in asked.values()],
@@ -61,9 +62,12 @@ def _compared(one: Comparison) -> dict[str, Any]:
     return {**plain(one), "winner": one.winner}
 
 
-def _as_read(one: Sample) -> Sample:
-    """Without the place where it is stored."""
-    return replace(one, source="", path=None)
+def _as_read(one: Answer) -> Sample:
+    """Without the place where it is stored; a profile that is no text by what it enforces."""
+    text = one.sample.mitigation
+    if text is None and isinstance(one.candidate, Candidate):
+        text = one.candidate.digest
+    return replace(one.sample, source="", path=None, mitigation=text)
 
 
 def _encoded(found: Iterable[Struct]) -> bytes:

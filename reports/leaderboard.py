@@ -295,12 +295,16 @@ def span(rate: Rate, least: float = 0.0) -> Span:
     def place(value: float) -> float:
         return round(100 * min(1.0, max(0.0, (value - least) / (1 - least))), 2)
 
+    def figure(value: float) -> str:
+        # Rounded first: the same mean, summed up in another order, is to look the same.
+        return f"{round(value, 9) + 0.0:{sign}.2f}".replace("-", "\u2212")
+
     if rate.mean is None:
         return Span("\u2013", "\u2013", "nothing to average")
-    mean = f"{round(rate.mean, 9):{sign}.2f}"
+    mean = figure(rate.mean)
     if rate.low is None or rate.high is None:
         return Span("no interval", mean, "fewer than two clusters", at=place(rate.mean))
-    said = f"{rate.low:{sign}.2f} to {rate.high:{sign}.2f}"
+    said = f"{figure(rate.low)} to {figure(rate.high)}"
     return Span(said, mean, "", place(rate.low), place(rate.high), place(rate.mean))
 
 
@@ -321,7 +325,7 @@ def _pair(one: Comparison, names: Mapping[str, str]) -> Pair:
         first=first,
         second=second,
         span=span(difference, -1.0),
-        p="\u2013" if one.p is None else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}",
+        p=_p(one.adjusted),
         detectable="\u2013" if one.detectable is None else f"{one.detectable:.2f}",
         blind=None if one.detectable is None else round(50 * min(1.0, one.detectable), 2),
         says=says,
@@ -344,7 +348,8 @@ def _headline(document: Leaderboard, models: Sequence[Line], names: Mapping[str,
     if rate.mean is None:
         return f"Nothing can be said of {best.name}: none of its answers could be judged"
     if not rate.mean and len(models) > 1:
-        return f"None of {len(models)} models and ways to ask solves a scenario"
+        how = len({line.asked_how for line in models})
+        return f"None of {len(models)} models{' and ways to ask' * (how > 1)} solves a scenario"
     solves = f"solves {_percent(rate)} of {counted(rate.scenarios, 'scenario')}"
     if len(models) == 1:
         return f"{best.name} {solves}"

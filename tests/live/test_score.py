@@ -7,6 +7,8 @@ import pytest
 from evaluator.cli import main
 from evaluator.scenario_check import known_answers
 from evaluator.scenarios import scenario
+from reports.leaderboard import render_leaderboard
+from reports.leaderboard_document import parse_leaderboard
 
 ASKED = ("no-directories", "no-semaphores", "no-vsock", "clock-stays")
 
@@ -51,3 +53,25 @@ def test_made_up_models_come_out_as_they_were_made(tmp_path, capsys) -> None:
     assert (talks["statuses"]["invalid"], talks["statuses"]["refused"]) == (4, 4)
     winners = [one for one in document["comparisons"] if "reference" in one["first"]]
     assert all(one["difference"]["mean"] == 1 for one in winners)
+
+
+def test_a_page_a_table_and_the_scores_are_written(tmp_path, capsys) -> None:
+    path, out = tmp_path / "samples.jsonl", tmp_path / "out"
+    few = [one for one in lines() if one["scenario"] in ASKED[:2]]
+    path.write_text("".join(json.dumps(one) + "\n" for one in few))
+    with pytest.raises(SystemExit) as ended:
+        main(["score", str(path), "--private-suite", "a seed that nobody knows", "-o", str(out)])
+    assert not ended.value.code
+    assert capsys.readouterr().out.endswith(f"written to {out}\n")
+    assert sorted(one.name for one in out.iterdir()) == [
+        "leaderboard.csv",
+        "leaderboard.html",
+        "scores.json",
+    ]
+    document = json.loads((out / "scores.json").read_text())
+    text = (out / "leaderboard.html").read_text()
+    assert text == render_leaderboard(parse_leaderboard(document))
+    assert document["private_suite"] in text
+    assert "writes-the-reference" in (out / "leaderboard.csv").read_text()
+    for name in ("leaderboard.csv", "leaderboard.html", "scores.json"):
+        assert "nobody knows" not in (out / name).read_text()

@@ -260,6 +260,8 @@ def test_an_interval_is_drawn_where_it_is() -> None:
     drawn = span(Rate(0.5, 0.25, 0.75, 9), -1.0)
     assert (drawn.low, drawn.at, drawn.high) == (62.5, 75.0, 87.5)
     assert drawn.said == "+0.25 to +0.75"
+    assert span(Rate(-1e-17, -0.5, 0.5, 9), -1.0).said == "\u22120.50 to +0.50"
+    assert span(Rate(-1e-17, -0.5, 0.5, 9), -1.0).mean == "+0.00"
     assert span(Rate(None, None, None, 0)).at is None
     assert span(Rate(0.5, None, None, 1)).said == "no interval"
 
