@@ -14,6 +14,7 @@ from reports.html import content_policy, inline, template_environment
 from reports.leaderboard_document import SURE
 from reports.leaderboard_schema import (
     KNOWN,
+    RUNTIME_DEFAULT,
     STATUSES,
     Asked,
     Bypassed,
@@ -32,6 +33,8 @@ LISTED, LISTED_ON_PAGE = 40, 600
 NAMED = 2
 """So many rows are named in a sentence; more are counted."""
 LONGEST_NAME = 48
+PAIRS = 120
+"""So many comparisons are shown, those of the best rows first."""
 FEW_CLUSTERS = 20
 """With fewer, intervals from cluster-robust errors are known to come out too narrow."""
 ARM = " / "
@@ -157,6 +160,13 @@ class Board(Struct, frozen=True):
     """Answers that need no model."""
     tries: tuple[str, ...]
     pairs: tuple[Pair, ...]
+    more_pairs: int
+    """How many more comparisons there are."""
+    columns: tuple[Line, ...]
+    """Of the tables by scenario and by technique.
+
+    What a runtime ships by default is not among them: a hole in it is for its maintainers first.
+    """
     tasks: tuple[Task, ...]
     techniques: tuple[Technique, ...]
     failures: tuple[Failures, ...]
@@ -199,6 +209,9 @@ def build_board(document: Leaderboard) -> Board:
     for one in document.samples:
         samples[one.arm].append(one)
     models = tuple(line for line in lines if not line.known)
+    columns = tuple(
+        line for line in lines if not (line.known and line.row.model == RUNTIME_DEFAULT)
+    )
     clusters = {one.cluster for one in document.scenarios}
     return Board(
         document=document,
@@ -208,12 +221,14 @@ def build_board(document: Leaderboard) -> Board:
         models=models,
         known=tuple(line for line in lines if line.known),
         tries=tuple(head for k in ks for head in _heads(k)),
-        pairs=tuple(_pair(one, names) for one in document.comparisons),
+        pairs=tuple(_pair(one, names) for one in document.comparisons[:PAIRS]),
+        more_pairs=max(0, len(document.comparisons) - PAIRS),
+        columns=columns,
         tasks=tuple(
-            Task(one, tuple(_cell(one, samples[_arm(row)]) for row in rows))
+            Task(one, tuple(_cell(one, samples[_arm(line.row)]) for line in columns))
             for one in sorted(document.scenarios, key=lambda one: (one.cluster, one.name))
         ),
-        techniques=tuple(_techniques(rows)),
+        techniques=tuple(_techniques([line.row for line in columns])),
         failures=tuple(
             _failures(line, samples[_arm(line.row)], LISTED_ON_PAGE // len(models))
             for line in models

@@ -29,6 +29,8 @@ METRICS = (
 )
 KNOWN = "known"
 """The strategy of rows that need no model."""
+RUNTIME_DEFAULT = "runtime-default"
+"""Of these the one that somebody ships."""
 
 
 class Rate(Struct, frozen=True):

@@ -10,6 +10,7 @@ from evaluator import (
     leaderboard,
     leaderboard_document,
     samples,
+    scenario_check,
     scenarios,
     score_run,
     scoring,
@@ -67,3 +68,4 @@ def test_both_sides_know_the_same_words() -> None:
     assert list(samples.Status) == list(schema.STATUSES)
     assert leaderboard.METRICS == schema.METRICS
     assert samples.KNOWN == schema.KNOWN
+    assert scenario_check.Known.RUNTIME_DEFAULT == schema.RUNTIME_DEFAULT

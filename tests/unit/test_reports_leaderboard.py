@@ -13,6 +13,7 @@ from evaluator.samples import Status
 from reports.errors import ReportError
 from reports.leaderboard import (
     LISTED,
+    PAIRS,
     Solved,
     build_board,
     render_leaderboard,
@@ -150,6 +151,28 @@ class TestPage:
             < first.index("Answers that need no model")
             < first.index("reference")
         )
+
+    def test_what_a_runtime_ships_is_a_row_of_the_rates_alone(self) -> None:
+        scored = [made("m", name, 0, score(True)) for name in NAMES]
+        default = [
+            made("runtime-default", name, 0, score(False), strategy="known") for name in NAMES
+        ]
+        found = build_board(parse_leaderboard(only(*scored, *default)))
+        assert [line.name for line in found.known] == ["runtime-default"]
+        assert [line.name for line in found.columns] == ["m"]
+        assert {len(task.cells) for task in found.tasks} == {1}
+        assert found.techniques == ()
+
+    def test_many_rows_stay_a_page(self) -> None:
+        scored = [
+            made(f"m{n}", name, 0, score((n + place) % 3 > 0))
+            for n in range(20)
+            for place, name in enumerate(NAMES)
+        ]
+        raw = only(*scored)
+        found = build_board(parse_leaderboard(raw))
+        assert (len(found.pairs), found.more_pairs) == (PAIRS, 190 - PAIRS)
+        assert len(page_of(raw)) < 1_000_000
 
     def test_both_denominators(self, raw: dict[str, Any]) -> None:
         deny = next(
