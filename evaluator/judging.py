@@ -12,21 +12,25 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from attacks.effects import Grade
+from attacks.family import Assumption, FamilyInstance
 from evaluator import campaign
 from evaluator.errors import HarnessError
 from evaluator.plan import Plan, Progress, Rewrites
-from evaluator.private import with_private
+from evaluator.private import private_ways
 from evaluator.records import CandidateResult
+from evaluator.request import families
 from evaluator.scenarios import Scenario
 from evaluator.scoring import Score, score
 from evaluator.workloads import DEFAULTS, chosen
 from mitigations.candidate import Candidate
 
-_AT_A_TIME = 24
-"""Answers that a process takes: the controls are run again for each such lot."""
 _LOTS = 4
-"""For each process, where there are few answers: nobody should wait long for the last one."""
+"""For each process: enough of them that none has to wait long for the others at the end."""
+_LEAST_LOT = 8
+"""Answers: for each lot the controls are run anew, and the families rewritten."""
 
 
 class Asked(Struct, frozen=True):
@@ -73,13 +77,34 @@ def results(
 def _plan(asked: Asked, jobs: int, private: str) -> Plan:
     return Plan(
         candidates=asked.candidates,
-        families=with_private(asked.scenario, private),
+        families=tuple(_families(asked, private)),
         workloads=chosen([*DEFAULTS, *asked.scenario.workloads]),
         rewrites=Rewrites.SAMPLED,
         jobs=jobs,
         with_steps=False,
-        with_blame=False,
+        with_reasons=False,
     )
+
+
+def _families(asked: Asked, private: str) -> Iterator[FamilyInstance]:
+    """Those of the scenario, with no way that could not decide anything.
+
+    Of a family that must still work only the baseline is looked at.
+    """
+    held = {one.family for one in asked.scenario.hold}
+    brought = {one for candidate in asked.candidates for one in candidate.assumes}
+    assumed = {Assumption.NONE, *map(Assumption, brought)}
+    for one in families(asked.scenario.families):
+        if one.label not in held:
+            yield one.only({f"{one.family.name}/{one.baseline.name}"})
+            continue
+        counting = {
+            f"{one.family.name}/{way.name}"
+            for way in one.recipes
+            if way.assumption in assumed and way.grade is Grade.EXACT and not way.negative
+        }
+        made = private_ways(one.label, private) if private else ()
+        yield replace(one.only(counting), made=made)
 
 
 def _keys(asked: Asked) -> list[object]:
@@ -91,7 +116,7 @@ def _of_distinct(
     asked: Sequence[Asked], on_progress: Callable[[Progress], None], jobs: int, private: str
 ) -> list[list[Score]]:
     total = sum(len(one.candidates) for one in asked)
-    size = max(1, min(_AT_A_TIME, total // (_LOTS * jobs)))
+    size = max(_LEAST_LOT, total // (_LOTS * jobs))
     lots = [lot for one in asked for lot in _in_lots(one, size)]
     found: list[list[Score]] = [[] for _ in lots]
     done = 0
