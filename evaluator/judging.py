@@ -20,9 +20,9 @@ from evaluator import campaign
 from evaluator.errors import HarnessError
 from evaluator.plan import Plan, Progress, Rewrites
 from evaluator.private import private_ways
-from evaluator.records import CandidateResult
+from evaluator.records import CandidateResult, CandidateRun, assemble
 from evaluator.request import families
-from evaluator.scenarios import Scenario
+from evaluator.scenarios import Scenario, is_chained
 from evaluator.scoring import Score, score
 from evaluator.workloads import DEFAULTS, chosen
 from mitigations.candidate import Candidate
@@ -53,25 +53,26 @@ def scores(
     ``private`` is the seed of a private suite, or empty.
     """
     keys = [_keys(one) for one in asked]
-    distinct = [
-        Asked(one.scenario, tuple(dict(zip(mine, one.candidates, strict=True)).values()))
-        for one, mine in zip(asked, keys, strict=True)
-    ]
+    distinct = [_first_ones(one, mine) for one, mine in zip(asked, keys, strict=True)]
     found = _of_distinct(distinct, on_progress, jobs, private)
-    return [
-        [known[key] for key in mine]
-        for mine, known in (
-            (mine, dict(zip(dict.fromkeys(mine), scored, strict=True)))
-            for mine, scored in zip(keys, found, strict=True)
-        )
+    known = [
+        dict(zip(dict.fromkeys(mine), scored, strict=True))
+        for mine, scored in zip(keys, found, strict=True)
     ]
+    return [[of_key[key] for key in mine] for mine, of_key in zip(keys, known, strict=True)]
 
 
 def results(
     asked: Asked, on_progress: Callable[[Progress], None], *, jobs: int = 1, private: str = ""
 ) -> Iterator[CandidateResult]:
     """All that was seen of each candidate: what a score and what feedback is made of."""
-    return campaign.evaluate(_plan(asked, jobs, private), on_progress)
+    return campaign.evaluate(_plan(asked, jobs, private), on_progress, _without_what_fails)
+
+
+def _without_what_fails(run: CandidateRun, plan: Plan) -> CandidateResult:
+    """Nobody has tried a private way before: one that does not work without the answer is none."""
+    trials = (one for one in run.trials if one.control_effect or not is_chained(one.variant))
+    return assemble(replace(run, trials=tuple(trials)), plan)
 
 
 def _plan(asked: Asked, jobs: int, private: str) -> Plan:
@@ -110,6 +111,14 @@ def _families(asked: Asked, private: str) -> Iterator[FamilyInstance]:
 def _keys(asked: Asked) -> list[object]:
     plan = _plan(asked, 1, "")
     return [campaign.key_of(one, plan, place) for place, one in enumerate(asked.candidates)]
+
+
+def _first_ones(asked: Asked, keys: Sequence[object]) -> Asked:
+    """The first candidate of each key."""
+    found: dict[object, Candidate] = {}
+    for key, one in zip(keys, asked.candidates, strict=True):
+        found.setdefault(key, one)
+    return Asked(asked.scenario, tuple(found.values()))
 
 
 def _of_distinct(
