@@ -67,7 +67,7 @@ class Line(Struct, frozen=True):
     visible: Span
     hidden: Span
     asked_how: str
-    """Strategy and level."""
+    """Of strategy and level what the name has not."""
     missing: str
     """What became of requests without an answer that can be judged."""
     tries: tuple[str, ...]
@@ -204,7 +204,7 @@ def build_board(document: Leaderboard) -> Board:
     names = _names(document.rows)
     ks = sorted({k for row in document.rows for k in row.pass_at})
     rows = sorted(document.rows, key=lambda row: row.strategy == KNOWN)  # stable
-    lines = tuple(_line(row, names, ks) for row in rows)
+    lines = tuple(_line(row, names, ks, document.rows) for row in rows)
     samples: dict[tuple[str, str, str], list[Sample]] = {_arm(row): [] for row in rows}
     for one in document.samples:
         samples[one.arm].append(one)
@@ -246,30 +246,39 @@ def _arm(row: Row) -> tuple[str, str, str]:
     return row.model, row.strategy, row.level
 
 
-def _names(rows: Iterable[Row]) -> dict[str, str]:
-    """By the name that comparisons use: a short one, with strategy and level where rows differ.
+def _names(rows: Sequence[Row]) -> dict[str, str]:
+    """By the name that comparisons use: the model, with strategy and level where rows differ in it.
 
     Two that would be called the same have their number with it.
     """
-    rows = list(rows)
-    models = [row for row in rows if row.strategy != KNOWN]
-    alike = len({(row.strategy, row.level) for row in models}) <= 1
     found: dict[str, str] = {}
     taken: Counter[str] = Counter()
     for row in rows:
-        parts = (row.model,) if alike or row.strategy == KNOWN else _arm(row)
-        short = ", ".join(abbreviate(one_line(part), LONGEST_NAME) for part in parts if part)
+        parts = (row.model, *(part for part, differs in _ways_to_ask(row, rows) if differs))
+        short = ", ".join(abbreviate(one_line(part), LONGEST_NAME) for part in parts)
         taken[short] += 1
         again = f" ({taken[short]})" if taken[short] > 1 else ""
         found[_full(row)] = short + again
     return found
 
 
+def _ways_to_ask(row: Row, rows: Iterable[Row]) -> Iterable[tuple[str, bool]]:
+    """Strategy and level of a row, each with whether the rows of models differ in it."""
+    asked = [one for one in rows if one.strategy != KNOWN]
+    if row.strategy != KNOWN:
+        for part, all_of in (
+            (row.strategy, {one.strategy for one in asked}),
+            (row.level, {one.level for one in asked}),
+        ):
+            if part:
+                yield part, len(all_of) > 1
+
+
 def _full(row: Row) -> str:
     return ARM.join(filter(None, _arm(row)))
 
 
-def _line(row: Row, names: Mapping[str, str], ks: Sequence[int]) -> Line:
+def _line(row: Row, names: Mapping[str, str], ks: Sequence[int], rows: Sequence[Row]) -> Line:
     def tried(of: Mapping[int, float], k: int) -> str:
         # Rounded first: the same chance, summed up in another order, is to look the same.
         return f"{round(of[k], 9):.2f}" if k in of else "\u2013"
@@ -284,7 +293,11 @@ def _line(row: Row, names: Mapping[str, str], ks: Sequence[int]) -> Line:
         gap=span(row.gap, -1.0),
         visible=span(row.asked["visible_held"]),
         hidden=span(row.asked["hidden_held"]),
-        asked_how=", ".join(abbreviate(one_line(one), 24) for one in _arm(row)[1:] if one),
+        asked_how=", ".join(
+            abbreviate(one_line(part), 24)
+            for part, differs in _ways_to_ask(row, rows)
+            if not differs
+        ),
         missing=", ".join(f"{n} {_word(status)}" for status, n in missing.items() if n),
         tries=tuple(
             tried(of, k)
@@ -363,8 +376,8 @@ def _headline(document: Leaderboard, models: Sequence[Line], names: Mapping[str,
     if rate.mean is None:
         return f"Nothing can be said of {best.name}: none of its answers could be judged"
     if not rate.mean and len(models) > 1:
-        how = len({line.asked_how for line in models})
-        return f"None of {len(models)} models{' and ways to ask' * (how > 1)} solves a scenario"
+        several = len({line.row.model for line in models}) < len(models)
+        return f"None of {len(models)} models{' and ways to ask' * several} solves a scenario"
     solves = f"solves {_percent(rate)} of {counted(rate.scenarios, 'scenario')}"
     if len(models) == 1:
         return f"{best.name} {solves}"
@@ -378,7 +391,9 @@ def _headline(document: Leaderboard, models: Sequence[Line], names: Mapping[str,
     if level:
         named = ", ".join(line.name for line in level[:NAMED])
         more = f" and {len(level) - NAMED} more" if len(level) > NAMED else ""
-        return f"No winner: {best.name} {solves}, and is not shown to be better than {named}{more}"
+        over = f"is better than {counted(len(beaten), 'other')} and" if beaten else "and is"
+        is_not = f"{over} not shown to be better than {named}{more}"
+        return f"No winner: {best.name} {solves}, {is_not}"
     others = (
         names[_full(models[1].row)] if len(models) == 2 else f"each of {len(models) - 1} others"
     )

@@ -265,7 +265,8 @@ class TestPage:
             for s in ("single", "rounds")
         ]
         found = build_board(parse_leaderboard(only(*scored)))
-        assert {line.name for line in found.models} == {"m, single, effect", "m, rounds, effect"}
+        assert {line.name for line in found.models} == {"m, single", "m, rounds"}
+        assert {line.asked_how for line in found.models} == {"effect"}
 
     def test_names_that_look_alike_are_told_apart(self) -> None:
         long = "x" * 200
