@@ -43,12 +43,12 @@ def answered() -> Scorer:
         del target
         if reason := _NO_ANSWER.get(state.output.stop_reason):
             return Score.unscored(reason=reason, explanation=_why(state.output))
-        text = state.output.completion
+        if why := _why_silent(state.output):
+            return _nothing("no_response", why)
         try:
-            answer = read_answer(text)
+            answer = read_answer(state.output.completion)
         except ProfileError as error:
-            reason = "invalid_response_format" if text.strip() else "no_response"
-            return _nothing(reason, str(error))
+            return _nothing("invalid_response_format", str(error))
         return await _of_answer(str(state.sample_id), answer)
 
     return score
@@ -75,6 +75,13 @@ def _why(output: ModelOutput) -> str:
         return f"stopped: {output.stop_reason}"
     parts = (details.type, details.category, details.explanation)
     return ": ".join(one for one in parts if one)
+
+
+def _why_silent(output: ModelOutput) -> str:
+    """Why there is no answer at all, if there is none."""
+    if output.choices and output.message.tool_calls:
+        return "it used the tool until no turn was left"
+    return "" if output.completion.strip() else "nothing was answered"
 
 
 def _nothing(reason: str, why: str, *, right: bool = False) -> Score:

@@ -45,10 +45,20 @@ def _evaluate_profile(name: str, rounds: int) -> Tool:
         left -= 1
         return await told(name, text)
 
-    parameters = ToolParams(
-        properties={"profile": JSONSchema.model_validate(PROFILE_SCHEMA)}, required=["profile"]
-    )
+    # Inspect takes no parameter without a description.
+    profile = _with_gaps(JSONSchema.model_validate(PROFILE_SCHEMA))
+    profile.description = "The profile, in the form of the answer."
+    parameters = ToolParams(properties={"profile": profile}, required=["profile"])
     return ToolDef(execute, TOOL, TOOL_DESCRIPTION, parameters).as_tool()
+
+
+def _with_gaps(schema: JSONSchema) -> JSONSchema:
+    """Inspect checks a call by the schema itself, and a profile may leave out what is null."""
+    schema.required = None
+    for one in (*(schema.properties or {}).values(), *(schema.anyOf or ()), schema.items):
+        if one is not None:
+            _with_gaps(one)
+    return schema
 
 
 @solver
