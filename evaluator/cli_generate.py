@@ -15,6 +15,7 @@ from evaluator.errors import EnvironmentLackError, InputError, border
 from evaluator.options import debug_option, jobs_option, own_version
 from evaluator.options_model import ModelRequest, asker, model_options, priced, run
 from evaluator.terminal import complain, page, progress_bar, say
+from mitigations.generate.reply import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -244,12 +245,11 @@ def _counter(on_progress: Callable[[Progress], None]) -> Callable[[Counts], None
 def _write(done: Generated, wanted: Wanted, prices: Prices, directory: Path) -> None:
     import json
 
-    import msgspec
-
     from evaluator.generation import manifest
+    from evaluator.samples import line
     from reports.files import write_texts
 
-    lines = (msgspec.json.encode(one).decode() + "\n" for one in done.samples)
+    lines = (line(one) + "\n" for one in done.samples)
     made = {**manifest(done, wanted, prices), "sidestep": own_version()}
     write_texts({SAMPLES: "".join(lines), MANIFEST: json.dumps(made, indent=2) + "\n"}, directory)
 
@@ -265,39 +265,37 @@ def _summary(done: Generated) -> list[str]:
     counts = Counter(str(one.status) for one in done.samples)
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     lines = [f"{len(done.samples)} of {done.total} samples: {said or 'nothing was answered'}"]
-    costs = [one.usage.cost for one in done.samples]
-    if done.samples:
-        known = [one for one in costs if one is not None]
-        more = "" if len(known) == len(costs) else f" for {len(known)}; of the others not known"
+    answered = [one for one in done.samples if one.status is not Status.API_ERROR]
+    known = [one.usage.cost for one in answered if one.usage.cost is not None]
+    if known:
+        more = "" if len(known) == len(answered) else f" for {len(known)}, of the others not known"
         lines.append(f"they cost ${sum(known):.2f}{more}")
-    for reason, count in Counter(done.not_asked).most_common():
-        lines.append(f"{count} not asked: {reason}")
+    elif answered:
+        lines.append("what they cost is not known: the list of prices does not name the model")
+    lines += (f"{n} not asked: {why}" for why, n in Counter(done.not_asked).most_common())
     return lines
 
 
 def _show_scores(directory: Path, jobs: int | None) -> None:
     from evaluator.leaderboard import leaderboard
-    from evaluator.samples import read_samples
-    from evaluator.score_run import scored
+    from evaluator.score_run import answers_of, judged
     from evaluator.table_score import show
 
-    samples = read_samples(directory / SAMPLES)
+    answers = answers_of(directory / SAMPLES)
     with progress_bar() as on_progress:
-        found = scored(samples, on_progress, jobs=jobs or len(os.sched_getaffinity(0)))
+        found = judged(answers, on_progress, jobs=jobs or len(os.sched_getaffinity(0)))
     with page() as console:
         show(console, leaderboard(found), found)
 
 
 def _complain_of_missing(done: Generated) -> None:
-    """Raises where something is missing: which line of the table says so is easily overlooked."""
-    from mitigations.generate.reply import Status
-
+    """Raises where something is missing: which line of the summary says so is easily overlooked."""
     failed = Counter(one.why for one in done.samples if one.status is Status.API_ERROR)
+    missing = failed.total() + len(done.not_asked)
+    if failed and missing == done.total:
+        raise InputError(f"nothing was answered: {failed.most_common(1)[0][0]}")
     for reason, count in failed.most_common(3):
         complain(f"{count} without an answer: {reason}")
-    missing = sum(failed.values()) + len(done.not_asked)
-    if failed and missing == done.total:
-        raise InputError("nothing was answered: see the reason above")
     if missing:
         raise EnvironmentLackError(
             f"{missing} of {done.total} samples are missing: the same command asks for them again"

@@ -110,5 +110,4 @@ def _checked(names: tuple[str, ...], jobs: int | None) -> list[Checked]:
 
     chosen = [scenario(name) for name in names] if names else list(known())
     with progress_bar() as on_progress:
-        cpus = jobs or len(os.sched_getaffinity(0))
-        return [checked(one, on_progress, jobs=cpus) for one in chosen]
+        return checked(chosen, on_progress, jobs=jobs or len(os.sched_getaffinity(0)))

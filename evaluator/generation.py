@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
@@ -15,17 +13,17 @@ from attacks.library import SUITE
 from evaluator import campaign, prompts
 from evaluator.plan import Plan, Rewrites
 from evaluator.samples import Sample
+from evaluator.scenario_check import candidate
 from evaluator.scenarios import CANARY, Scenario
 from evaluator.shown import Level, feedback, view, visible_families
 from evaluator.workloads import DEFAULTS, chosen
-from mitigations.candidate import Candidate, FailedCandidate, ProfileError
+from mitigations.candidate import ProfileError
 from mitigations.generate import batches
 from mitigations.generate.client import Asker, NotAskedError
 from mitigations.generate.conversation import Judge, Outcome, Said, Strategy, Task, converse
 from mitigations.generate.prices import Prices
 from mitigations.generate.reply import Status
 from mitigations.generate.store import Asked
-from mitigations.load import load
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -203,11 +201,12 @@ def _sample(item: Item, outcome: Outcome) -> Sample:
 
 def said(scenario: Scenario, profile: str, jobs: int) -> Said:
     """What may be said of a profile, from an evaluation in which nothing hidden is run."""
-    candidate = answer_candidate(profile)
-    if isinstance(candidate, str):
-        return Said(f"The profile cannot be used: {candidate}", content=False)
+    try:
+        found = candidate(profile)
+    except ProfileError as error:
+        return Said(f"The profile cannot be used: {error}", content=False)
     plan = Plan(
-        candidates=(candidate,),
+        candidates=(found,),
         families=visible_families(scenario),
         workloads=chosen([*DEFAULTS, *scenario.workloads]),
         rewrites=Rewrites.SAMPLED,
@@ -217,18 +216,3 @@ def said(scenario: Scenario, profile: str, jobs: int) -> Said:
     (result,) = campaign.evaluate(plan, lambda _: None)
     shown = feedback(scenario, result)
     return Said(prompts.told(shown), prompts.is_content(shown))
-
-
-def answer_candidate(text: str) -> Candidate | str:
-    """The candidate that an answer is, or in one line why it is none."""
-    with tempfile.TemporaryDirectory(prefix="sidestep-answer-") as directory:
-        path = Path(directory) / "profile.json"
-        path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
-        try:
-            found: Sequence[Candidate | FailedCandidate] = load(path, meaning="oci")
-        except ProfileError as error:
-            return str(error)
-    if len(found) != 1:
-        return f"{len(found)} profiles in one answer"
-    (one,) = found
-    return one if isinstance(one, Candidate) else str(one.error)

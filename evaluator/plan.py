@@ -44,6 +44,9 @@ class Plan(Struct, frozen=True):
     """What the suite holds, as ``family/variant``; None for all there is."""
     with_steps: bool = True
     """Whether the results hold what each operation of each program did."""
+    with_blame: bool = True
+    """Whether what breaks a workload is searched for; without it the first run's denials are named.
+    Whether it is broken does not hang on that."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     """The text of each candidate's file, by ``source``: for the report."""
 

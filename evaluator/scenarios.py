@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib.resources.abc import Traversable
 from typing import Annotated
@@ -21,7 +21,7 @@ from attacks import library
 from attacks.errors import AttackError
 from attacks.family import FamilyInstance, Technique
 from evaluator.errors import InputError
-from evaluator.objectives import unknown
+from evaluator.objectives import Objective, unknown
 from evaluator.workloads import workload
 
 CANARY = "sidestep-scenarios:b6c1f0a2-9f0e-4f43-8a53-52f0b17e3d1c"
@@ -130,6 +130,28 @@ def scenario(name: str) -> Scenario:
         if one.name == name:
             return one
     raise InputError(unknown("scenario", name, [one.name for one in scenarios()]))
+
+
+def made_of(goal: Objective | None, families: Sequence[str]) -> Scenario:
+    """A scenario that is made of an objective and families; none of its ways is hidden.
+
+    ``AttackError`` for a family that is not there.
+    """
+    named = [*families, *(goal.families if goal else ())]
+    labels = dict.fromkeys(library.parse_reference(one).label for one in named)
+    name = goal.name if goal else ", ".join(labels)
+    title = goal.title if goal else f"Hold {name}"
+    return Scenario(
+        name=name,
+        canary=CANARY,
+        title=title,
+        task=title,
+        cluster=name,
+        tier=1,
+        split=Split.DEV,
+        hold=tuple(Hold(label, ()) for label in labels),
+        workloads=goal.workloads if goal else (),
+    )
 
 
 def _read(file: Traversable, directory: Traversable) -> Scenario:

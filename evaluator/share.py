@@ -210,6 +210,7 @@ class Share:
                 self._plan.workloads,
                 lambda done, more: self._on_step(candidate.name, done, more),
                 self._honest_controls.setdefault(stance.nameless, {}),
+                with_blame=self._plan.with_blame,
             )
         return CandidateRun(
             candidate=candidate,

@@ -34,6 +34,8 @@ def honest_programs(
     wanted: Sequence[Workload],
     on_step: Callable[[int, int], None],
     controls: dict[str, tuple[Ran, ...]],
+    *,
+    with_blame: bool = True,
 ) -> tuple[Starts, tuple[WorkloadRecord, ...]]:
     """What of a container's start works under the candidate, and the wanted workloads.
 
@@ -47,7 +49,14 @@ def honest_programs(
     entries = (workload("static-entry"), _DYNAMIC)
     once = {one.name: one for one in (*wanted, *entries)}
     on_step(0, len(once))
-    ran = run_workloads(pool, tuple(once.values()), applied, lambda n: on_step(n, 0), controls)
+    ran = run_workloads(
+        pool,
+        tuple(once.values()),
+        applied,
+        lambda n: on_step(n, 0),
+        controls,
+        with_blame=with_blame,
+    )
     records = {one.workload: one for one in ran}
     started = _starts(candidate, applied, [records[one.name] for one in entries])
     return started, tuple(records[one.name] for one in wanted)

@@ -19,6 +19,8 @@ from mitigations.strict_json import is_list, is_table, kind, parse
 LARGEST = 1 << 20
 """Characters: a filter of 4,096 instructions is long compiled before its profile is."""
 _KEYS = ("explanation", "possible", "profile")
+_ACTIONS = tuple(one for one in rules.ACTIONS if one not in ("SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE"))
+"""Those two need somebody who listens."""
 _ABIS = ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32")
 
 
@@ -49,7 +51,7 @@ def _or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one_of(names: Sequence[str]) -> dict[str, Any]:
-    return {"type": "string", "enum": list(names)}
+    return {"enum": list(names)}  # a ``type`` beside it is refused
 
 
 _STRING = {"type": "string"}
@@ -65,14 +67,14 @@ _CONDITION = _closed(
 _RULE = _closed(
     {
         "names": _list(_STRING),
-        "action": _one_of(rules.ACTIONS),
+        "action": _one_of(_ACTIONS),
         "errnoRet": _or_null(_INTEGER),
         "args": _list(_CONDITION),
     }
 )
 PROFILE_SCHEMA = _closed(
     {
-        "defaultAction": _one_of(rules.ACTIONS),
+        "defaultAction": _one_of(_ACTIONS),
         "defaultErrnoRet": _or_null(_INTEGER),
         "architectures": _list(_one_of(_ABIS)),
         "syscalls": _list(_RULE),
