@@ -29,8 +29,13 @@ from mitigations.generate.request import Request
 from mitigations.strict_json import is_table
 
 TOOL = "evaluate_profile"
+TOOL_DESCRIPTION = (
+    "Runs known ways to the effects of the task, and the programs that must work, under a profile, "
+    "and says which ways get through and what no longer works."
+)
+NO_MORE = "No evaluation is left. Answer now."
 _LONGEST_ANSWER = 8_000
-_MOST_TURNS = 3
+MOST_TURNS = 3
 """Times the budget of evaluations: a model that only talks does not talk for ever."""
 
 
@@ -149,7 +154,7 @@ async def _with_tool(asker: Asker, task: Task, sample: int, judge: Judge) -> Out
     request = task.opening()
     outcome = Outcome(status=Status.INVALID)
     left = task.rounds
-    for _ in range(task.rounds * _MOST_TURNS):
+    for _ in range(task.rounds * MOST_TURNS):
         reply = await asker.ask(request, sample)
         outcome = _add(outcome, request, reply)
         if reply.stop_reason == "pause_turn":
@@ -163,7 +168,7 @@ async def _with_tool(asker: Asker, task: Task, sample: int, judge: Judge) -> Out
             left -= not wrong and left > 0
             results.append(_result(use, text, wrong=wrong))
         request = _continued(request, reply, results)
-    why = f"no answer after {task.rounds * _MOST_TURNS} turns with the tool"
+    why = f"no answer after {task.rounds * MOST_TURNS} turns with the tool"
     return replace(outcome, status=Status.INVALID, why=why, answer=None)
 
 
@@ -174,7 +179,7 @@ async def _used(
     if use.get("name") != TOOL:
         return f"There is no such tool; there is {TOOL}.", True
     if not left:
-        return "No evaluation is left. Answer now.", True
+        return NO_MORE, True
     given: object = use.get("input")
     try:
         text = profile_text(given.get("profile") if is_table(given) else given)
@@ -244,10 +249,7 @@ def _shortly(text: str) -> str:
 def _tool() -> dict[str, Any]:
     return {
         "name": TOOL,
-        "description": (
-            "Runs known ways to the effects of the task, and the programs that must work, under a "
-            "profile, and says which ways get through and what no longer works."
-        ),
+        "description": TOOL_DESCRIPTION,
         "input_schema": {
             "type": "object",
             "properties": {"profile": PROFILE_SCHEMA},
