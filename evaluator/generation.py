@@ -173,7 +173,7 @@ class _Run:
     def _judge(self, item: Item) -> Judge:
         async def judge(profile: str) -> Said:
             async with self._evaluating:  # it takes all processors
-                return await asyncio.to_thread(_said, item.scenario, profile, self._jobs)
+                return await asyncio.to_thread(said, item.scenario, profile, self._jobs)
 
         return judge
 
@@ -199,7 +199,7 @@ def _sample(item: Item, outcome: Outcome) -> Sample:
     )
 
 
-def _said(scenario: Scenario, profile: str, jobs: int) -> Said:
+def said(scenario: Scenario, profile: str, jobs: int) -> Said:
     """What may be said of a profile, from an evaluation in which nothing hidden is run."""
     try:
         found = candidate(profile)

@@ -29,8 +29,13 @@ from mitigations.generate.request import Request
 from mitigations.strict_json import is_table
 
 TOOL = "evaluate_profile"
+TOOL_DESCRIPTION = (
+    "Runs known ways to the effects of the task, and the programs that must work, under a profile, "
+    "and says which ways get through and what no longer works."
+)
+NO_MORE = "No evaluation is left. Answer now."
 _LONGEST_ANSWER = 8_000
-_MOST_TURNS = 3
+MOST_TURNS = 3
 """Times the budget of evaluations: a model that only talks does not talk for ever."""
 
 
@@ -123,7 +128,7 @@ async def _with_feedback(asker: Asker, task: Task, sample: int, judge: Judge) ->
         reply = await asker.ask(request, sample)
         outcome = _add(outcome, request, reply)
         best = outcome.answer or best
-        if turn + 1 == task.rounds or reply.status is not Status.OK or not reply.content:
+        if turn + 1 == task.rounds or reply.status is not Status.OK or not _echo(reply):
             break
         said = await _feedback(asker, task, outcome, judge)
         if said.content:
@@ -149,7 +154,7 @@ async def _with_tool(asker: Asker, task: Task, sample: int, judge: Judge) -> Out
     request = task.opening()
     outcome = Outcome(status=Status.INVALID)
     left = task.rounds
-    for _ in range(task.rounds * _MOST_TURNS):
+    for _ in range(task.rounds * MOST_TURNS):
         reply = await asker.ask(request, sample)
         outcome = _add(outcome, request, reply)
         if reply.stop_reason == "pause_turn":
@@ -163,7 +168,7 @@ async def _with_tool(asker: Asker, task: Task, sample: int, judge: Judge) -> Out
             left -= not wrong and left > 0
             results.append(_result(use, text, wrong=wrong))
         request = _continued(request, reply, results)
-    why = f"no answer after {task.rounds * _MOST_TURNS} turns with the tool"
+    why = f"no answer after {task.rounds * MOST_TURNS} turns with the tool"
     return replace(outcome, status=Status.INVALID, why=why, answer=None)
 
 
@@ -174,7 +179,7 @@ async def _used(
     if use.get("name") != TOOL:
         return f"There is no such tool; there is {TOOL}.", True
     if not left:
-        return "No evaluation is left. Answer now.", True
+        return NO_MORE, True
     given: object = use.get("input")
     try:
         text = profile_text(given.get("profile") if is_table(given) else given)
@@ -207,8 +212,15 @@ async def _judged(asker: Asker, task: Task, profile: str, judge: Judge) -> Said:
 def _continued(request: Request, reply: Reply, content: list[dict[str, Any]]) -> Request:
     """With the answer as it came, signatures and all, and what is said to it."""
     mine: tuple[dict[str, Any], ...] = ({"role": "user", "content": content},) if content else ()
-    theirs = {"role": "assistant", "content": list(reply.content)}
+    theirs = {"role": "assistant", "content": _echo(reply)}
     return replace(request, messages=(*request.messages, theirs, *mine))
+
+
+def _echo(reply: Reply) -> list[Mapping[str, Any]]:
+    """The answer as it is sent back: the API refuses blocks of text without text, even its own."""
+    return [
+        one for one in reply.content if one["type"] != "text" or str(one.get("text", "")).strip()
+    ]
 
 
 def _add(outcome: Outcome, request: Request, reply: Reply) -> Outcome:
@@ -237,10 +249,7 @@ def _shortly(text: str) -> str:
 def _tool() -> dict[str, Any]:
     return {
         "name": TOOL,
-        "description": (
-            "Runs known ways to the effects of the task, and the programs that must work, under a "
-            "profile, and says which ways get through and what no longer works."
-        ),
+        "description": TOOL_DESCRIPTION,
         "input_schema": {
             "type": "object",
             "properties": {"profile": PROFILE_SCHEMA},
