@@ -59,8 +59,8 @@ def _show_family(console: Console, one: Mapping[str, Any]) -> None:
         _say(console, f"proves nothing: {printable(unsettled)}")
     if len(one["unsettled"]) > _SHOWN:
         _say(console, f"and {len(one['unsettled']) - _SHOWN} more like that")
-    for find in one["finds"]:
-        _show_find(console, find)
+    for number, find in enumerate(one["finds"], 1):
+        _show_find(console, number, find)
 
 
 def _cost(usage: Mapping[str, Any]) -> str:
@@ -73,9 +73,10 @@ def _say(console: Console, text: str) -> None:
     console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
 
 
-def _show_find(console: Console, find: Mapping[str, Any]) -> None:
+def _show_find(console: Console, number: int, find: Mapping[str, Any]) -> None:
     console.print()
-    console.print(Padding(Text(printable(find["id"]), "bold"), (0, 0, 0, 2), expand=False))
+    head = Text(f"{number}. {printable(find['id'])}", "bold")
+    console.print(Padding(head, (0, 0, 0, 2), expand=False))
     known = f"the library has it as {find['known']}" if find["known"] else "not in the library"
     count = find["operations"]
     noun = "operation" if count == 1 else "operations"
@@ -89,34 +90,41 @@ def _show_find(console: Console, find: Mapping[str, Any]) -> None:
 
 
 def _show_replayed(console: Console, finds: Sequence[Mapping[str, Any]]) -> None:
-    """Whom else the finds get past: a line for each candidate, a column for each find."""
+    """Whom else the finds get past: a line for each candidate, with the numbers of the finds."""
     console.print()
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column("under", overflow="fold")
-    table.add_column("baseline")
-    for find in finds:
-        table.add_column(printable(find["id"].rpartition("/")[2]))
-    for row in zip(*(find["replayed"] for find in finds), strict=True):
-        cells = [Text(_cell(one), "bold red" if _counts(one) else "") for one in row]
-        first = row[0]
-        table.add_row(printable(first["candidate"]), first["baseline"] or "-", *cells)
+    for name in ("under", "baseline", "lets through", "stops", "else"):
+        table.add_column(name, overflow="fold")
+    hit = 0
+    rows = list(zip(*(find["replayed"] for find in finds), strict=True))
+    for row in rows:
+        through, stopped, other = _by_outcome(row)
+        # What does not stop the baseline either is open, and not bypassed.
+        counts = bool(through) and row[0]["baseline"] == "BLOCKED"
+        hit += counts
+        table.add_row(
+            printable(row[0]["candidate"]),
+            row[0]["baseline"] or "-",
+            Text(_numbers(through), "bold red" if counts else ""),
+            _numbers(stopped),
+            _numbers(other, list(map(_word, row))),
+        )
     console.print(table)
-    others = {one["source"] + one["candidate"] for find in finds for one in find["replayed"]}
-    hit = {
-        one["source"] + one["candidate"]
-        for find in finds
-        for one in find["replayed"]
-        if _counts(one)
-    }
-    _say(console, f"{len(hit)} of {len(others)} stop the baseline and let some of these through")
+    _say(console, f"{hit} of {len(rows)} stop the baseline and let some of these through")
 
 
-def _counts(one: Mapping[str, Any]) -> bool:
-    """What does not stop the baseline either is open, and not bypassed."""
-    return bool(one["effect"]) and one["baseline"] == "BLOCKED"
+def _by_outcome(row: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int], list[int]]:
+    """The numbers of the finds that got through, that were stopped, and the others."""
+    through = [n for n, one in enumerate(row, 1) if one["effect"]]
+    stopped = [n for n, one in enumerate(row, 1) if one["outcome"] == "BLOCKED"]
+    other = [n for n in range(1, len(row) + 1) if n not in (*through, *stopped)]
+    return through, stopped, other
 
 
-def _cell(one: Mapping[str, Any]) -> str:
-    if one["outcome"] == "BYPASSED" and not one["effect"]:
-        return "something like it"
-    return str(one["outcome"])
+def _word(one: Mapping[str, Any]) -> str:
+    """What else came of a find: what got through without the effect itself had one like it."""
+    return "equivalent" if one["outcome"] == "BYPASSED" else str(one["outcome"])
+
+
+def _numbers(finds: Sequence[int], outcomes: Sequence[str] = ()) -> str:
+    return ", ".join(f"{n} {outcomes[n - 1]}" if outcomes else str(n) for n in finds) or "-"
