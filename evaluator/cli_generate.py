@@ -99,7 +99,11 @@ class _Request(Struct, frozen=True, kw_only=True):
 )
 @click.option("--batch", is_flag=True, help="By Message Batches: half the price, within a day.")
 @model_options
-@click.option("--score", is_flag=True, help="Score the answers at once, as sidestep score does.")
+@click.option(
+    "--score",
+    is_flag=True,
+    help="Score the answers at once: sidestep score DIR/samples.jsonl -o DIR.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be asked, and ask nothing.")
 @click.option("--show-prompt", is_flag=True, help="Print the prompts and ask nothing.")
 @click.option(
@@ -124,10 +128,11 @@ def generate(context: click.Context, /, **options: Any) -> None:
     """
     asked = {name: options.pop(name) for name in ModelRequest.__struct_fields__}
     with border():
-        context.exit(_generate(_Request(**options, model=ModelRequest(**asked))))
+        code = _generate(context, _Request(**options, model=ModelRequest(**asked)))
+    context.exit(code)
 
 
-def _generate(request: _Request) -> int:
+def _generate(context: click.Context, request: _Request) -> int:
     from evaluator.generation import Wanted
     from evaluator.shown import Level
     from mitigations.generate.conversation import Strategy
@@ -163,7 +168,10 @@ def _generate(request: _Request) -> int:
     _write(done, wanted, prices, directory)
     _show(done, directory)
     if request.score and done.samples and not interrupted:
-        _show_scores(directory, request.jobs)
+        from evaluator.cli_score import score
+
+        samples = str(directory / SAMPLES)
+        context.invoke(score, samples=samples, jobs=request.jobs, output=request.output)
     if interrupted:
         return _INTERRUPTED
     _complain_of_missing(done)
@@ -274,18 +282,6 @@ def _summary(done: Generated) -> list[str]:
         lines.append("what they cost is not known: the list of prices does not name the model")
     lines += (f"{n} not asked: {why}" for why, n in Counter(done.not_asked).most_common())
     return lines
-
-
-def _show_scores(directory: Path, jobs: int | None) -> None:
-    from evaluator.leaderboard import leaderboard
-    from evaluator.score_run import answers_of, judged
-    from evaluator.table_score import show
-
-    answers = answers_of(directory / SAMPLES)
-    with progress_bar() as on_progress:
-        found = judged(answers, on_progress, jobs=jobs or len(os.sched_getaffinity(0)))
-    with page() as console:
-        show(console, leaderboard(found), found)
 
 
 def _complain_of_missing(done: Generated) -> None:

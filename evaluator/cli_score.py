@@ -6,23 +6,28 @@ import csv
 import io
 import json
 import os
+import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from evaluator import completion as offer
 from evaluator.errors import InputError, border
-from evaluator.options import debug_option, jobs_option, json_option
+from evaluator.options import debug_option, jobs_option, json_option, own_version
 from evaluator.terminal import page, progress_bar, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evaluator.leaderboard import Leaderboard
-    from evaluator.score_run import Scored
+    from evaluator.score_run import Answer, Scored
 
-SCHEMA = "sidestep.scores/1"
-_FORMS = ("table", "json", "csv")
+_FORMS = ("table", "html", "csv", "json")
+_FILES = {".html": "leaderboard.html", ".csv": "leaderboard.csv", ".json": "scores.json"}
+"""What ``-o`` writes into a directory, by the suffix that asks for one of them alone."""
+_SEED = "--private-suite"
 _FACTS = (
     *("model", "strategy", "level", "samples", "suite", "private_suite"),
     *("joint_low", "joint_high", "gap", "gap_low", "gap_high"),
@@ -46,7 +51,7 @@ _FACTS = (
     help="The same with a family that must be held; repeatable.",
 )
 @click.option(
-    "--private-suite",
+    _SEED,
     "seed",
     metavar="SEED",
     help="Also run hidden ways that this seed makes, by chains of rewrites.",
@@ -62,6 +67,13 @@ _FACTS = (
     help="What to print.",
 )
 @json_option
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    shell_complete=offer.files,
+    help="Write leaderboard.html, leaderboard.csv, scores.json there; or one file.",
+)
 @debug_option
 def score(
     samples: str | None,
@@ -72,6 +84,7 @@ def score(
     jobs: int | None,
     form: str,
     as_json: bool,
+    output: str | None,
 ) -> None:
     """Evaluate what models answered to scenarios, and compare the models.
 
@@ -89,28 +102,36 @@ def score(
         raise InputError("name a file of JSON lines, or a directory MODEL/SCENARIO/SAMPLE.json")
     if seed == "":
         raise InputError("--private-suite: an empty seed; write any text that only you know")
+    form = "json" if as_json else form
+    if form == "html" and sys.stdout.isatty():
+        raise InputError("the page is for a browser: add -o leaderboard.html, or a redirection")
+    target = None if output is None else _target(output, samples)
+    started = time.time()
     with border():
-        found, private = _scored(Path(samples), objective, families, jobs, seed or "")
+        answers, found, private = _scored(Path(samples), objective, families, jobs, seed or "")
     from evaluator.leaderboard import leaderboard
 
     board = leaderboard(found, private)
-    if as_json or form == "json":
-        from evaluator.records import plain
-
-        say(json.dumps({"schema": SCHEMA, **plain(board), "samples": plain(found)}))
-    elif form == "csv":
-        say(_csv(board).rstrip("\n"))
-    else:
+    needed = target is not None or form in ("html", "json")
+    document = _document(board, answers, found, started) if needed else {}
+    lost = None if target is None else _written(target, document, board)
+    if form == "table":
         from evaluator.table_score import show
 
         with page() as console:
             show(console, board, found)
+            if target is not None and not lost:
+                console.print(f"\nwritten to {output}", markup=False)
+    else:
+        say(_text(f".{form}", document, board).rstrip("\n"))
+    if lost:
+        raise InputError(lost)
 
 
 def _scored(
     path: Path, objective: str | None, families: Sequence[str], jobs: int | None, seed: str
-) -> tuple[Sequence[Scored], str]:
-    """The scores, and the digest of the private suite; empty if there is none."""
+) -> tuple[Sequence[Answer], Sequence[Scored], str]:
+    """The answers, their scores, and the digest of the private suite; empty if there is none."""
     from evaluator.private import digest
     from evaluator.score_run import answers_of, answers_of_files, judged
 
@@ -122,7 +143,88 @@ def _scored(
     with progress_bar() as on_progress:
         count = jobs or len(os.sched_getaffinity(0))
         found = judged(answers, on_progress, jobs=count, private=seed)
-    return found, digest(asked.values(), seed) if seed else ""
+    return answers, found, digest(asked.values(), seed) if seed else ""
+
+
+def _document(
+    board: Leaderboard, answers: Sequence[Answer], found: Sequence[Scored], started: float
+) -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    from evaluator.doctor import environment, probe
+    from evaluator.leaderboard_document import Origin, document
+    from evaluator.records import Tool
+
+    origin = Origin(
+        tool=Tool("sidestep", own_version()),
+        environment=environment(probe()),
+        started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        duration_s=round(time.time() - started, 6),
+        arguments=_without_seed(sys.argv[1:]),
+    )
+    return document(board, answers, found, origin)
+
+
+def _without_seed(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Whoever reads the scores must not be able to make the private suite."""
+    found: list[str] = []
+    for one in arguments:
+        if found and found[-1] == _SEED:
+            found.append("...")
+        else:
+            found.append(f"{_SEED}=..." if one.startswith(f"{_SEED}=") else one)
+    return tuple(found)
+
+
+def _target(output: str, samples: str) -> tuple[Path, dict[str, str]]:
+    """The directory, and the suffix of each file to be written there; it can be written."""
+    from reports.files import check_names
+
+    path, given = Path(output), Path(samples)
+    if not output:
+        raise InputError("--output: an empty path")
+    if path.suffix in _FILES and not path.is_dir() and not output.endswith("/"):
+        directory, files = path.parent, {path.name: path.suffix}
+    elif path.suffix and not path.exists() and not output.endswith("/"):
+        known = ", ".join(_FILES)
+        raise InputError(f"{path}: no form has this suffix: {known}; for a directory end it with /")
+    else:
+        directory, files = path, {name: suffix for suffix, name in _FILES.items()}
+    for name in files:
+        if given.is_file() and (directory / name).is_file() and given.samefile(directory / name):
+            raise InputError(f"{directory / name}: the output would overwrite the input")
+    if given.is_dir() and given.resolve() in (directory.resolve(), *directory.resolve().parents):
+        raise InputError(f"{directory}: the next run would take the output for an answer")
+    with border():
+        check_names(directory, files)
+    return directory, files
+
+
+def _written(
+    target: tuple[Path, dict[str, str]], document: dict[str, Any], board: Leaderboard
+) -> str:
+    """Writes all files or none; why it could not, in one line."""
+    from reports.errors import ReportError
+    from reports.files import write_texts
+
+    directory, files = target
+    try:
+        texts = {name: _text(suffix, document, board) for name, suffix in files.items()}
+        write_texts(texts, directory)
+    except ReportError as error:
+        return str(error)
+    return ""
+
+
+def _text(suffix: str, document: dict[str, Any], board: Leaderboard) -> str:
+    if suffix == ".html":
+        from reports.leaderboard import render_leaderboard
+        from reports.leaderboard_document import parse_leaderboard
+
+        return render_leaderboard(parse_leaderboard(document))
+    if suffix == ".csv":
+        return _csv(board)
+    return json.dumps(document) + "\n"
 
 
 def _csv(board: Leaderboard) -> str:

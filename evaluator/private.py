@@ -11,10 +11,8 @@ import hashlib
 import random
 from collections.abc import Iterable
 
-from msgspec.structs import replace
-
 from attacks.effects import Grade
-from attacks.family import Assumption, FamilyInstance, Variant
+from attacks.family import Assumption, Variant
 from attacks.rewrites import REWRITES, derive
 from evaluator.derived import rewritten
 from evaluator.predict import is_known
@@ -49,18 +47,6 @@ def private_ways(label: str, seed: str) -> tuple[Variant, ...]:
             known.add(way.program)
             found.append(way)
     return tuple(found)
-
-
-def with_private(scenario: Scenario, seed: str) -> tuple[FamilyInstance, ...]:
-    """All families of a scenario; those that must hold with their private ways, if there is a seed.
-
-    No seed is the empty one.
-    """
-    held = {one.family for one in scenario.hold}
-    return tuple(
-        replace(one, made=private_ways(one.label, seed)) if seed and one.label in held else one
-        for one in families(scenario.families)
-    )
 
 
 def digest(scenarios: Iterable[Scenario], seed: str) -> str:

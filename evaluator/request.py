@@ -176,6 +176,25 @@ def all_of(
             yield FailedCandidate(Path(path).stem or path, path, why)
 
 
+def candidates_of(
+    paths: Sequence[str], *, meaning: Meaning, runtime_model: str, stance: str
+) -> tuple[Candidate | FailedCandidate, ...]:
+    """All candidates of files and directories; what is of no use in a directory stays as failed.
+
+    ``InputError`` for a path that holds nothing at all, or a file that cannot be used.
+    """
+    found: list[Candidate | FailedCandidate] = []
+    for path in expanded(paths):
+        try:
+            loaded = _load(path, meaning, runtime_model, stance)
+        except ProfileError as error:
+            raise InputError(_at(path, error)) from None
+        if not loaded:
+            raise InputError(f"{path}: holds no candidate")
+        found += loaded
+    return with_distinct_names(found)
+
+
 def _expanded(paths: Sequence[str], failed: list[Candidate | FailedCandidate]) -> list[str]:
     """The paths that patterns stand for; a pattern for nothing is a candidate that failed."""
     found: list[str] = []

@@ -103,10 +103,10 @@ def _checked(scenario: Scenario, scored: Mapping[Known, Score]) -> Checked:
 
 def candidate(text: str) -> Candidate:
     """The answer with that text; ``ProfileError`` if it is no profile that can be used."""
-    with tempfile.TemporaryDirectory(prefix="sidestep-answer-") as directory:
-        path = Path(directory) / "answer.json"
-        path.write_bytes(text.encode("utf-8", errors="surrogatepass"))
-        (found,) = load(path, meaning="oci")
+    with tempfile.NamedTemporaryFile(prefix="sidestep-answer-", suffix=".json") as file:
+        file.write(text.encode("utf-8", errors="surrogatepass"))
+        file.flush()
+        (found,) = load(Path(file.name), meaning="oci")
     if isinstance(found, FailedCandidate):
         raise found.error
     return found

@@ -101,8 +101,14 @@ def is_hidden(hold: Hold, variant: str, technique: Technique) -> bool:
     What a rewrite made is hidden with what it was made of, and by its own technique.  What several
     made, one after another, is always hidden: only a private suite holds it.
     """
-    recorded, *rules = variant.rpartition("/")[2].split("~")
-    return len(rules) > 1 or technique in hold.hidden or recorded in _hidden_names(hold)
+    recorded = variant.rpartition("/")[2].partition("~")[0]
+    hidden = technique in hold.hidden or recorded in _hidden_names(hold)
+    return hidden or is_chained(variant)
+
+
+def is_chained(variant: str) -> bool:
+    """Whether more than one rewrite made it, as its id shows."""
+    return variant.rpartition("/")[2].count("~") > 1
 
 
 @functools.cache

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from mitigations.generate.client import Asker, api_errors, read
@@ -72,9 +74,16 @@ async def _send(asker: Asker, part: dict[str, Asked]) -> Batch:
             for name, one in part.items()
         ]
     )
-    batch = Batch(created.id, part)
+    batch = Batch(_identity(created), part)
     asker.store.put_batch(batch)
     return batch
+
+
+def _identity(created: object) -> str:
+    identity = getattr(created, "id", None)
+    if not isinstance(identity, str) or not identity:
+        raise ValueError("the answer to a new batch has no id")
+    return identity
 
 
 async def _fetch_all(
@@ -85,8 +94,7 @@ async def _fetch_all(
     done = 0
     while left:
         for batch in list(left):
-            state = await asker.client.messages.batches.retrieve(batch.id)
-            if state.processing_status == "ended":
+            if await _has_ended(asker, batch):
                 done += await _fetch(asker, prices, batch)
                 left.remove(batch)
         on_counts(Counts(sum(len(one.asked) for one in left), done))
@@ -96,26 +104,59 @@ async def _fetch_all(
             pause = min(pause * 1.5, _LONGEST_POLL_S)
 
 
+async def _has_ended(asker: Asker, batch: Batch) -> bool:
+    from anthropic import NotFoundError
+
+    try:
+        state = await asker.client.messages.batches.retrieve(batch.id)
+    except NotFoundError:
+        return True  # its results are gone as well, as fetching them will show
+    return str(state.processing_status) == "ended"
+
+
+class _Error(Struct, frozen=True):
+    type: str = ""
+    message: str = ""
+
+
+class _Errored(Struct, frozen=True):
+    error: _Error = _Error()
+
+
+class _Result(Struct):
+    type: str
+    message: Any = None
+    error: _Errored = _Errored()
+
+
+class _Entry(Struct):
+    custom_id: str
+    result: _Result
+
+
 async def _fetch(asker: Asker, prices: Prices, batch: Batch) -> int:
     """Stores the results; what failed or expired is not stored, and so asked again next time."""
-    count = 0
-    async for entry in await asker.client.messages.batches.results(batch.id):
-        asked = batch.asked.get(entry.custom_id)
-        if asked is None:
-            continue
-        result = entry.result
-        reply = (
-            read(result.message, prices, batch=True)
-            if result.type == "succeeded"
-            else _without_answer(result)
-        )
-        asker.keep(asked.request, asked.sample, reply)
-        count += 1
+    from anthropic import NotFoundError
+
+    try:
+        answer = await asker.client.messages.batches.with_raw_response.results(batch.id)
+        lines = (await answer.read()).splitlines()
+    except NotFoundError:
+        lines = []
+    missing = dict(batch.asked)
+    for line in lines:
+        entry = msgspec.json.decode(line, type=_Entry)
+        if (asked := missing.pop(entry.custom_id, None)) is not None:
+            asker.keep(asked.request, asked.sample, _reply(entry.result, prices))
+    gone = Reply(status=Status.API_ERROR, why="the provider no longer has the result of the batch")
+    for asked in missing.values():
+        asker.keep(asked.request, asked.sample, gone)
     asker.store.drop_batch(batch)
-    return count
+    return len(batch.asked)
 
 
-def _without_answer(result: object) -> Reply:
-    error = getattr(getattr(result, "error", None), "error", None)
-    said = [getattr(result, "type", "?"), getattr(error, "type", ""), getattr(error, "message", "")]
+def _reply(result: _Result, prices: Prices) -> Reply:
+    if result.type == "succeeded":
+        return read(result.message, prices, batch=True)
+    said = (result.type, result.error.error.type, result.error.error.message)
     return Reply(status=Status.API_ERROR, why=f"in a batch: {': '.join(filter(None, said))}")

@@ -145,10 +145,14 @@ class Asker:
 
         began = time.monotonic()
         try:
-            answer = cast("object", await self.client.messages.create(**request.parameters()))
+            # Raw: the SDK checks nothing of what it reads, and fails in many ways on what is odd.
+            raw = cast("Any", self.client.messages.with_raw_response)
+            answer = await raw.create(**request.parameters())
+            body = await answer.read()
         except (AnthropicError, ValueError, TypeError) as error:
             return failed(error, time.monotonic() - began)
-        return read(answer, self._prices, seconds=time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return read(_decoded(body), self._prices, answer.request_id or "", seconds=seconds)
 
 
 def connect() -> AsyncAnthropic:
@@ -171,12 +175,17 @@ def connect() -> AsyncAnthropic:
 
 @contextlib.contextmanager
 def api_errors() -> Generator[None]:
-    """Lets what the SDK raises out as a ``ProfileError``, in one line."""
+    """Lets what the SDK raises out as a ``ProfileError``, in one line.
+
+    Beside its own errors these are those of the transport, and what comes of an answer that is not
+    what it takes for granted.
+    """
+    import httpx2
     from anthropic import AnthropicError
 
     try:
         yield
-    except AnthropicError as error:
+    except (AnthropicError, httpx2.HTTPError, ValueError, TypeError, AttributeError) as error:
         raise ProfileError(failed(error).why, "the API", code="api-error") from None
 
 
@@ -220,11 +229,16 @@ class _Message(Struct):
     stop_details: _Details | None = None
 
 
-def read(answer: object, prices: Prices, *, batch: bool = False, seconds: float = 0.0) -> Reply:
-    """A message of the SDK, which checks nothing of what it was sent, as a reply."""
-    from anthropic.types import Message
-
-    raw = _plain(answer.to_dict(mode="json")) if isinstance(answer, Message) else None
+def read(
+    answer: object,
+    prices: Prices,
+    request_id: str = "",
+    *,
+    batch: bool = False,
+    seconds: float = 0.0,
+) -> Reply:
+    """A message, given as JSON that nobody has checked, as a reply."""
+    raw = _plain(answer)
     try:
         message = msgspec.convert(raw, _Message)
     except msgspec.ValidationError as error:
@@ -246,7 +260,7 @@ def read(answer: object, prices: Prices, *, batch: bool = False, seconds: float 
         stop_reason=message.stop_reason,
         category=category,
         usage=prices.priced(usage, message.model, batch=batch),
-        request_id=str(getattr(answer, "_request_id", None) or ""),
+        request_id=request_id,
         seconds=seconds,
         raw=raw,
     )
@@ -260,9 +274,24 @@ def _status(reason: str, category: str) -> tuple[Status, str]:
     return Status.OK, ""
 
 
+def _decoded(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _plain(value: object) -> dict[str, Any] | None:
-    """A JSON object as it can be stored, or None if it is none."""
-    plain: object = json.loads(json.dumps(value, default=str))
+    """A JSON object as it can be stored and sent again, or None if it is none.
+
+    Half a surrogate pair cannot be sent: it becomes a question mark.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
+        plain: object = json.loads(text)
+        msgspec.json.encode(plain)
+    except (RecursionError, ValueError):
+        return None
     return cast("dict[str, Any]", plain) if isinstance(plain, dict) else None
 
 

@@ -128,7 +128,7 @@ async def _with_feedback(asker: Asker, task: Task, sample: int, judge: Judge) ->
         reply = await asker.ask(request, sample)
         outcome = _add(outcome, request, reply)
         best = outcome.answer or best
-        if turn + 1 == task.rounds or reply.status is not Status.OK or not reply.content:
+        if turn + 1 == task.rounds or reply.status is not Status.OK or not _echo(reply):
             break
         said = await _feedback(asker, task, outcome, judge)
         if said.content:
@@ -212,8 +212,15 @@ async def _judged(asker: Asker, task: Task, profile: str, judge: Judge) -> Said:
 def _continued(request: Request, reply: Reply, content: list[dict[str, Any]]) -> Request:
     """With the answer as it came, signatures and all, and what is said to it."""
     mine: tuple[dict[str, Any], ...] = ({"role": "user", "content": content},) if content else ()
-    theirs = {"role": "assistant", "content": list(reply.content)}
+    theirs = {"role": "assistant", "content": _echo(reply)}
     return replace(request, messages=(*request.messages, theirs, *mine))
+
+
+def _echo(reply: Reply) -> list[Mapping[str, Any]]:
+    """The answer as it is sent back: the API refuses blocks of text without text, even its own."""
+    return [
+        one for one in reply.content if one["type"] != "text" or str(one.get("text", "")).strip()
+    ]
 
 
 def _add(outcome: Outcome, request: Request, reply: Reply) -> Outcome:

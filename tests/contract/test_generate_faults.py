@@ -116,7 +116,13 @@ WITHOUT_ANSWER: dict[str, tuple[list[replies.Reply], str]] = {
     "429": ([replies.rate_limited()] * 5, "HTTP 429"),
     "500": ([replies.server_error()] * 5, "HTTP 500"),
     "529": ([replies.overloaded()] * 5, "HTTP 529: Overloaded"),
-    "no json": ([replies.not_json()], "JSONDecodeError"),
+    "odd usage": (
+        [replies.not_a_message(MESSAGE | {"usage": {"input_tokens": -1, "output_tokens": "9"}})],
+        "malformed answer",
+    ),
+    "content is text": ([replies.not_a_message(MESSAGE | {"content": "x"})], "malformed answer"),
+    "block is text": ([replies.not_a_message(MESSAGE | {"content": ["x"]})], "malformed answer"),
+    "no json": ([replies.not_json()], "no JSON object"),
     "no message": ([replies.not_a_message()], "malformed answer"),
     "a list": ([replies.not_a_message([1])], "no JSON object"),
     "a string": ([replies.not_a_message("x")], "no JSON object"),
@@ -543,6 +549,15 @@ def test_a_batch_that_was_left_is_taken_up(api: MessagesApi, tmp_path: Path) -> 
 
 BATCH, RESULTS = r"/v1/messages/batches/[^/]+", r"/v1/messages/batches/[^/]+/results"
 ON_THE_WAY: dict[str, tuple[str, str, replies.Failure | replies.Malformed | replies.Cut]] = {
+    "results are cut": ("GET", RESULTS, replies.cut()),
+    "results are no json": ("GET", RESULTS, replies.not_json()),
+    "results are a web page": ("GET", RESULTS, replies.web_page()),
+    "results are something else": ("GET", RESULTS, replies.Malformed(body=b'{"a": 1}\n[]\n7\n')),
+    "state is no json": ("GET", BATCH, replies.not_json()),
+    "state is a web page": ("GET", BATCH, replies.web_page()),
+    "created is no json": ("POST", "/v1/messages/batches", replies.not_json()),
+    "created is a web page": ("POST", "/v1/messages/batches", replies.web_page()),
+    "created is something else": ("POST", "/v1/messages/batches", replies.not_a_message()),
     "results are gone": ("GET", RESULTS, replies.failure(404, "gone")),
     "state is something else": ("GET", BATCH, replies.not_a_message()),
     "state is gone": ("GET", BATCH, replies.failure(404, "gone")),
@@ -559,19 +574,23 @@ def send_and_read(store: Path) -> str:
     return ""
 
 
+SILENT = ("state is something else", "state is gone", "results are gone")
+"""Looked at again; what is gone is asked for again."""
+
+
 @pytest.mark.parametrize("name", ON_THE_WAY)
 def test_faults_on_the_way_are_one_line_and_the_next_run_goes_on(
     quick: MessagesApi, tmp_path: Path, name: str
 ) -> None:
-    quick.script(MODEL, [GOOD] * 4)
+    quick.script(MODEL, [GOOD] * 8)
     method, path, fault = ON_THE_WAY[name]
     quick.once(method, path, fault)
     said = send_and_read(tmp_path)
     assert "\n" not in said
-    assert bool(said) == (name != "state is something else")  # which is looked at again
+    assert bool(said) == (name not in SILENT)
     assert all(send(tmp_path))
     created = quick.asked("/v1/messages/batches")
-    assert len(created) == (2 if method == "POST" else 1)
+    assert len(created) == (2 if method == "POST" or name == "results are gone" else 1)
 
 
 @pytest.mark.parametrize("fault", [replies.overloaded(), replies.rate_limited()])
@@ -583,3 +602,33 @@ def test_faults_that_pass_are_not_seen(
     quick.once(method, path, fault)
     assert all(send(tmp_path))
     assert paths(quick, "POST") == ["/v1/messages/batches"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        replies.text('{"a": "\ud800"}'),
+        replies.tool_use(TOOL, {"profile": {"\ud800": "\udfff"}}),
+        replies.tool_use(TOOL, nested(450)),
+    ],
+    ids=["half a character", "half a character for the tool", "deep for the tool"],
+)
+def test_an_odd_answer_is_kept_and_never_asked_for_again(
+    api: MessagesApi, tmp_path: Path, reply: replies.Reply
+) -> None:
+    api.script(MODEL, [reply])
+    found = ask_one(tmp_path)
+    assert (found.status, found.why) == (Status.OK, "")
+    ask_one(tmp_path)
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize("first", ["", " \n"], ids=["empty", "blank"])
+def test_feedback_to_an_empty_answer_is_something_that_the_api_takes(
+    api: MessagesApi, tmp_path: Path, first: str
+) -> None:
+    """The API refuses blocks of text without text, also in what it wrote itself."""
+    api.script(MODEL, [replies.text(first), GOOD, GOOD])
+    outcome = talk(tmp_path, WITH_FEEDBACK)
+    assert {one.status for one in api.requests} == {200}
+    assert outcome.status in (Status.OK, Status.INVALID)
