@@ -129,7 +129,7 @@ def test_what_blocks_only_the_poc_is_a_false_fix(tmp_path) -> None:
     found = scored(log)
     works = ("valid", "enforced", "starts", "poc_blocked", "workloads_ok")
     assert {found.value[key] for key in works} == {1}
-    assert {found.value[key] for key in ("held", "joint", "right")} == {0}
+    assert {found.value[key] for key in ("hidden_held", "held", "joint")} == {0}
     assert found.metadata["false_fix"] is True
     assert set(found.metadata["hidden"]["bypasses"]) & set(hidden_ways(NAME))
     assert "gets through" in found.explanation
@@ -149,7 +149,6 @@ def test_what_denies_everything_breaks_what_must_work(tmp_path) -> None:
         (f"```json\n{answer(ALLOW_ALL)}\n```", "invalid_response_format"),
         ("", "no_response"),
         (answer({"defaultAction": "SCMP_ACT_PERHAPS"}), "invalid_profile"),
-        (answer(None), "declined"),
     ],
 )  # fmt: skip
 def test_what_is_no_profile_is_worth_nothing(text: str, reason: str, tmp_path) -> None:
@@ -161,10 +160,12 @@ def test_what_is_no_profile_is_worth_nothing(text: str, reason: str, tmp_path) -
     assert metric(log, "joint_asked") == 0
 
 
-def test_to_decline_is_right_where_no_profile_can_do_it(tmp_path) -> None:
-    found = scored(run([output(answer(None))], tmp_path, name="no-reading"))
-    assert found.value["right"] == 1
-    assert found.value["joint"] == found.value["valid"] == 0
+@pytest.mark.parametrize(("name", "right"), [("no-reading", 1), (NAME, 0)])
+def test_to_decline_is_right_where_no_profile_can_do_it(name: str, right: int, tmp_path) -> None:
+    found = scored(run([output(answer(None))], tmp_path, name=name))
+    assert found.reason == "declined"
+    assert found.value["joint"] == right
+    assert found.value["held"] == 0
 
 
 @pytest.mark.parametrize(
@@ -184,10 +185,10 @@ def test_what_was_not_answered_is_not_scored(stop: str, reason: str, tmp_path) -
 def test_a_fault_of_the_harness_is_no_score(tmp_path, monkeypatch) -> None:
     import sidestep.evaluations
 
-    def fails(*_: object) -> object:
+    def fails(*_: object, **__: object) -> object:
         raise HarnessError("a runner was lost")
 
-    monkeypatch.setattr(sidestep.evaluations, "evaluated", fails)
+    monkeypatch.setattr(sidestep.evaluations, "scores", fails)
     log = run([output(answer(known("reference")))], tmp_path)
     assert log.status == "error"
     assert "a runner was lost" in log.error.message
@@ -198,20 +199,17 @@ def test_what_cannot_be_judged_here_is_left_out(tmp_path, monkeypatch) -> None:
     import sidestep.evaluations
     from msgspec.structs import replace
 
-    judge = sidestep.evaluations.evaluated
+    scores = sidestep.evaluations.scores
 
-    def without_a_workload(*arguments: Any) -> Any:
-        (found,) = judge(*arguments)
-        return [replace(found, workloads_ok=None, joint=None, unjudged=("sqlite",))]
+    def without_a_workload(*arguments: Any, **options: Any) -> Any:
+        ((found,),) = scores(*arguments, **options)
+        return [[replace(found, workloads_ok=None, joint=None, unjudged=("sqlite",))]]
 
-    monkeypatch.setattr(sidestep.evaluations, "evaluated", without_a_workload)
+    monkeypatch.setattr(sidestep.evaluations, "scores", without_a_workload)
     log = run([output(answer(known("reference")))], tmp_path)
     found = scored(log)
-    assert [key for key, value in found.value.items() if math.isnan(value)] == [
-        "workloads_ok",
-        "joint",
-        "right",
-    ]
+    unjudged = [key for key, value in found.value.items() if math.isnan(value)]
+    assert unjudged == ["workloads_ok", "joint"]
     assert found.value["held"] == 1
     assert "cannot be judged here: sqlite" in found.explanation
 
@@ -360,6 +358,14 @@ def test_a_wrong_parameter_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(click.ClickException, match=f"^{next(iter(wrong))}: ") as refused:
         mitigation(**wrong)
     assert refused.value.exit_code == 2
+
+
+def test_an_unknown_answer_is_refused() -> None:
+    import click
+    from sidestep.solvers import known_answer
+
+    with pytest.raises(click.ClickException, match=r"^answer: 'refrence' is none of "):
+        known_answer("refrence")
 
 
 def test_nobody_is_asked_where_nothing_can_be_judged(monkeypatch) -> None:

@@ -9,9 +9,10 @@ from typing import TypeVar
 import anyio.to_thread
 from inspect_ai.util import concurrency
 
-from evaluator.generation import answer_candidate, said
-from evaluator.scenario_check import evaluated
-from evaluator.scenarios import scenario
+from evaluator.generation import said
+from evaluator.judging import Asked, scores
+from evaluator.scenario_check import candidate
+from evaluator.scenarios import Scenario
 from evaluator.scoring import Score
 
 T = TypeVar("T")
@@ -19,21 +20,19 @@ _JOBS = 1
 """No process is forked: this one has threads that are not ours."""
 
 
-async def judged(name: str, profile: str) -> Score | str:
-    """What a profile is worth, hidden ways included; in one line why it cannot be used."""
-    return await _in_thread(lambda: _judged(name, profile))
+async def judged(scenario: Scenario, profile: str) -> Score:
+    """What a profile is worth, hidden ways included; ``ProfileError`` if it cannot be used."""
+    return await _in_thread(lambda: _judged(scenario, profile))
 
 
-async def told(name: str, profile: str) -> str:
+async def told(scenario: Scenario, profile: str) -> str:
     """What a model may be told of its profile; nothing hidden is run."""
-    return await _in_thread(lambda: said(scenario(name), profile, _JOBS).text)
+    return await _in_thread(lambda: said(scenario, profile, _JOBS).text)
 
 
-def _judged(name: str, profile: str) -> Score | str:
-    candidate = answer_candidate(profile)
-    if isinstance(candidate, str):
-        return candidate
-    (found,) = evaluated(scenario(name), [candidate], lambda _: None, _JOBS)
+def _judged(scenario: Scenario, profile: str) -> Score:
+    asked = Asked(scenario, (candidate(profile),))
+    ((found,),) = scores([asked], lambda _: None, jobs=_JOBS)
     return found
 
 

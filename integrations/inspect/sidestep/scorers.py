@@ -7,21 +7,24 @@ What cannot be judged on this machine is NaN, which Inspect leaves out.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Metric, Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState
 
-from evaluator import scoring
-from evaluator.scenarios import Expect, scenario
+from evaluator import leaderboard
+from evaluator.scenarios import Scenario, scenario
+from evaluator.score_run import Scored
+from evaluator.scoring import Score as Found
+from evaluator.scoring import declined
 from mitigations.candidate import ProfileError
-from mitigations.generate.answer import Answer, read_answer
+from mitigations.generate.answer import read_answer
+from mitigations.generate.reply import Status
 from sidestep.evaluations import judged
 
-OF_PROFILE = ("valid", "enforced", "starts", "poc_blocked", "held", "workloads_ok", "joint")
-METRICS = (*OF_PROFILE, "right")
-"""``right``: it reaches ``joint``, or it says that no profile can do it, and none can."""
-_UNSOLVABLE = (Expect.NOT_MITIGABLE, Expect.CONFLICT)
+METRICS = tuple(one for one in leaderboard.METRICS if one != "false_fix")
 _NO_ANSWER = {
     "content_filter": "refusal",
     "max_tokens": "truncated",
@@ -43,13 +46,20 @@ def answered() -> Scorer:
         del target
         if reason := _NO_ANSWER.get(state.output.stop_reason):
             return Score.unscored(reason=reason, explanation=_why(state.output))
+        asked = scenario(str(state.sample_id))
         if why := _why_silent(state.output):
-            return _nothing("no_response", why)
+            return _nothing(asked, "no_response", why)
         try:
             answer = read_answer(state.output.completion)
         except ProfileError as error:
-            return _nothing("invalid_response_format", str(error))
-        return await _of_answer(str(state.sample_id), answer)
+            return _nothing(asked, "invalid_response_format", str(error))
+        if answer.profile is None:
+            return _score(asked, declined(asked), answer.explanation, reason="declined")
+        try:
+            found = await judged(asked, answer.profile)
+        except ProfileError as error:
+            return _nothing(asked, "invalid_profile", str(error))
+        return _score(asked, found, _in_words(found), answer=answer.profile)
 
     return score
 
@@ -84,33 +94,43 @@ def _why_silent(output: ModelOutput) -> str:
     return "" if output.completion.strip() else "nothing was answered"
 
 
-def _nothing(reason: str, why: str, *, right: bool = False) -> Score:
-    """An answer that is no profile is none of what a profile can be, and no false fix."""
-    values = {**dict.fromkeys(METRICS, 0), "right": int(right)}
-    return Score(value=values, reason=reason, explanation=why, metadata={"false_fix": False})
-
-
-async def _of_answer(name: str, answer: Answer) -> Score:
-    if answer.profile is None:
-        right = scenario(name).expect in _UNSOLVABLE
-        return _nothing("declined", answer.explanation, right=right)
-    found = await judged(name, answer.profile)
-    if isinstance(found, str):
-        return _nothing("invalid_profile", found)
-    values = {metric: _number(getattr(found, metric)) for metric in OF_PROFILE}
+def _nothing(asked: Scenario, reason: str, why: str) -> Score:
+    """Of an answer that is no profile; nobody would take it for a fix."""
     return Score(
-        value={**values, "right": values["joint"]},
-        answer=answer.profile,
-        explanation=_in_words(found),
+        value=_values(asked, None), reason=reason, explanation=why, metadata={"false_fix": False}
+    )
+
+
+def _score(
+    asked: Scenario, found: Found, explanation: str, *, reason: str = "", answer: str = ""
+) -> Score:
+    return Score(
+        value=_values(asked, found),
+        answer=answer or None,
+        explanation=explanation,
+        reason=reason or None,
         metadata=msgspec.to_builtins(found),
     )
 
 
-def _number(value: bool | None) -> float:
-    return float("nan") if value is None else float(value)
+def _values(asked: Scenario, found: Found | None) -> dict[str, float]:
+    """As ``sidestep score`` counts them."""
+    one = Scored(
+        scenario=asked.name,
+        model="",
+        strategy="",
+        level="",
+        sample=0,
+        status=Status.INVALID if found is None else Status.OK,
+        score=found,
+        holds=bool(asked.hold),
+        hides=any(hold.hidden for hold in asked.hold),
+    )
+    values = {metric: leaderboard.value(one, metric) for metric in METRICS}
+    return {metric: math.nan if value is None else value for metric, value in values.items()}
 
 
-def _in_words(found: scoring.Score) -> str:
+def _in_words(found: Found) -> str:
     """Why it does not reach ``joint``, or that it does."""
     through = (*found.visible.bypasses, *found.hidden.bypasses)
     parts = (

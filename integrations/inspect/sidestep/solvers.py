@@ -10,27 +10,31 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 from inspect_ai.tool import Tool, ToolDef, ToolError, ToolParams
 from inspect_ai.util import JSONSchema
 
-from evaluator.scenario_check import known_answers
-from evaluator.scenarios import scenario
+from evaluator.scenario_check import Known, known_answers
+from evaluator.scenarios import Scenario, scenario
 from mitigations.candidate import ProfileError
 from mitigations.generate.answer import PROFILE_SCHEMA, profile_text
 from mitigations.generate.conversation import NO_MORE, TOOL, TOOL_DESCRIPTION
 from sidestep.evaluations import told
+from sidestep.parameters import one_of, one_or_more
+
+_KNOWN = (Known.REFERENCE, Known.POC_ONLY, Known.ALLOW_ALL, Known.DENY_ALL)
 
 
 @solver
 def with_tool(rounds: int = 3) -> Solver:
     """An agent that may evaluate so many profiles before it answers; the last message counts."""
+    one_or_more("rounds", rounds)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        tool = _evaluate_profile(str(state.sample_id), rounds)
+        tool = _evaluate_profile(scenario(str(state.sample_id)), rounds)
         agent = react(prompt=None, tools=[tool], submit=False)
         return await as_solver(agent)(state, generate)
 
     return solve
 
 
-def _evaluate_profile(name: str, rounds: int) -> Tool:
+def _evaluate_profile(asked: Scenario, rounds: int) -> Tool:
     """The tool for one sample: it tells of visible ways only, and has a budget."""
     left = rounds
 
@@ -43,7 +47,7 @@ def _evaluate_profile(name: str, rounds: int) -> Tool:
         except ProfileError as error:
             raise ToolError(str(error)) from None
         left -= 1
-        return await told(name, text)
+        return await told(asked, text)
 
     # Inspect takes no parameter without a description.
     profile = _with_gaps(JSONSchema.model_validate(PROFILE_SCHEMA))
@@ -67,13 +71,12 @@ def known_answer(answer: str = "reference") -> Solver:
 
     Where a scenario has no such answer, it says that no profile can do it.
     """
+    one_of("answer", answer, _KNOWN)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         del generate
-        known = {
-            str(name): text for name, text in known_answers(scenario(str(state.sample_id))).items()
-        }
-        text = known.get(answer)
+        asked = scenario(str(state.sample_id))
+        text = known_answers(asked).get(Known(answer))
         found = {
             "explanation": "",
             "possible": text is not None,

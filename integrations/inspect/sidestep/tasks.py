@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import click
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
@@ -18,25 +17,15 @@ from inspect_ai.util import JSONSchema
 
 from evaluator import prompts
 from evaluator.doctor import why_not_live
-from evaluator.errors import EnvironmentLackError, InputError
 from evaluator.scenarios import CANARY, Scenario, Split, scenarios
 from evaluator.shown import Level, view
 from mitigations.generate.answer import SCHEMA
 from mitigations.generate.conversation import MOST_TURNS
+from sidestep.parameters import UnableError, one_of, one_or_more
 from sidestep.scorers import answered, joint_asked
 from sidestep.solvers import with_tool
 
 ALL = "all"
-
-
-class _RefusedError(click.ClickException):
-    """One line for whoever typed ``inspect eval``, and the exit code that ``sidestep`` has."""
-
-    exit_code = InputError.exit_code
-
-
-class _UnableError(click.ClickException):
-    exit_code = EnvironmentLackError.exit_code
 
 
 @task
@@ -58,12 +47,12 @@ def mitigation(
         rounds: With feedback, how many profiles may be evaluated before the answer.
         structured: Whether the provider is given the schema of an answer.
     """
-    _check("split", split, (*Split, ALL))
-    _check("level", level, tuple(Level))
-    _check_number("epochs", epochs)
-    _check_number("rounds", rounds)
+    one_of("split", split, (*Split, ALL))
+    one_of("level", level, tuple(Level))
+    one_or_more("epochs", epochs)
+    one_or_more("rounds", rounds)
     if lack := why_not_live():  # before anybody has paid for an answer
-        raise _UnableError(f"no answer can be judged here: {lack}")
+        raise UnableError(f"no answer can be judged here: {lack}")
     schema = ResponseSchema(name="answer", json_schema=JSONSchema.model_validate(SCHEMA))
     return Task(
         dataset=MemoryDataset(list(_samples(split, Level(level))), name=f"scenarios-{split}"),
@@ -98,13 +87,3 @@ def _sample(one: Scenario, level: Level) -> Sample:
         ],
         metadata={"cluster": one.cluster, "tier": one.tier, "split": one.split, "level": level},
     )
-
-
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise _RefusedError(f"{name}: {value!r} is none of {', '.join(known)}")
-
-
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _RefusedError(f"{name}: {value!r} is no number from 1 on")
