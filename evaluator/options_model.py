@@ -123,16 +123,16 @@ def run(asking: Coroutine[Any, Any, _T], stop: Callable[[], None]) -> tuple[_T, 
     """
     import asyncio
 
-    interrupted = False
+    interrupted, ended_by = False, 0
 
     async def main() -> _T:
-        nonlocal interrupted
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
         def on_signal(number: int, frame: object) -> None:
-            nonlocal interrupted
+            nonlocal interrupted, ended_by
             del frame
             if interrupted or number != signal.SIGINT:
+                ended_by = number
                 loop.call_soon_threadsafe(task.cancel if task is not None else stop)
                 return
             interrupted = True
@@ -145,6 +145,7 @@ def run(asking: Coroutine[Any, Any, _T], stop: Callable[[], None]) -> tuple[_T, 
     try:
         return asyncio.run(main()), interrupted
     except asyncio.CancelledError:
+        signal.raise_signal(ended_by)  # for whoever handles it where nobody asks a model
         raise KeyboardInterrupt from None
 
 
