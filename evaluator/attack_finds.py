@@ -1,7 +1,8 @@
-"""From a program that got through to a find: confirmed, shortened, and with a route nobody claimed.
+"""From a program that got through to a find: shortened, marked by what runs show, and compared.
 
-What a program's author says of it is of no account here: labels of constants and of ring operations
-are dropped, and the decisive operation is the one after which the effect is there.
+What a program's author says of it is of no account here.  Labels of constants and of operations of
+a ring are dropped.  Two programs are compared by the calls that they make and where the filters
+decide each: who needs no call that another does not need gets through wherever that one does.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from attacks import jsonform
-from attacks.family import FamilyInstance
+from attacks.effects import Grade
+from attacks.family import Assumption, FamilyInstance
 from attacks.program import MAY_DECIDE, Operation, Program, Syscall, is_decisive, size_of
 from attacks.shorter import droppable, without, without_unused_memory
+from evaluator.derived import rewritten
+from evaluator.outcome import Terms
+from evaluator.outline import outline
+from evaluator.predict import decide_call, is_known
 from evaluator.search_shorten import shortened
 from mitigations.strict_json import is_list, is_table
 
@@ -61,6 +67,31 @@ def _attack(program: Program) -> list[tuple[int, Operation]]:
     return [(n, op) for n, (name, op) in enumerate(program.flatten()) if name == "attack"]
 
 
+def calls_of(program: Program, terms: Terms) -> frozenset[str]:
+    """The calls of an attack: table, name, and the tests of the filters that decide about each."""
+    found: set[str] = set()
+    for call in outline(program).calls:
+        decision = decide_call(call, call.args, terms.filters, terms.syscall_insn)
+        region = ",".join(f"{pc}{'+' if taken else '-'}" for pc, taken in decision.region)
+        found.add(f"{call.op.abi.value}:{call.op.name}" + (f"[{region}]" if region else ""))
+    return frozenset(found)
+
+
+def library_calls(family: FamilyInstance, terms: Terms) -> list[tuple[str, frozenset[str]]]:
+    """What is recorded, or made by one rule, and in scope: ids and calls, the shortest first."""
+    known = [
+        one
+        for one in (*family.variants, *rewritten(family))
+        if is_known(one.program)
+        and one.assumption is Assumption.NONE
+        and one.grade is Grade.EXACT
+        and not one.negative
+        and not one.beyond_seccomp
+    ]
+    known.sort(key=lambda one: (len(one.program.flatten()), one.id))
+    return [(one.id, calls_of(one.program, terms)) for one in known]
+
+
 def settled(program: Program, works: Works) -> Program:
     """The program as short as it can be, its decisive operation marked by what runs showed."""
     best = shortened(program, works)
@@ -98,15 +129,14 @@ def _marked(program: Program, works: Works) -> Program:
 
 
 def _hosts(program: Program) -> list[int]:
-    """Slots of the attack's operations that can cause an effect themselves.
+    """Slots of the attack's calls that can cause an effect: not of who makes or awaits a child.
 
-    Who makes a child or waits for one does not.
+    Stores and the like stay marked where their author says so: they follow the call that matters.
     """
     return [
         slot
         for slot, op in _attack(program)
-        if isinstance(op, MAY_DECIDE)
-        and not (isinstance(op, Syscall) and (op.body or op.name in _WAITS))
+        if isinstance(op, Syscall) and not op.body and op.name not in _WAITS
     ]
 
 

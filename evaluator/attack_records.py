@@ -66,12 +66,14 @@ class Replayed(Struct, frozen=True):
 
 
 class ModelFind(Struct, frozen=True, kw_only=True):
-    """A program that gets past the candidate: confirmed, shortened, on no other find's route."""
+    """A program that gets past the candidate: confirmed, shortened, and more than another find."""
 
     id: str
     known: str
-    """The shortest variant of the library with the same route; empty if it has none."""
-    route: str
+    """The shortest variant of the library that needs no call that this does not need: it gets
+    through wherever this does.  Empty if there is none."""
+    calls: tuple[str, ...]
+    """What a filter could stop: ``ABI:CALL[REGION]``, the region being a place in this filter."""
     operations: int
     digest: str
     confirmed: int
@@ -120,7 +122,7 @@ class Attacked(Struct, frozen=True, kw_only=True):
     attempts: tuple[Attempt, ...]
     proposals: tuple[Proposal, ...]
     routes: int
-    """Distinct ones among the programs that were run."""
+    """Distinct sets of calls among the programs that were run, as these filters see them."""
     unsettled: tuple[str, ...]
     """Programs whose runs prove nothing, each with the reason."""
     disagreements: int

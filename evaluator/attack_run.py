@@ -23,7 +23,14 @@ from attacks.program import Program
 from attacks.text import program_text
 from evaluator import attack_prompt, foreign
 from evaluator.attack_bench import Bench, has_effect
-from evaluator.attack_finds import CONFIRMATIONS, out_of_scope, settled, unlabelled
+from evaluator.attack_finds import (
+    CONFIRMATIONS,
+    calls_of,
+    library_calls,
+    out_of_scope,
+    settled,
+    unlabelled,
+)
 from evaluator.attack_prompt import PER_ANSWER, Shown, Target
 from evaluator.attack_records import (
     CENSORED,
@@ -36,7 +43,6 @@ from evaluator.attack_records import (
 )
 from evaluator.errors import InputError
 from evaluator.records import TrialRecord
-from evaluator.search_routes import foretold_route, library_routes
 from evaluator.verdict import UNSETTLED, Outcome
 from mitigations.candidate import ProfileError
 from mitigations.generate.client import NotAskedError
@@ -106,10 +112,10 @@ class Attack:
         self._proposals: list[Proposal] = []
         self._shown: list[Shown] = []
         self._digests: dict[str, int] = {}
-        self._routes: set[str] = set()
+        self._routes: set[frozenset[str]] = set()
         self._unsettled: list[str] = []
         self._disagreements = 0
-        self._finds: dict[str, ModelFind] = {}
+        self._finds: list[ModelFind] = []
         self._usage = Usage(cost=0.0)
         self._answered_by = ""
 
@@ -211,7 +217,7 @@ class Attack:
             self._propose(digest, "repeated", said="Not run: it was tried before.", program=text)
             return
         (trial,) = self._bench.programs([program], self._family)
-        self._routes.add(foretold_route(program, self._bench.terms))
+        self._routes.add(calls_of(program, self._bench.terms))
         effect = has_effect(trial)
         self._propose(digest, trial.outcome.value, self._told(trial, digest, effect), text, effect)
         if trial.outcome in UNSETTLED:
@@ -250,29 +256,37 @@ class Attack:
     # ------------------------------------------------------------------------------ finds
 
     def _settle(self, program: Program) -> None:
-        """A program that got through once: a find if it always does, and on a route of its own."""
+        """A program that got through once: a find if it always does, and adds something."""
+        if self._adds_nothing(program):
+            return
         if not all(self._works([program] * CONFIRMATIONS)):
             self._doubt(program.digest(), f"it got through, but not {CONFIRMATIONS} times in a row")
             return
         short = settled(program, lambda programs: self._works(programs, quickly=True))
         if not all(self._works([short] * CONFIRMATIONS)):
             short = program
+        if self._adds_nothing(short):
+            return
         find = self._find(short)
-        known = self._finds.get(find.route)
-        if known is None or find.operations < known.operations:
-            self._finds[find.route] = find
-            self._on_find(find)
+        self._finds = [one for one in self._finds if not set(find.calls) <= set(one.calls)]
+        self._finds.append(find)
+        self._on_find(find)
+
+    def _adds_nothing(self, program: Program) -> bool:
+        """Whether a find gets through wherever this does: it needs no call that this does not."""
+        calls = calls_of(program, self._bench.terms)
+        return any(calls.issuperset(one.calls) for one in self._finds)
 
     def _works(self, programs: Sequence[Program], *, quickly: bool = False) -> list[bool]:
         return list(map(has_effect, self._bench.programs(programs, self._family, quickly=quickly)))
 
     def _find(self, program: Program) -> ModelFind:
-        route = foretold_route(program, self._bench.terms)
+        calls = calls_of(program, self._bench.terms)
         digest = program.digest()
         return ModelFind(
             id=f"{self._family.label}/model-{digest}",
-            known=self._library.get(route, ""),
-            route=route,
+            known=next((name for name, its in self._library if its <= calls), ""),
+            calls=tuple(sorted(calls)),
             operations=len(program.flatten()),
             digest=digest,
             confirmed=CONFIRMATIONS,
@@ -282,8 +296,8 @@ class Attack:
         )
 
     @cached_property
-    def _library(self) -> dict[str, str]:
-        return library_routes(self._family, self._bench.terms, unlabelled)
+    def _library(self) -> list[tuple[str, frozenset[str]]]:
+        return library_calls(self._family, self._bench.terms)
 
     # ------------------------------------------------------------------------------ the result
 
@@ -295,7 +309,7 @@ class Attack:
             title=self._family.family.title,
             baseline=self._baseline,
             verdict=self._verdict(),
-            finds=tuple(sorted(self._finds.values(), key=lambda one: (one.operations, one.id))),
+            finds=tuple(sorted(self._finds, key=lambda one: (one.operations, one.id))),
             attempts=tuple(self._attempts),
             proposals=tuple(self._proposals),
             routes=len(self._routes),

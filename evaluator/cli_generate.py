@@ -15,7 +15,6 @@ from evaluator.errors import EnvironmentLackError, InputError, border
 from evaluator.options import debug_option, jobs_option, own_version
 from evaluator.options_model import ModelRequest, asker, model_options, priced, run
 from evaluator.terminal import complain, page, progress_bar, say
-from mitigations.generate.reply import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,6 +269,8 @@ def _show(done: Generated, directory: Path) -> None:
 
 
 def _summary(done: Generated) -> list[str]:
+    from mitigations.generate.reply import Status
+
     counts = Counter(str(one.status) for one in done.samples)
     said = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     lines = [f"{len(done.samples)} of {done.total} samples: {said or 'nothing was answered'}"]
@@ -286,6 +287,8 @@ def _summary(done: Generated) -> list[str]:
 
 def _complain_of_missing(done: Generated) -> None:
     """Raises where something is missing: which line of the summary says so is easily overlooked."""
+    from mitigations.generate.reply import Status
+
     failed = Counter(one.why for one in done.samples if one.status is Status.API_ERROR)
     missing = failed.total() + len(done.not_asked)
     if failed and missing == done.total:

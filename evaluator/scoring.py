@@ -123,12 +123,17 @@ def score(scenario: Scenario, result: CandidateResult) -> Score:
         hidden=hidden,
         held=held,
         workloads_ok=works,
-        joint=False if False in fine else None if None in fine else True,
-        false_fix=(bool(stopped and works and hidden.bypasses) if hold else None),
+        joint=_all_of(*fine),
+        false_fix=_all_of(stopped, works, bool(hidden.bypasses)) if hold else None,
         techniques=_techniques(seen, unseen),
         broken=broken,
         unjudged=unjudged,
     )
+
+
+def _all_of(*values: bool | None) -> bool | None:
+    """None where one that is not known decides."""
+    return False if False in values else None if None in values else True
 
 
 def _all(values: Iterable[bool]) -> bool:

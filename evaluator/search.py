@@ -22,14 +22,15 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Technique, Variant
 from attacks.jsonform import ProgramError, dumps, loads
-from attacks.program import Program
+from attacks.program import Program, Syscall, is_decisive
 from attacks.text import program_text
+from evaluator.derived import rewritten
 from evaluator.foreign import variant_of
-from evaluator.outcome import Terms
+from evaluator.outcome import Terms, route
+from evaluator.outline import attack_ops, outline
 from evaluator.predict import is_known, predicted
 from evaluator.search_moves import Denied, Move, denied, moves, named
 from evaluator.search_records import Ended, Find, Limits, Searched, SearchVerdict, Step, Tried
-from evaluator.search_routes import library_routes, route_of
 from evaluator.search_shorten import shortened
 from evaluator.verdict import UNSETTLED, Outcome
 
@@ -237,7 +238,12 @@ class Search:
         name = "~".join((root.name, *(one.name for one in made_by)))
         variant = self._variant(root, program, name)
         said = predicted(program, self._terms.filters, None, self._terms.syscall_insn)
-        return _Node(root, variant, made_by, said, route_of(program, said, self._terms))
+        return _Node(root, variant, made_by, said, self._route(program, said))
+
+    def _route(self, program: Program, said: str) -> str:
+        asks = outline(program).supervised and any(one.asks for one in self._denied(program))
+        by = _supervision(program) if asks else ""
+        return f"{said} {route(program, None, self._terms)}{by}"
 
     def _variant(self, root: Variant, program: Program, name: str) -> Variant:
         """A program under a name that no other has."""
@@ -322,7 +328,7 @@ class Search:
 
         program = shortened(best.variant.program, works)
         short = replace(variant_of(program, self._instance, best.variant.name), parent=best.root.id)
-        return replace(best, variant=short, route=route_of(program, best.said, self._terms))
+        return replace(best, variant=short, route=self._route(program, best.said))
 
     def _with_fewer_moves(self, node: _Node) -> _Node:
         for place in range(len(node.moves)):
@@ -387,11 +393,27 @@ class Search:
 
     @cached_property
     def _library(self) -> dict[str, str]:
-        return library_routes(self._instance, self._terms)
+        """The shortest variant that is recorded, or made by one rule, for each route."""
+        known = [
+            one
+            for one in (*self._instance.variants, *rewritten(self._instance))
+            if is_known(one.program) and one.assumption is Assumption.NONE and not one.negative
+        ]
+        found: dict[str, str] = {}
+        for one in sorted(known, key=lambda one: (len(one.program.flatten()), one.id)):
+            found.setdefault(self._judged(one, one.program, ()).route, one.id)
+        return found
 
 
 def _by_length(node: _Node) -> tuple[int, int, str]:
     return node.length, len(node.moves), node.variant.id
+
+
+def _supervision(program: Program) -> str:
+    """By what a program is its own supervisor, and on which side."""
+    by = {op.name for _, op in attack_ops(program) if isinstance(op, Syscall)}
+    inside = not any(map(is_decisive, program.attack))
+    return f" asking {' '.join(sorted(by & {'ptrace', 'seccomp'}))}{' for a child' * inside}"
 
 
 def is_replayable(program: Program) -> bool:

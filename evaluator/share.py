@@ -135,6 +135,7 @@ class Share:
         self._specs: dict[str, ProgramSpec] = {}
         self._controls: dict[Posture, dict[str, Result | str]] = {}
         self._honest_controls: dict[Posture, dict[str, tuple[Ran, ...]]] = {}
+        self._honest_specs: dict[str, ProgramSpec] = {}
         self._uses: Counter[Posture] = Counter()
         self._needs: dict[Posture, Needs] = {}
         self._sampler = Sampler(plan.suite)
@@ -211,6 +212,7 @@ class Share:
                 self._plan.workloads,
                 lambda done, more: self._on_step(candidate.name, done, more),
                 self._honest_controls.setdefault(stance.nameless, {}),
+                self._honest_specs,
                 with_blame=why,
             )
         return CandidateRun(

@@ -160,9 +160,13 @@ def visible_ways(scenario: Scenario) -> tuple[Way, ...]:
 
 
 def visible_families(scenario: Scenario) -> tuple[FamilyInstance, ...]:
-    """The scenario's families with nothing in them but what may be seen, to evaluate tools with."""
-    held = (_visible(hold) for hold in scenario.hold)
-    return (*held, *map(library.parse_reference, scenario.keep))
+    """The scenario's families with nothing in them but what may be seen, to evaluate tools with.
+
+    Of a family that must still work only the baseline is there.
+    """
+    held = map(_visible, scenario.hold)
+    kept = (library.parse_reference(name) for name in scenario.keep)
+    return (*held, *(one.only({f"{one.family.name}/{one.baseline.name}"}) for one in kept))
 
 
 def _visible(hold: Hold) -> FamilyInstance:

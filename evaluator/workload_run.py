@@ -69,15 +69,17 @@ def run_workloads(
     applied: Applied,
     on_done: Callable[[int], None],
     controls: dict[str, tuple[Ran, ...]] | None = None,
+    specs: dict[str, ProgramSpec] | None = None,
     *,
     with_blame: bool = True,
 ) -> tuple[WorkloadRecord, ...]:
     """Each workload in both arms, in order; a program that fails for once is no evidence.
 
     ``controls`` keeps the control arm of a posture for the next candidate; what is broken has its
-    own run again.  ``with_blame``: whether what breaks it is searched for.
+    own run again.  ``specs`` keeps the programs.  ``with_blame``: whether what breaks one is
+    searched for.
     """
-    here = _Here(pool, applied, with_blame=with_blame)
+    here = _Here(pool, applied, {} if specs is None else specs, with_blame=with_blame)
     able = [one for one in wanted if not lacking(pool, one)]
     on_done(len(wanted) - len(able))
     controls = {} if controls is None else controls
@@ -140,11 +142,18 @@ def lacking(pool: Pool, one: Workload) -> str:
 class _Here:
     """The sandbox with its two arms, and what is known of each workload in it."""
 
-    def __init__(self, pool: Pool, applied: Applied, *, with_blame: bool) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        applied: Applied,
+        specs: dict[str, ProgramSpec],
+        *,
+        with_blame: bool,
+    ) -> None:
         self._pool = pool
         self._applied = applied
         self._with_blame = with_blame
-        self._specs: dict[str, ProgramSpec] = {}
+        self._specs = specs
         self._until = time.monotonic() + _ALL_BLAME_S
 
     def twice(

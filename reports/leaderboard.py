@@ -12,6 +12,7 @@ from msgspec import Struct
 from reports.drawing import svg
 from reports.html import content_policy, inline, template_environment
 from reports.leaderboard_document import SURE
+from reports.leaderboard_failures import LISTED_ON_PAGE, Failures, failures, status_word
 from reports.leaderboard_schema import (
     KNOWN,
     RUNTIME_DEFAULT,
@@ -28,8 +29,6 @@ from reports.plot import Mark, Words, draw
 from reports.text import abbreviate, counted, one_line
 
 SHOWN_METRICS = ("joint", "false_fix", "held", "poc_blocked", "workloads_ok", "valid")
-LISTED, LISTED_ON_PAGE = 40, 600
-"""So many answers of a row, and of all, that solved nothing are listed; scores.json has all."""
 NAMED = 2
 """So many rows are named in a sentence; more are counted."""
 LONGEST_NAME = 48
@@ -37,6 +36,8 @@ PAIRS = 120
 """So many comparisons are shown, those of the best rows first."""
 FEW_CLUSTERS = 20
 """With fewer, intervals from cluster-robust errors are known to come out too narrow."""
+HOPELESS = ("not-mitigable", "conflict")
+"""What a scenario expects that no profile solves."""
 ARM = " / "
 """Between the parts of a row's name in a comparison."""
 
@@ -131,22 +132,6 @@ class Technique(Struct, frozen=True):
     """``3 of 50``, and by how many ways."""
 
 
-class Failure(Struct, frozen=True):
-    """An answer that did not solve its scenario, and why."""
-
-    scenario: str
-    number: int
-    label: str
-    false_fix: bool
-    why: tuple[str, ...]
-
-
-class Failures(Struct, frozen=True):
-    name: str
-    shown: tuple[Failure, ...]
-    total: int
-
-
 class Board(Struct, frozen=True):
     """What the template shows."""
 
@@ -176,6 +161,8 @@ class Board(Struct, frozen=True):
     few_clusters: bool
     hides: bool
     """Whether some way was hidden from models."""
+    hopeless: int
+    """For how many scenarios no profile is a solution, by what they say of themselves."""
     dev: int
     """How many scenarios are of the split that prompts are written with."""
     priced: bool
@@ -230,13 +217,14 @@ def build_board(document: Leaderboard) -> Board:
         ),
         techniques=tuple(_techniques([line.row for line in columns])),
         failures=tuple(
-            _failures(line, samples[_arm(line.row)], LISTED_ON_PAGE // len(models))
+            failures(line.name, samples[_arm(line.row)], LISTED_ON_PAGE // len(models))
             for line in models
         ),
         plot=_plot(lines),
         clusters=len(clusters),
         few_clusters=len(clusters) < FEW_CLUSTERS,
         hides=any(one.hides for one in document.samples),
+        hopeless=sum(one.expect in HOPELESS for one in document.scenarios),
         dev=sum(one.split == "dev" for one in document.scenarios),
         priced=any(row.cost_per_solved is not None for row in rows),
     )
@@ -298,7 +286,7 @@ def _line(row: Row, names: Mapping[str, str], ks: Sequence[int], rows: Sequence[
             for part, differs in _ways_to_ask(row, rows)
             if not differs
         ),
-        missing=", ".join(f"{n} {_word(status)}" for status, n in missing.items() if n),
+        missing=", ".join(f"{n} {status_word(status)}" for status, n in missing.items() if n),
         tries=tuple(
             tried(of, k)
             for k in ks
@@ -310,10 +298,6 @@ def _line(row: Row, names: Mapping[str, str], ks: Sequence[int], rows: Sequence[
 def _heads(k: int) -> tuple[str, ...]:
     """For one answer both chances are the same."""
     return (f"pass@{k}", f"pass^{k}") if k > 1 else (f"pass@{k}",)
-
-
-def _word(status: str) -> str:
-    return "API error" if status == "api_error" else status
 
 
 def span(rate: Rate, least: float = 0.0) -> Span:
@@ -447,7 +431,7 @@ def _cell(asked: Asked, samples: Iterable[Sample]) -> Cell:
     broke = sum(one.status == "api_error" for one in mine)
     tried = len(mine) - broke
     notes = [
-        f"{n} {_word(status)}"
+        f"{n} {status_word(status)}"
         for status in STATUSES
         if status != "ok" and (n := sum(one.status == status for one in mine))
     ]
@@ -478,41 +462,3 @@ def _got_around(found: Bypassed | None) -> tuple[str, str]:
         return "not tried", ""
     ways = counted(found.ways, "way") if found.ways else ""
     return f"{found.bypassed} of {found.answers}", ways
-
-
-def _failures(line: Line, samples: Sequence[Sample], limit: int) -> Failures:
-    failed = [one for one in samples if one.score is None or one.score.joint is not True]
-    failed.sort(key=lambda one: (one.scenario, one.sample))
-    shown = failed[: min(LISTED, limit)]
-    return Failures(line.name, tuple(map(_failure, shown)), len(failed))
-
-
-def _is_public(way: str) -> bool:
-    """Whether it may be named: what several rewrites made is of a private suite."""
-    return way.count("~") <= 1
-
-
-def _failure(one: Sample) -> Failure:
-    score = one.score
-    if score is None:
-        why = (abbreviate(one_line(one.why), 200),) if one.why else ()
-        return Failure(one.scenario, one.sample, _word(one.status), False, why)
-    reasons: list[str] = []
-    if not score.enforced:
-        reasons.append("the kernel does not confirm that it is in force")
-    if not score.starts:
-        reasons.append("a container does not start under it")
-    for ways, kind in ((score.visible, "visible"), (score.hidden, "hidden")):
-        if ways.bypasses:
-            number = counted(len(ways.bypasses), f"{kind} way")
-            public = next((way for way in ways.bypasses if _is_public(way)), "")
-            such = f", such as {abbreviate(public, 80)}" if public else ""
-            reasons.append(f"{number} through{such}")
-        if ways.unsettled:
-            reasons.append(f"{counted(ways.unsettled, f'{kind} way')} undecided")
-    for names, what in ((score.broken, "broken"), (score.unjudged, "cannot be judged here")):
-        if names:
-            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-            reasons.append(f"{what}: {', '.join(names[:4])}{more}")
-    label = "not judged" if score.joint is None else "not solved"
-    return Failure(one.scenario, one.sample, label, score.false_fix is True, tuple(reasons))

@@ -16,6 +16,7 @@ from evaluator import (
     scoring,
 )
 from reports import leaderboard_schema as schema
+from reports.leaderboard import HOPELESS
 from reports.leaderboard_document import parse_leaderboard
 
 from boards import board
@@ -68,4 +69,5 @@ def test_both_sides_know_the_same_words() -> None:
     assert list(samples.Status) == list(schema.STATUSES)
     assert leaderboard.METRICS == schema.METRICS
     assert samples.KNOWN == schema.KNOWN
+    assert set(HOPELESS) < set(scenarios.Expect)
     assert scenario_check.Known.RUNTIME_DEFAULT == schema.RUNTIME_DEFAULT

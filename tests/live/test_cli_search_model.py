@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from model_scripts import MKDIR, MKDIR_I386, PATH, call, program
 
+from evaluator.cli import main
 from tests.messages_api import replies
 from tests.messages_api.replies import Message
 from tests.messages_api.server import MessagesApi
@@ -186,7 +187,7 @@ def test_an_interruption_waits_for_what_was_paid_for(
     )
     wait_until(lambda: len(messages_api.requests) == 1)
     running.send_signal(signal.SIGINT)
-    stdout, stderr = running.communicate(timeout=60)
+    stdout, stderr = running.communicate(timeout=120)
     assert running.returncode == 130, stderr
     (family,) = json.loads(stdout)["families"]
     assert len(family["finds"]) == 1
@@ -196,7 +197,7 @@ def test_an_interruption_waits_for_what_was_paid_for(
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         if happened():
             return
         time.sleep(0.05)
@@ -215,14 +216,16 @@ def test_a_budget_in_dollars_stops_it(
     assert "the budget of $0.01 is spent" in " ".join(done.stdout.split())
 
 
-def test_the_prompt_can_be_read_without_a_key(tmp_path: Path) -> None:
+def test_the_prompt_can_be_read_without_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     profile = denies(tmp_path / "p.json", "mkdir")
-    given = ("create-directory", "--model", "m", "--show-prompt")
-    done = subprocess.run(
-        [*COMMAND, "search", profile, *given], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert "# The effect" in done.stdout
-    assert '"names": ["mkdir"]' in done.stdout
+    with pytest.raises(SystemExit) as ended:
+        main(["search", str(profile), "create-directory", "--model", "m", "--show-prompt"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "# The effect" in shown
+    assert '"names": ["mkdir"]' in shown
 
 
 @pytest.mark.parametrize(
@@ -270,20 +273,20 @@ def test_the_prompt_can_be_read_without_a_key(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line_and_asks_nothing(
-    arguments: tuple[str, ...], said: str, tmp_path: Path
+    arguments: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    monkeypatch.chdir(ROOT)
     given = [one.format(out=tmp_path / "out") for one in arguments]
-    done = subprocess.run(
-        [*COMMAND, "search", LIBRARY / "block-mkdir.json", *given],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if "ANTHROPIC" not in name},
-    )
-    assert (done.returncode, done.stdout) == (2, ""), done.stderr
-    (line,) = done.stderr.splitlines()
+    with pytest.raises(SystemExit) as ended:
+        main(["search", str(LIBRARY / "block-mkdir.json"), *given])
+    stdout, stderr = capsys.readouterr()
+    assert (ended.value.code, stdout) == (2, ""), stderr
+    (line,) = stderr.splitlines()
     assert said in line
 
 
@@ -296,7 +299,7 @@ def test_who_is_not_answered_at_all_did_something_wrong(
     done = subprocess.run(
         [*COMMAND, "search", leaky, "create-directory", "--model", model, "--run-untrusted",
          "-o", tmp_path / "out"],
-        check=False, capture_output=True, text=True, timeout=60, cwd=ROOT,
+        check=False, capture_output=True, text=True, timeout=120, cwd=ROOT,
         env=environment(messages_api)
         | ({"ANTHROPIC_API_KEY": "wrong"} if fault == "wrong key" else {}),
     )  # fmt: skip

@@ -129,6 +129,20 @@ def test_a_ring_is_one_route_whatever_it_calls_its_operation(tmp_path: Path) -> 
     assert find.known.startswith("create-directory/io-uring")
 
 
+def test_what_needs_more_calls_than_a_find_is_none(leaky: Path) -> None:
+    more = program(
+        call("getpid"),
+        call("mkdirat", -100, {"blob": 0}, 0o700, abi="i386", entry="int80", decisive=True),
+        blobs=[PATH],
+    )
+    another = program(
+        call("mkdir", {"blob": 0}, 0o700, abi="i386", entry="int80", decisive=True), blobs=[PATH]
+    )
+    found, _ = attacked(leaky, answer(MKDIR_I386, more, another), answer())
+    assert [one.effect for one in found.proposals] == [True, True, True]
+    assert {one.calls for one in found.finds} == {("i386:mkdirat",), ("i386:mkdir",)}
+
+
 def test_only_refusals_are_no_word_for_the_candidate(leaky: Path) -> None:
     found, script = attacked(leaky, REFUSED, REFUSED, budget=Budget(requests=2))
     assert (found.verdict, found.finds) == (AttackVerdict.CENSORED, ())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from model_scripts import MKDIR, PATH, call, program
@@ -9,11 +10,23 @@ from model_scripts import MKDIR, PATH, call, program
 from attacks import library
 from attacks.program import Program, Syscall, is_decisive
 from evaluator import foreign
-from evaluator.attack_finds import Works, out_of_scope, settled, unlabelled
+from evaluator.attack_finds import (
+    Works,
+    calls_of,
+    library_calls,
+    out_of_scope,
+    settled,
+    unlabelled,
+)
 from evaluator.attack_records import CENSORED, Attacked, AttackVerdict, Attempt
 from evaluator.attack_run import check_family
 from evaluator.errors import InputError
+from evaluator.outcome import Terms
+from evaluator.request import candidate_of
+from mitigations.bpf import Filter
 from mitigations.generate.reply import Status, Usage
+
+from synthetic import denies, lets_pass_with_mark
 
 MKDIR_FAMILY = library.parse_reference("create-directory")
 
@@ -88,6 +101,42 @@ def test_a_mark_in_a_needless_child_leaves_with_it() -> None:
     child = call("fork", body=[call("getpid", decisive=True)])
     made = foreign.read(program(child, call("mkdir"), call("wait4", -1, 0, 0, 0)))
     assert names(settled(made, needs("mkdir"))) == ["mkdir*"]
+
+
+def test_a_store_behind_the_call_that_matters_keeps_its_mark() -> None:
+    store = {"op": "store", "address": {"blob": 0}, "value": {"slot": 1}, "decisive": True}
+    made = foreign.read(program(call("open"), call("mmap", {"slot": 0}), store, blobs=[PATH]))
+
+    def works(programs: Sequence[Program]) -> list[bool]:
+        return [one == made for one in programs]
+
+    assert settled(made, works) == made
+
+
+def test_calls_are_told_apart_by_what_the_filter_tests(tmp_path: Path) -> None:
+    marked = filters(lets_pass_with_mark(tmp_path / "p.bpf", 0x1234))
+
+    def of(number: int, *before: str) -> frozenset[str]:
+        calls = [*map(call, before), call("chmod", 0, number, decisive=True)]
+        return calls_of(foreign.read(program(*calls)), marked)
+
+    assert of(0o644) == of(0o755) == of(0x5678 << 32)
+    assert of(0o644) != of(0x1234 << 32 | 0o644)
+    assert of(0o644) < of(0o644, "getpid")
+
+
+def test_the_library_has_what_needs_no_other_call(tmp_path: Path) -> None:
+    open_ = filters(denies(tmp_path / "p.json", "rmdir"))
+    known = library_calls(MKDIR_FAMILY, open_)
+    assert known[0] == ("create-directory/mkdir", frozenset({"x86_64:mkdir"}))
+    assert all(calls for _, calls in known)
+    assert [name for name, calls in known if calls <= {"x86_64:getpid", "i386:mkdirat"}]
+    assert not [name for name, calls in known if calls <= {"x86_64:getpid"}]
+
+
+def filters(profile: Path) -> Terms:
+    decoded = tuple(Filter.decode(one.program) for one in candidate_of(str(profile)).seccomp)
+    return Terms(decoded, "", no_new_privs=False, syscall_insn=0)
 
 
 def test_labels_are_dropped_and_nothing_else() -> None:

@@ -1,76 +1,76 @@
-"""The command ``sidestep score``: where it cannot write, it says so before anything is run."""
+"""What is wrong with a call of ``sidestep score`` is said in one line."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from evaluator import cli_score
 from evaluator.cli import main
-from evaluator.cli_score import _without_seed
+from evaluator.errors import InputError
+from evaluator.samples import read_samples
+
+BLOCK = '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}'
 
 
-@pytest.fixture(autouse=True)
-def _nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(*_: object) -> None:
-        pytest.fail("something was run")
-
-    monkeypatch.setattr(cli_score, "_scored", run)
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> Path:
-    path = tmp_path / "samples.json"
-    path.write_text(json.dumps({"scenario": "no-keys", "model": "m", "mitigation": "{}"}))
-    return path
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as ended:
-        main(["score", *map(str, arguments)])
-    printed = capsys.readouterr()
-    assert (ended.value.code, printed.out, printed.err.count("\n")) == (2, "", 1)
-    return printed.err
+        main(["score", *arguments])
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert shown.err.count("\n") == 1
+    return shown.err
+
+
+def test_profiles_without_a_mapping_need_something_to_judge_them_by(tmp_path, capsys) -> None:
+    (tmp_path / "one.json").write_text(BLOCK)
+    assert "--objective or --family" in refused(capsys, str(tmp_path))
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "two.json").write_text(BLOCK)
+    assert "--objective or --family" in refused(capsys, str(tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("arguments", "said"),
     [
-        ("", "an empty path"),
-        ("x.bogus", "x.bogus: no form has this suffix: .html, .csv, .json; "),
-        ("samples.json", "the output would overwrite the input"),
-        ("samples.json/x", "not a directory"),
-        ("/proc/none/x", "cannot write"),
+        (["--objective", "no-new-directory"], "did you mean no-new-directories"),
+        (["--family", "create-directories"], "create-directory"),
+        (["--family", "create-directory"], "no profile that can be used"),
+        (["--private-suite", ""], "an empty seed"),
     ],
 )
-def test_where_it_cannot_write(
-    output: str, said: str, samples: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = str(samples.parent / output) if output else ""
-    assert said.lower() in refused(capsys, samples, "-o", target).lower()
-    assert [one.name for one in samples.parent.iterdir()] == [samples.name]
+def test_what_cannot_be_meant_is_refused(tmp_path, capsys, arguments, said) -> None:
+    (tmp_path / "prose.json").write_text("Sure!")
+    assert said in refused(capsys, str(tmp_path), *arguments)
 
 
-@pytest.mark.parametrize("inside", [".", "out", "m/no-keys"])
-def test_answers_are_not_mixed_with_what_is_said_of_them(
-    inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "m" / "no-keys").mkdir(parents=True)
-    said = refused(capsys, tmp_path, "-o", tmp_path / inside)
-    assert "the next run would take the output for an answer" in said
+def test_samples_name_their_scenarios_themselves(tmp_path, capsys) -> None:
+    path = tmp_path / "samples.jsonl"
+    line = {"scenario": "no-directories", "model": "m", "mitigation": BLOCK}
+    path.write_text(json.dumps(line))
+    assert "no --objective" in refused(capsys, str(path), "--family", "create-directory")
 
 
-def test_a_terminal_gets_no_page(
-    samples: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert "the page is for a browser" in refused(capsys, samples, "--format", "html")
+def test_a_file_that_belongs_to_no_scenario_is_not_passed_over(tmp_path) -> None:
+    folder = tmp_path / "model" / "no-directories"
+    folder.mkdir(parents=True)
+    (folder / "0.json").write_text(BLOCK)
+    (tmp_path / "model" / "1.json").write_text(BLOCK)
+    with pytest.raises(InputError, match=r"1.json: belongs into a directory"):
+        read_samples(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "given", [["--private-suite", "secret"], ["--private-suite=secret"]], ids=["two", "one"]
-)
-def test_the_seed_is_not_told(given: list[str]) -> None:
-    said = _without_seed(["score", "x", *given, "-o", "out"])
-    assert "secret" not in " ".join(said)
-    assert said[-2:] == ("-o", "out")
+def test_what_is_no_file_is_not_read(tmp_path) -> None:
+    path = tmp_path / "samples.jsonl"
+    line = {"scenario": "no-directories", "model": "m", "path": "/dev/zero"}
+    path.write_text(json.dumps(line))
+    with pytest.raises(InputError, match=r":1: /dev/zero: is not a regular file"):
+        read_samples(path)
+
+
+def test_a_huge_answer_is_read_to_a_bound_and_is_invalid(tmp_path: Path) -> None:
+    folder = tmp_path / "model" / "no-directories"
+    folder.mkdir(parents=True)
+    (folder / "0.json").write_text(" " * (5 << 20))
+    (one,) = read_samples(tmp_path)
+    assert len(one.mitigation or "") <= 4 << 20

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from evaluator.samples import Status
 from reports.errors import ReportError
 from reports.leaderboard import (
-    LISTED,
     PAIRS,
     Solved,
     build_board,
@@ -20,6 +19,7 @@ from reports.leaderboard import (
     span,
 )
 from reports.leaderboard_document import parse_leaderboard
+from reports.leaderboard_failures import LISTED
 from reports.leaderboard_schema import Rate
 
 from boards import NAMES, board, made, poisoned, score
@@ -251,7 +251,15 @@ class TestPage:
         clusters = len({one["cluster"] for one in raw["scenarios"]})
         assert f"with only {clusters} cluster" in text
         assert raw["canary"] in text
+        expects = [one["expect"] for one in raw["scenarios"]]
+        hopeless = expects.count("conflict") + expects.count("not-mitigable")
+        assert ("No profile solves all of them" in text) == bool(hopeless)
         assert all(digest in text for digest in raw["digests"].values())
+
+    def test_scenarios_that_nobody_can_solve_are_said_to_be_such(self, raw: dict[str, Any]) -> None:
+        for number, one in enumerate(raw["scenarios"]):
+            one["expect"] = "conflict" if number < 3 else "mitigable"
+        assert "For 3 scenarios no profile is a solution" in page_of(raw)
 
     def test_cost_is_unknown_or_a_number_and_never_0_for_unknown(self, raw: dict[str, Any]) -> None:
         assert page_of(raw).count("not known</span>") == 3
