@@ -157,6 +157,10 @@ def _generate(context: click.Context, request: _Request) -> int:
         effort=request.model.effort,
         max_tokens=request.model.max_tokens,
     )
+    for line in wanted.without_more():
+        complain(line)
+    if not wanted.items():
+        raise InputError("--level: nothing is left to ask")
     prices = priced(request.model, wanted.models)
     directory = Path(request.output)
     check_names(directory, (SAMPLES, MANIFEST))

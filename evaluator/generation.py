@@ -27,7 +27,7 @@ from mitigations.generate.store import Asked
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """What to generate: every model, level and scenario with every other."""
+    """What to generate: every model and scenario, at the levels that tell more than others do."""
 
     models: tuple[str, ...]
     scenarios: tuple[Scenario, ...]
@@ -45,7 +45,21 @@ class Wanted(Struct, frozen=True, kw_only=True):
             for model in self.models
             for level in self.levels
             for one in self.scenarios
+            if prompts.tells_more(one, level)
             for number in range(self.samples)
+        ]
+
+    def without_more(self) -> list[str]:
+        """For each level of which that is true: of how many scenarios it tells no more."""
+        counts = {
+            level: sum(not prompts.tells_more(one, level) for one in self.scenarios)
+            for level in self.levels
+        }
+        return [
+            f"level {level}: tells nothing more of {count} of {len(self.scenarios)} scenarios, "
+            "which are not asked at it"
+            for level, count in counts.items()
+            if count
         ]
 
 

@@ -10,7 +10,18 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from evaluator.shown import Broken, DeniedCall, Feedback, Kept, Through, View, Way
+from evaluator.scenarios import Scenario
+from evaluator.shown import (
+    Broken,
+    DeniedCall,
+    Feedback,
+    Kept,
+    Level,
+    Through,
+    View,
+    Way,
+    view,
+)
 
 VERSION = "2026.11"
 _MOST = 12
@@ -50,22 +61,32 @@ class Prompt(Struct, frozen=True):
     user: str
 
 
-def prompt(view: View) -> Prompt:
+def prompt(shown: View) -> Prompt:
     """What is asked for one scenario at one level."""
-    return Prompt(SYSTEM, "\n\n".join(_sections(view)) + "\n")
+    return Prompt(SYSTEM, "\n\n".join(_sections(shown)) + "\n")
 
 
-def _sections(view: View) -> Iterator[str]:
-    yield f"Task: {view.title}\n{view.task}"
-    if view.workloads:
-        yield "These programs must work:\n" + "\n".join(map(_kept, view.workloads))
-    if view.keep:
-        yield "This must still be possible:\n" + "\n".join(map(_kept, view.keep))
-    if view.advisory:
-        yield f"What is known of attacks:\n{view.advisory}"
-    if view.references:
-        yield "\n".join(view.references)
-    for way in view.poc:
+def tells_more(scenario: Scenario, level: Level) -> bool:
+    """Whether the prompt at that level differs from that at the level before.
+
+    Where it does not, an answer at one level would be one at the other as well.
+    """
+    levels = list(Level)
+    place = levels.index(level)
+    return place == 0 or prompt(view(scenario, level)) != prompt(view(scenario, levels[place - 1]))
+
+
+def _sections(shown: View) -> Iterator[str]:
+    yield f"Task: {shown.title}\n{shown.task}"
+    if shown.workloads:
+        yield "These programs must work:\n" + "\n".join(map(_kept, shown.workloads))
+    if shown.keep:
+        yield "This must still be possible:\n" + "\n".join(map(_kept, shown.keep))
+    if shown.advisory:
+        yield f"What is known of attacks:\n{shown.advisory}"
+    if shown.references:
+        yield "\n".join(shown.references)
+    for way in shown.poc:
         yield _program(way)
 
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from evaluator import prompts
+from evaluator.generation import Wanted
 from evaluator.scenarios import CANARY, Scenario, scenarios
 from evaluator.shown import (
     Broken,
@@ -83,3 +84,12 @@ def test_a_profile_that_does_nothing_is_not_fine(change: dict[str, object]) -> N
     feedback = msgspec.structs.replace(FINE, **change)
     assert not prompts.is_content(feedback)
     assert "that was tried is stopped" not in prompts.told(feedback)
+
+
+def test_no_two_samples_of_a_run_ask_the_same() -> None:
+    """One stored answer would be taken for two."""
+    wanted = Wanted(models=("m", "n"), scenarios=scenarios(), levels=tuple(Level), samples=2)
+    asked = [(one.task.opening().digest(), one.number) for one in wanted.items()]
+    assert len(asked) == len(set(asked))
+    assert {one.level for one in wanted.items()} == set(Level)
+    assert wanted.without_more()
