@@ -160,7 +160,8 @@ def _entries(path: Path) -> list[Path]:
 def line(one: Sample) -> str:
     """One line of ``samples.jsonl``, without what is empty."""
     fields: dict[str, object] = msgspec.to_builtins(one)
-    return json.dumps({name: value for name, value in fields.items() if value not in ("", None)})
+    filled = {name: value for name, value in fields.items() if value not in ("", None)}
+    return msgspec.json.encode(filled).decode()
 
 
 def schema() -> str:

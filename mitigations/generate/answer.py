@@ -17,7 +17,7 @@ from mitigations.candidate import ProfileError
 from mitigations.strict_json import is_list, is_table, kind, parse
 
 LARGEST = 1 << 20
-"""Characters: a filter of 4,096 instructions is long compiled before its profile is."""
+"""Characters, or bytes of UTF-8: a filter of 4,096 instructions is long compiled before its profile is."""
 _KEYS = ("explanation", "possible", "profile")
 _ACTIONS = tuple(one for one in rules.ACTIONS if one not in ("SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE"))
 """Those two need somebody who listens."""
@@ -107,16 +107,19 @@ def read_answer(text: str) -> Answer:
 
 
 def profile_text(value: object) -> str:
-    """A profile as an answer or a tool call gives it: JSON in lines, without its nulls.
+    """A profile as an answer or a tool call gives it: one line of JSON, without its nulls.
 
-    ``ProfileError`` if it is no JSON object.
+    ``ProfileError`` if it is no JSON object, or is larger than any profile that is in use.
     """
     if not is_table(value):
         raise ProfileError(f"a JSON {kind(value)}, not an object", "profile")
     try:
-        return json.dumps(_without_null(value), indent=2) + "\n"
+        text = json.dumps(_without_null(value), ensure_ascii=False)
     except RecursionError:
         raise ProfileError("nested too deeply for a profile", "profile", "too-deep") from None
+    if (size := len(text.encode("utf-8", "surrogatepass"))) > LARGEST:
+        raise ProfileError(f"{size} bytes; a profile has at most {LARGEST}", "profile")
+    return text + "\n"
 
 
 def _without_null(value: object) -> object:

@@ -128,7 +128,8 @@ async def _with_feedback(asker: Asker, task: Task, sample: int, judge: Judge) ->
         reply = await asker.ask(request, sample)
         outcome = _add(outcome, request, reply)
         best = outcome.answer or best
-        if turn + 1 == task.rounds or reply.status is not Status.OK or not _echo(reply):
+        last = turn + 1 == task.rounds or reply.status is not Status.OK
+        if last or reply.tool_uses or not _echo(reply):
             break
         said = await _feedback(asker, task, outcome, judge)
         if said.content:
@@ -226,7 +227,9 @@ def _echo(reply: Reply) -> list[Mapping[str, Any]]:
 def _add(outcome: Outcome, request: Request, reply: Reply) -> Outcome:
     """What the conversation came to with one more reply."""
     status, why, answer = reply.status, reply.why, None
-    if status is Status.OK and not reply.tool_uses:
+    if status is Status.OK and reply.tool_uses and not request.tools:
+        status, why = Status.INVALID, "the answer calls a tool, and there is none"
+    elif status is Status.OK and not reply.tool_uses:
         try:
             answer = read_answer(reply.text)
         except ProfileError as error:

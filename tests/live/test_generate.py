@@ -219,10 +219,12 @@ def test_an_interrupted_run_loses_nothing_and_asks_for_nothing_twice(
         (replies.text(f"```json\n{answer(None)}\n```"), "invalid", "not JSON"),
         (replies.text(answer(None) * 2), "invalid", "not JSON"),
         (replies.text('{"x": "' + "y" * (5 << 20) + '"}'), "invalid", "characters"),
+        (replies.tool_use("run_shell", {"command": "id"}), "invalid", "calls a tool"),
+        (replies.text(answer(json.dumps({"a": [0] * 400_000}))), "invalid", "at most"),
         (replies.refusal("cyber"), "refused", "cyber"),
         (replies.truncated('{"explanation": "'), "truncated", "max_tokens"),
     ],
-    ids=["prose", "yaml", "fence", "two", "5 MB", "refusal", "cut"],
+    ids=["prose", "yaml", "fence", "two", "5 MB", "a tool", "large", "refusal", "cut"],
 )
 def test_every_answer_is_classified_and_none_stops_the_run(
     api: MessagesApi, tmp_path: Path, reply: replies.Reply, status: str, said: str
