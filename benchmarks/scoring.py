@@ -18,13 +18,14 @@ import resource
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evaluator import share
+from evaluator import starts
 from evaluator.judging import Asked, results
+from evaluator.records import Starts
 from evaluator.scenario_check import Known, candidate, known_answers
 from evaluator.scenarios import Scenario, scenarios
 from evaluator.score_run import answers_of, judged
@@ -37,8 +38,8 @@ _UNUSED = (
 )
 _KINDS = (Known.REFERENCE, Known.POC_ONLY, Known.REFERENCE, Known.ALLOW_ALL, Known.POC_ONLY)
 _SEED = 7
-_SAMPLE = 12
-"""Scenarios over which the parts are told apart."""
+_SAMPLE, _EACH = 12, 25
+"""Scenarios over which the parts are told apart, and answers to each."""
 
 
 def main() -> None:
@@ -121,48 +122,41 @@ def profile(one: Scenario, number: int, rng: random.Random) -> str:
 
 
 def parts() -> None:
-    """Where the time of one process goes, over some scenarios."""
-    clock: Counter[str] = Counter()
-    count = 0
-    trials = 0
+    """What of one process's time goes where, over some scenarios: in processor time."""
+    spent: Counter[str] = Counter()
+    count = trials = 0
     rng = random.Random(_SEED)
-    with (
-        timed(clock, share.enforcement, "apply", "filters loaded, read back"),
-        timed(clock, share.starts, "honest_programs", "starts and workloads"),
-    ):
-        for one in scenarios()[:: max(1, len(scenarios()) // _SAMPLE)]:
-            texts = [profile(one, n, rng) for n in range(20)]
-            begin = time.perf_counter()
-            loaded = tuple(map(candidate, texts))
-            read = time.perf_counter()
-            seen = list(results(Asked(one, loaded), lambda _: None))
-            clock["all"] += time.perf_counter() - begin
-            clock["read and compiled"] += read - begin
-            count += len(seen)
-            trials += sum(len(each.trials) for each in seen)
-    clock["trials, judging, controls"] = 2 * clock["all"] - sum(clock.values())
-    print(f"one process, {count} answers, {trials / count:.0f} trials each:")
-    for name, took in clock.most_common():
-        print(f"  {name:28} {took / count * 1e3:6.1f} ms an answer")
+    for one in scenarios()[:: max(1, len(scenarios()) // _SAMPLE)]:
+        texts = [profile(one, n, rng) for n in range(_EACH)]
+        begin = cpu()
+        asked = Asked(one, tuple(map(candidate, texts)))
+        read = cpu()
+        with without_programs():
+            list(results(asked, lambda _: None))
+        families = cpu()
+        seen = list(results(asked, lambda _: None))
+        spent["reading and compiling"] += read - begin
+        spent["families: load, read back, trials, judging"] += families - read
+        spent["starts and workloads"] += cpu() - families - (families - read)
+        count += len(seen)
+        trials += sum(len(each.trials) for each in seen)
+    print(f"one process, {count} answers, {trials / count:.0f} trials each, processor time:")
+    for name, took in spent.items():
+        print(f"  {name:44} {took / count * 1e3:6.1f} ms an answer")
+    without = sum(spent.values()) - spent["starts and workloads"]
+    print(f"  {count / without:.1f} answers a second without programs, ", end="")
+    print(f"{count / sum(spent.values()):.1f} with them")
 
 
 @contextmanager
-def timed(clock: Counter[str], module: Any, name: str, said: str) -> Iterator[None]:
-    """Adds the time that a function takes to the clock."""
-    inner: Callable[..., Any] = getattr(module, name)
-
-    def outer(*args: Any, **kwargs: Any) -> Any:
-        begin = time.perf_counter()
-        try:
-            return inner(*args, **kwargs)
-        finally:
-            clock[said] += time.perf_counter() - begin
-
-    setattr(module, name, outer)
+def without_programs() -> Iterator[None]:
+    """Starts and workloads are not looked at: to tell what the rest takes."""
+    whole = starts.honest_programs
+    starts.honest_programs = lambda *_, **__: (Starts(), ())
     try:
         yield
     finally:
-        setattr(module, name, inner)
+        starts.honest_programs = whole
 
 
 if __name__ == "__main__":

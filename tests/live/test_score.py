@@ -1,5 +1,7 @@
 """Models that are made up, and must come out as they were made."""
 
+import csv
+import io
 import json
 from typing import Any
 
@@ -114,6 +116,13 @@ def test_profiles_from_anywhere_are_scored_by_an_objective(tmp_path, capsys) -> 
     with pytest.raises(SystemExit):
         main(["score", str(tmp_path), "--objective", "no-new-directories"])
     assert "no way is hidden" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["score", str(tmp_path), "--objective", "no-new-directories", "--format", "csv"])
+    lines = {one["model"]: one for one in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    assert (lines["good"]["joint_asked"], lines["poc"]["joint_asked"]) == ("1.0", "0.0")
+    assert lines["poc"]["bypassed_by_async-kernel"] == "1.0"
+    assert not lines["poc"]["gap"]
+    assert not lines["poc"]["cost_per_solved"]
 
 
 @pytest.mark.slow
