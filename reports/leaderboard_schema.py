@@ -118,6 +118,7 @@ class Score(Struct, frozen=True):
     )
     broken: Annotated[tuple[str, ...], "what must work and does not"] = ()
     unjudged: Annotated[tuple[str, ...], "what must work and cannot be judged here"] = ()
+    declined: Annotated[bool, "the answer is that no mitigation can do it"] = False
 
 
 class Sample(Struct, frozen=True):

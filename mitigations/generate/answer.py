@@ -17,7 +17,7 @@ from mitigations.candidate import ProfileError
 from mitigations.strict_json import is_list, is_table, kind, parse
 
 LARGEST = 1 << 20
-"""Characters, or bytes of UTF-8: a filter of 4,096 instructions is long compiled before its profile is."""
+"""Characters of an answer, bytes of a profile: no filter of 4,096 instructions needs as much."""
 _KEYS = ("explanation", "possible", "profile")
 _ACTIONS = tuple(one for one in rules.ACTIONS if one not in ("SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE"))
 """Those two need somebody who listens."""
