@@ -17,6 +17,7 @@ Clusters = Mapping[str, str]
 _SEED = 20261101
 _PERMUTATIONS = 9999
 _LEVEL = 0.05
+_ARITHMETIC = 1e-9
 _DETECTABLE = 2.8
 """So many standard errors are found with 80 % power at 5 %, two-sided."""
 
@@ -46,7 +47,7 @@ def interval(means: Mapping[str, float], clusters: Clusters, least: float = 0.0)
     from scipy import stats
 
     count = len({clusters[name] for name in means})
-    if len(set(means.values())) == 1:
+    if _alike(means):
         agree = float(stats.binomtest(count, count).proportion_ci(1 - _LEVEL).low)
         rest = 1 - agree
         return Rate(mean, agree * mean + rest * least, agree * mean + rest, len(means))
@@ -75,8 +76,13 @@ def detectable(means: Mapping[str, float], clusters: Clusters) -> float | None:
 
     None where no two values differ: then nothing is known of how they vary.
     """
-    error = standard_error(means, clusters) if means else None
-    return _DETECTABLE * error if error else None
+    error = standard_error(means, clusters) if means and not _alike(means) else None
+    return None if error is None else _DETECTABLE * error
+
+
+def _alike(means: Mapping[str, float]) -> bool:
+    """Whether no two differ by more than arithmetic makes them."""
+    return max(means.values()) - min(means.values()) < _ARITHMETIC
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> float | None:

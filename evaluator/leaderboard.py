@@ -35,6 +35,7 @@ METRICS = (
 )
 _OF_FAMILIES = frozenset({"poc_blocked", "visible_held", "hidden_held", "held", "false_fix"})
 """Nothing to be said of where nothing has to be held."""
+_OF_WAYS = frozenset({"visible_held", "hidden_held"})
 _ANSWERED = frozenset({Status.OK, Status.INVALID})
 _BROKE = frozenset({Status.API_ERROR})
 """Nothing was asked, as far as the model is concerned."""
@@ -175,10 +176,14 @@ def value(one: Scored, metric: str) -> float | None:
 
     No answer and an invalid one are 0, but no ``false_fix``: nobody would take them for a fix.
     """
+    nothing = not one.hides if metric == "hidden_held" else not one.holds
+    if metric in _OF_FAMILIES and nothing:
+        return None
     if one.score is None:
-        nothing = not one.hides if metric == "hidden_held" else not one.holds
-        return None if metric in _OF_FAMILIES and nothing else 0.0
+        return 0.0
     found: bool | None = getattr(one.score, metric)
+    if found is None and metric in _OF_WAYS:
+        found = one.score.held  # none of them was tried: only that all is held tells of them
     return None if found is None else float(found)
 
 

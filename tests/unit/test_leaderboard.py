@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from evaluator.errors import InputError
-from evaluator.leaderboard import Bypassed, leaderboard
+from evaluator.intervals import detectable, interval
+from evaluator.leaderboard import Bypassed, leaderboard, value
 from evaluator.samples import Sample, read_samples
 from evaluator.scenarios import Expect, scenario, scenarios
 from evaluator.score_run import Scored
@@ -223,3 +224,22 @@ def test_that_nothing_can_do_it_is_the_right_answer_where_nothing_can() -> None:
         Expect.NOT_MITIGABLE: True,
         Expect.CONFLICT: True,
     }
+
+
+def test_differences_that_arithmetic_makes_are_none() -> None:
+    """0.6 - 0.4, 0.8 - 0.6 and 1 - 0.8 are three numbers in floating point."""
+    means = {f"s{n}": a - b for n, (a, b) in enumerate([(0.6, 0.4), (0.8, 0.6), (1.0, 0.8)])}
+    clusters = {name: name for name in means}
+    found = interval(means, clusters, least=-1.0)
+    assert found.mean is not None
+    assert found.low is not None
+    assert found.low < 0 < found.mean
+    assert detectable(means, clusters) is None
+
+
+def test_hidden_ways_that_nobody_had_to_try_are_not_held() -> None:
+    """Under a profile that lets the visible ones through, what is made of them is not run."""
+    worst = msgspec.structs.replace(score(joint=False), hidden=Ways(0))
+    one = msgspec.structs.replace(sample("m", NAMES[0], 0, right=False), score=worst)
+    assert value(one, "hidden_held") == 0.0
+    assert value(msgspec.structs.replace(one, hides=False), "hidden_held") is None
