@@ -169,7 +169,7 @@ def test_the_gap_is_what_is_held_of_visible_ways_less_what_is_held_of_hidden_one
 
 def test_where_nothing_is_hidden_there_is_no_gap() -> None:
     bare = msgspec.structs.replace(score(True), hidden=Ways(0))
-    one = msgspec.structs.replace(sample("m", NAMES[0], 0, True), score=bare)
+    one = msgspec.structs.replace(sample("m", NAMES[0], 0, True), score=bare, hides=False)
     (row,) = leaderboard([one]).rows
     assert row.gap.mean is None
     assert row.asked["hidden_held"].mean is None
