@@ -54,6 +54,10 @@ class NodeSetup(Struct, frozen=True):
 class Profiles(Protocol):
     """Whoever can read and compile the profiles that manifests name; ProfileError if not."""
 
+    def uses(self, path: Path, /) -> object:
+        """Hears of a file that a candidate is made from, or would be if it were there."""
+        ...
+
     def localhost(self, path: Path) -> Candidate:
         """The profile of a node's file, as containerd reads it."""
         ...
@@ -103,6 +107,13 @@ def _filtered(context: SecurityContext, setup: NodeSetup, profiles: Profiles) ->
         case "Localhost":
             assert context.seccomp is not None
             path = _localhost_path(context.seccomp, setup.seccomp_root)
+            profiles.uses(path)
+            if not _is_there(path):
+                raise context.seccomp.node.error(
+                    f"{plain(str(path))} is not there: a node would not start the container "
+                    "(--seccomp-root says where its profiles are)",
+                    "no-such-profile",
+                )
             return _as_blamed(context, path, lambda: profiles.localhost(path))
         case "RuntimeDefault":
             given = setup.runtime_default
@@ -121,14 +132,7 @@ def _localhost_path(profile: Profile, root: Path) -> Path:
             f"must be a path below the node's profiles, without '..': {quote(profile.localhost)}",
             "path-climbs-out",
         )
-    path = root / relative
-    if not _is_there(path):
-        raise profile.node.error(
-            f"{plain(str(path))} is not there: a node would not start the container "
-            "(--seccomp-root says where its profiles are)",
-            "no-such-profile",
-        )
-    return path
+    return root / relative
 
 
 def _is_there(path: Path) -> bool:

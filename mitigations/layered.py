@@ -107,6 +107,12 @@ def read(
     )
 
 
+def files(path: Path, document: dict[str, Any]) -> list[Path]:
+    """Those that the layers of a document in ``path`` name; ``ProfileError`` as ``read``."""
+    tables = _tables(document)
+    return [_file(table, where, path.parent) for table, where in tables if "file" in table]
+
+
 def _attachment(document: dict[str, Any], filters: Candidate | None) -> Attachment:
     word = _text(document, "attachment", "")
     if not word:

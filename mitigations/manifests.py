@@ -161,6 +161,7 @@ class _Stream:
         own = [one[1] for one in self._objects if not isinstance(one, FailedCandidate)]
         if node.at("spec.baseProfileName") is None:
             return own
+        self._profiles.uses(self._path.parent)
         if self._beside is None:
             self._beside = list(_objects_beside(self._path))
         return [*self._beside, *own]

@@ -129,16 +129,20 @@ def _parsed(content: bytes, path: Path, findings: list[Finding]) -> UnitText:
 # --- drop-ins -----------------------------------------------------------------------------------
 
 
-def drop_ins(path: Path) -> list[Path]:
-    """The drop-ins of a unit file in the order in which systemd reads them: by their names."""
+def drop_in_folders(path: Path) -> list[Path]:
+    """The directories in which drop-ins of a unit file may be, the first that counts first."""
     if path.suffix not in SECTIONS:
         return []
     parent = path.parent.resolve()
     places = SEARCH_PATH if parent in (each.resolve() for each in SEARCH_PATH) else (parent,)
     folders = [each / f"{name}.d" for each in places for name in _names(path.name)]
-    folders += [each / f"{path.suffix[1:]}.d" for each in places]
+    return [*folders, *(each / f"{path.suffix[1:]}.d" for each in places)]
+
+
+def drop_ins(path: Path) -> list[Path]:
+    """The drop-ins of a unit file in the order in which systemd reads them: by their names."""
     first: dict[str, Path] = {}
-    for folder in folders:
+    for folder in drop_in_folders(path):
         for file in _conf_files(folder):
             first.setdefault(file.name, file)
     return [first[name] for name in sorted(first) if not _masks(first[name])]

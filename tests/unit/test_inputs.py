@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluator import cli
+from evaluator import cli, inputs
 from evaluator.errors import InputError
-from evaluator.inputs import changed_since, expanded, named
+from evaluator.inputs import expanded, named
 from mitigations.candidate import ProfileError
 
 PROFILE = """{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
@@ -54,6 +54,10 @@ def command(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
         return int(ended.value.code or 0), out, err
 
     return run
+
+
+def changed_since(revision: str, paths: list[str]) -> list[str]:
+    return inputs.changed_since(revision, paths, lambda _: [])
 
 
 def names(out: str) -> list[str]:
@@ -193,6 +197,62 @@ def test_only_what_changed(command: Command, folder: Path) -> None:
     arguments = ("evaluate", ".", *FAMILY, "--json", "--seccomp-root", "root")
     _, out, _ = command(*arguments, "--changed-since", "HEAD")
     assert names(out) == ["new", "pod/web:a"]
+
+
+def test_what_a_file_refers_to_counts_as_its_own(command: Command, folder: Path) -> None:
+    (folder / "data.toml").write_text('[[layer]]\nkind = "seccomp"\nfile = "root/deny.json"\n')
+    (folder / "a.service").write_text("[Service]\nSystemCallFilter=~mkdir\n")
+    (folder / "a.service.d").mkdir()
+    (folder / "a.service.d" / "x.conf").write_text("[Service]\nSystemCallFilter=~rmdir\n")
+    (folder / "spo").mkdir()
+    spo = "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SeccompProfile\n"
+    base = "metadata: {name: base}\nspec: {defaultAction: SCMP_ACT_ALLOW}\n"
+    (folder / "spo" / "base.yaml").write_text(spo + base)
+    more = "metadata: {name: top}\nspec: {baseProfileName: base, defaultAction: SCMP_ACT_ALLOW}\n"
+    (folder / "spo" / "top.yaml").write_text(spo + more)
+    (folder / "bare.yml").write_text("kind: Pod\nspec: {containers: [{name: c}]}\n")
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "x")
+    options = (*FAMILY, "--json", "--seccomp-root", "root", "--runtime-default", "profile.json")
+
+    def changed(*paths: str) -> list[str]:
+        arguments = ("evaluate", *paths, *options, "--seccomp-default", "--changed-since", "HEAD")
+        return names(command(*arguments)[1])
+
+    every = (".", "spo")
+    assert changed(*every) == []
+    profile = folder / "root" / "deny.json"
+    profile.write_text(PROFILE.replace("mkdir", "rmdir"))
+    assert sorted(changed(*every)) == ["data", "pod/web:a", "pod/web:b", "pod/web:c"]
+    assert changed("web.yaml#pod/web:a") == ["pod/web:a"]
+    profile.unlink()  # no node would start them now
+    assert len(changed(*every)) == 4
+    profile.write_text(PROFILE)
+    (folder / "profile.json").write_text(PROFILE.replace("mkdir", "rmdir"))
+    assert changed("bare.yml", "web.yaml") == ["pod/unnamed:c"]
+    (folder / "profile.json").write_text(PROFILE)
+    (folder / "a.service.d" / "x.conf").unlink()
+    assert changed(*every) == ["a.service"]
+    git(folder, "checkout", "-q", ".")
+    (folder / "service.d").mkdir()
+    (folder / "service.d" / "new.conf").write_text("[Service]\nSystemCallFilter=~chmod\n")
+    assert changed(*every) == ["a.service"]
+    (folder / "spo" / "base.yaml").write_text(spo + base.replace("ALLOW", "LOG"))
+    assert sorted(changed("spo")) == ["seccompprofile/base", "seccompprofile/top"]
+
+
+def test_what_git_does_not_know_counts_as_changed(
+    command: Command, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "x")
+    elsewhere = tmp_path_factory.mktemp("node")
+    arguments = ("evaluate", "one.yml", *FAMILY, "--json", "--seccomp-root", str(elsewhere))
+    assert names(command(*arguments, "--changed-since", "HEAD")[1]) == []
+    (elsewhere / "deny.json").write_text(PROFILE)
+    assert names(command(*arguments, "--changed-since", "HEAD")[1]) == ["pod/web:c"]
 
 
 def test_nothing_changed_is_no_failure(command: Command, folder: Path) -> None:
