@@ -184,6 +184,17 @@ def looks_like_profile(path: Path) -> bool:
     return raw.is_raw(document) or landlock.is_landlock(document) or oci.holds_profile(document)
 
 
+def names_in(path: Path) -> list[str]:
+    """The names of a manifest's candidates, wrong ones included; none for any other file.
+
+    ProfileError as from ``load``.
+    """
+    limit = MANIFEST_BYTES if path.suffix in manifests.SUFFIXES else strict_json.LIMIT_BYTES
+    if not _is_manifest(strict_json.read_limited(path, limit), path):
+        return []
+    return [one.name for one in load(path)]
+
+
 def _load_or_fail(loader: "_Loader", file: Path) -> list[Candidate | FailedCandidate]:
     try:
         return loader.load_file(file)
