@@ -77,7 +77,7 @@ def candidates(
         yield FailedCandidate(pod.name, source, error)
         return
     known = [one for one in found if isinstance(one, SecurityContext)]
-    bare = [one.name for one in known if one.stays and not _profile_type(one, setup)]
+    bare = [one for one in known if one.stays and not _profile_type(one, setup)]
     for one in found:
         name = f"{pod.name}:{one.name}"
         try:
@@ -165,14 +165,14 @@ def _candidate(
     pod: Pod,
     context: SecurityContext,
     filtered: Candidate | None,
-    bare: Sequence[str],
+    bare: Sequence[SecurityContext],
     name: str,
     source: str,
 ) -> Candidate:
     posture, capabilities, odd = _standing(context)
     findings: list[Finding] = []
-    neighbours = [one for one in bare if one != context.name]
-    is_beside = filtered is not None and context.shares_processes and bool(neighbours)
+    neighbours = _neighbours(context, bare)
+    is_beside = filtered is not None and bool(neighbours)
     if is_beside:
         findings.append(_neighbour_finding(context, neighbours))
     layers: list[Layer] = [NoNewPrivsLayer()] if context.no_new_privs else []
@@ -246,7 +246,14 @@ def _unconfined(context: SecurityContext) -> Finding:
     return profile.node.finding("privileged-unconfined", said)
 
 
+def _neighbours(context: SecurityContext, bare: Sequence[SecurityContext]) -> list[str]:
+    """Who has no filter in the same PID namespace: some of the node's processes always."""
+    same = [one for one in bare if one.pid_namespace == context.pid_namespace]
+    names = [one.name for one in same if one.name != context.name]
+    return names if context.pid_namespace else [*names, "those of the node"]
+
+
 def _neighbour_finding(context: SecurityContext, neighbours: Sequence[str]) -> Finding:
     some = ", ".join(neighbours[:3]) + (", ..." if len(neighbours) > 3 else "")
-    said = f"shares processes with containers that have no filter ({some}): {_NEIGHBOUR} counts"
+    said = f"shares processes with others that have no filter ({some}): {_NEIGHBOUR} counts"
     return context.node.finding("unfiltered-neighbour", said)

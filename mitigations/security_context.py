@@ -96,8 +96,8 @@ class SecurityContext(Struct, frozen=True):
     run_as_non_root: bool
     stays: bool
     """False for an init container that ends before the containers start."""
-    shares_processes: bool
-    """With every container of the pod (or, for an ephemeral one, with its target)."""
+    pid_namespace: str
+    """Equal for containers that see each other's processes; empty for that of the node."""
     findings: tuple[Finding, ...]
 
     @property
@@ -159,12 +159,19 @@ class _PodContext:
         self.annotations = pod.annotations
         self.context = spec.get("securityContext")
         self.is_shared = flag_of(spec.get("shareProcessNamespace")) or False
+        self.is_of_node = flag_of(spec.get("hostPID")) or False
         self.findings = (
             *misspelt_keys(spec, (*_POD_FIELDS, *_OTHER_POD_FIELDS), _POD_FIELDS),
             *self._context_findings(),
             *self._pod_findings(spec),
             *self._annotation_findings(names),
         )
+
+    def pid_namespace(self, name: str, target: str) -> str:
+        """That of a container; an ephemeral one may join another's by its ``target``."""
+        if self.is_of_node:
+            return ""
+        return "all containers" if self.is_shared else f"container {target or name}"
 
     def get(self, key: str) -> Node | None:
         return None if self.context is None else self.context.get(key)
@@ -269,7 +276,6 @@ def _context(
             "runAsUser is 0: the kubelet does not start the container", "refused-by-kubelet"
         )
     findings += _unenforced(get("readOnlyRootFilesystem"), get("procMount"))
-    target = node.get("targetContainerName")
     return SecurityContext(
         name=name,
         node=node,
@@ -284,7 +290,7 @@ def _context(
         gid=number_of(either("runAsGroup")),
         run_as_non_root=flag_of(non_root) or False,
         stays=stays,
-        shares_processes=pod.is_shared or target is not None,
+        pid_namespace=pod.pid_namespace(name, text_of(node.get("targetContainerName"))),
         findings=tuple(findings),
     )
 

@@ -493,6 +493,32 @@ def test_apparmor_by_field_and_by_annotation(node: Node) -> None:
             ),
             True,
         ),
+        (
+            pod(
+                container("c", seccompProfile=LOCALHOST),
+                ephemeralContainers=[{**container("e"), "targetContainerName": "c"}],
+            ),
+            True,
+        ),
+        (
+            pod(
+                container("c", seccompProfile=LOCALHOST),
+                ephemeralContainers=[container("e")],
+            ),
+            False,
+        ),
+        (
+            pod(
+                container("c", seccompProfile=LOCALHOST),
+                container("d"),
+                ephemeralContainers=[
+                    {**container("e", seccompProfile=LOCALHOST), "targetContainerName": "c"}
+                ],
+            ),
+            False,
+        ),
+        (pod(container("c", seccompProfile=LOCALHOST), hostPID=True), True),
+        (pod(container("c", seccompProfile=LOCALHOST), container("d"), hostPID=True), True),
     ],
 )
 def test_an_unfiltered_neighbour(node: Node, manifest: Any, assumes: bool) -> None:
@@ -501,6 +527,9 @@ def test_an_unfiltered_neighbour(node: Node, manifest: Any, assumes: bool) -> No
     assert isinstance(one, Candidate)
     assert one.assumes == (frozenset({"unfiltered-neighbour"}) if assumes else frozenset())
     assert ("unfiltered-neighbour" in codes(one)) is assumes
+    ephemeral = found.get("pod/web:e")
+    if isinstance(ephemeral, Candidate):  # what it joins has a filter, or it has none itself
+        assert not ephemeral.assumes
 
 
 # ---------------------------------------------------------------------------------- pod security

@@ -208,6 +208,48 @@ def test_drop_ins_are_read_by_name_the_most_special_of_each_name(tmp_path: Path)
     ]
 
 
+def test_drop_ins_of_prefixes_are_read_for_a_template_and_its_instances(tmp_path: Path) -> None:
+    for number, folder in enumerate(("a-.service.d", "a-@.service.d", "a-@c.service.d")):
+        drop(tmp_path, f"{folder}/{number}.conf")
+
+    def folders(unit: str) -> set[str]:
+        return {one.parent.name for one in systemd.drop_ins(tmp_path / unit)}
+
+    assert folders("a-b@c.service") == {"a-.service.d", "a-@.service.d", "a-@c.service.d"}
+    assert folders("a-b@.service") == {"a-.service.d", "a-@.service.d"}
+    assert folders("a-b.service") == {"a-.service.d"}
+
+
+def test_a_command_with_one_exclamation_mark_is_run_as_root(tmp_path: Path) -> None:
+    def of(*lines: str) -> Candidate:
+        path = tmp_path / "a.service"
+        path.write_text("\n".join(["[Service]", "User=nobody", "SystemCallFilter=~mkdir", *lines]))
+        return candidate(path)
+
+    def codes(found: Candidate) -> list[str]:
+        return [one.code for one in found.warnings]
+
+    plain, root = of("ExecStart=!!/x"), of("ExecStart=/x", "ExecStart=!/y")
+    assert isinstance(plain.posture, OwnPosture)
+    assert isinstance(root.posture, OwnPosture)
+    assert (plain.posture.uid, codes(plain), plain.brings_no_new_privs) == (1000, [], True)
+    assert (root.posture.uid, codes(root)) == (0, ["unrestricted-command"])
+    assert not root.brings_no_new_privs
+    again = of("ExecStart=!/x", "ExecStart=", "ExecStart=/y", "ExecStartPre=-!/z")
+    assert isinstance(again.posture, OwnPosture)
+    assert again.posture.uid == 1000
+    assert codes(again) == ["unrestricted-command"] * 2
+
+
+@pytest.mark.parametrize("line", ["LimitFSIZE=0", "TasksMax=0", "AllowedCPUs=0", "Group=0"])
+def test_zero_is_a_limit_and_not_off(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "a.service"
+    path.write_text(f"[Service]\nSystemCallFilter=~mkdir\n{line}\n")
+    assert [one.code for one in candidate(path).warnings] == ["not-modelled"]
+    path.write_text("[Service]\nSystemCallFilter=~mkdir\nPrivateTmp=0\nLimitFSIZE=infinity\n")
+    assert not candidate(path).warnings
+
+
 def test_drop_in_that_is_empty_or_a_link_to_null_hides_those_behind_it(tmp_path: Path) -> None:
     (tmp_path / "a.service").write_text("[Service]\n")
     for name in ("one.conf", "two.conf", "three.conf"):
