@@ -284,13 +284,16 @@ def text_of(source: str) -> str:
 def filters_alone(candidate: Candidate, command: str) -> Candidate:
     """The candidate; ``InputError`` if it has a layer that such a command knows nothing of."""
     if not candidate.seccomp_only:
-        kinds = dict.fromkeys(one.kind for one in candidate.layers)
-        others = [one for one in kinds if one not in ("seccomp", "no-new-privs")]
         raise InputError(
             f"{candidate.source}: {command} is for filters alone, and this candidate has "
-            f"other layers: {', '.join(others)}"
+            f"other layers: {kinds_beside(candidate)}"
         )
     return candidate
+
+
+def kinds_beside(candidate: Candidate) -> str:
+    """The kinds of its layers that are no filters: ``capabilities, landlock``."""
+    return ", ".join(dict.fromkeys(one.kind for one in candidate.beside_filters))
 
 
 def candidate_of(

@@ -172,6 +172,13 @@ class Candidate(Struct, frozen=True):
         return all(isinstance(one, SeccompLayer | NoNewPrivsLayer) for one in self.layers)
 
     @property
+    def beside_filters(self) -> tuple[Layer, ...]:
+        """The layers that are no filters, but for no_new_privs, which denies no call."""
+        return tuple(
+            one for one in self.layers if not isinstance(one, SeccompLayer | NoNewPrivsLayer)
+        )
+
+    @property
     def brings_no_new_privs(self) -> bool:
         return any(isinstance(layer, NoNewPrivsLayer) for layer in self.layers)
 

@@ -172,12 +172,57 @@ def test_diff_of_files_with_several_candidates(
     assert (code, err) == (0, "")
 
 
-def test_harden_changes_profiles_in_json_only(command: Command) -> None:
-    code, _, err = command(
-        "harden", "one.yml", "--family", "create-directory", "--seccomp-root", "root"
-    )
+LAYERED = """
+[[layer]]
+kind = "seccomp"
+file = "profile.json"
+[[layer]]
+kind = "capabilities"
+drop = ["CHOWN"]
+[[layer]]
+kind = "apparmor"
+profile = "some"
+"""
+
+
+def test_explain_judges_the_filters_and_names_the_other_layers(
+    command: Command, folder: Path
+) -> None:
+    (folder / "some.toml").write_text(LAYERED)
+    said = "not judged: other layers (capabilities, apparmor), which may stop what the filters do"
+    code, out, err = command("explain", "some.toml", "mkdir")
+    assert (code, err) == (0, "")
+    assert "ERRNO(EPERM)" in out
+    assert said in " ".join(out.split())
+    _, out, _ = command("explain", "some.toml", "create-directory/mkdirat", "--json")
+    found = json.loads(out)
+    assert found["variant"]["predicted"] == "DEPENDS"  # on those that are not judged
+    assert found["not_judged"] == ["capabilities", "apparmor"]
+    _, out, _ = command("explain", "some.toml", "create-directory/mkdir", "--json")
+    assert json.loads(out)["variant"]["predicted"] == "BLOCKED"
+    _, out, _ = command("explain", "profile.json", "create-directory/mkdirat", "--json")
+    assert json.loads(out)["variant"]["predicted"] == "BYPASSED"
+    assert "not_judged" not in json.loads(out)
+
+
+def test_a_part_of_a_candidate_is_hardened_with_its_other_layers_in_force(
+    command: Command, folder: Path
+) -> None:
+    from evaluator.drafts import draft_of
+
+    (folder / "some.toml").write_text(LAYERED)
+    draft = draft_of("some.toml", "auto", "runc-1.1", "container")
+    assert [one.kind for one in draft.candidate.layers] == ["capabilities", "seccomp"]
+    assert (draft.is_part, draft.leaves_out) == (True, ("apparmor",))
+    assert json.loads(draft.text)["syscalls"][0]["names"] == ["mkdir"]
+    assert draft.candidate.profile is not None
+    whole = draft_of("profile.json", "auto", "runc-1.1", "container")
+    assert draft.candidate.seccomp == whole.candidate.seccomp
+    assert not whole.is_part
+    (folder / "ruleset.json").write_text('{"ruleset": [{"handledAccessFs": ["make_dir"]}]}')
+    code, _, err = command("harden", "ruleset.json", "--family", "create-directory")
     assert code == 2
-    assert "sidestep export --to oci" in err
+    assert "no filter to change" in err
     assert err.count("\n") == 1
 
 
