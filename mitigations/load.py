@@ -392,7 +392,8 @@ def _is_unit(content: bytes, path: Path) -> bool:
 
 def _filters(path: Path, content: bytes, intent: str) -> Candidate:
     """Filters in our JSON, as text, or one as bytes."""
-    if content.lstrip().startswith(b"{"):
+    # An initialiser of C begins like an object of JSON.
+    if content.lstrip().startswith(b"{") and not listing.is_listing(content):
         document = strict_json.parse(content)
         if not raw.is_raw(document):
             raise ProfileError("no raw filters: they have the key filters", code="not-a-filter")

@@ -127,11 +127,11 @@ class _Stream:
         if spo.is_spo(node) and self._kind != "kubernetes":
             yield self._of_operator(node)
             return
-        pod = manifest.pod_of(node) if self._kind != "spo" else None
-        if pod is None:
+        pods = manifest.pods_of(node) if self._kind != "spo" else []
+        if not pods:
             self._others.append(manifest.kind_of(node))
-            return
-        yield from kubernetes.candidates(pod, self._source, self._setup, self._profiles)
+        for pod in pods:
+            yield from kubernetes.candidates(pod, self._source, self._setup, self._profiles)
 
     def _of_operator(self, node: Node) -> Candidate:
         if manifest.kind_of(node) == "AppArmorProfile":

@@ -338,3 +338,16 @@ def test_nothing_is_left_of_looking_at_a_subject_with_rules() -> None:
     negative = trial(found, "create-process/thread-negative")
     assert negative.outcome is Outcome.UNSUPPORTED
     assert found.families[0].verdict is Verdict.OPEN
+
+
+def test_what_a_ruleset_refuses_on_the_way_is_no_evidence() -> None:
+    """The ring worked, and only a move between directories is refused: neither family is held."""
+    names = ("use-io-uring", "rename-file", "create-hard-link", "create-directory")
+    found = evaluate(landlock(FS["make_dir"].bit), *names)
+    said = verdicts(found)
+    assert [said[one] for one in names[:3]] == [Verdict.UNDECIDED] * 3
+    assert said["create-directory"] is Verdict.HELD
+    ring = [one for one in found.trials if one.outcome is Outcome.INEFFECTIVE]
+    assert "IORING_OP_MKDIRAT answered EACCES, and the ring worked" in {one.reason for one in ring}
+    whole = evaluate(landlock(WRITING), "rename-file", "create-hard-link")
+    assert set(verdicts(whole).values()) == {Verdict.HELD}

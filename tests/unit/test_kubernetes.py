@@ -763,3 +763,37 @@ def test_a_manifest_with_anything_wrong_in_it_is_read_or_one_line(
     for error in errors:
         assert "\n" not in str(error)
         assert str(error).startswith(f"{NODES[0].folder}/web.yaml:")
+
+
+# ---------------------------------------------------------------------------- kinds that hold pods
+
+
+SPEC = {"spec": {"containers": [{"name": "c"}]}}
+
+
+@pytest.mark.parametrize("kind", ["Deploymnet", "deployment", "Whatever"])
+def test_a_kind_that_nobody_knows_with_a_pod_in_it_is_wrong(node: Node, kind: str) -> None:
+    """The API server refuses it: passed over in silence, a gate would pass without it."""
+    wrong = {"kind": kind, "apiVersion": "apps/v1", "spec": {"template": SPEC}}
+    good = {"kind": "Pod", "metadata": {"name": "web"}, **SPEC}
+    (node.folder / "m.yaml").write_text(yaml.safe_dump_all([good, wrong]))
+    first, second = load(node.folder / "m.yaml")
+    assert isinstance(first, Candidate)
+    assert isinstance(second, FailedCandidate)
+    assert second.error.code == "unknown-kind"
+    assert second.error.where.endswith("m.yaml:8")
+    assert ("did you mean 'Deployment'" in str(second.error)) is (kind != "Whatever")
+
+
+def test_every_template_of_a_custom_resource_is_a_candidate(node: Node) -> None:
+    jobs = [{"name": one, "template": {"spec": {"template": SPEC}}} for one in "ab"]
+    resource = {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": "js"},
+        "spec": {"replicatedJobs": jobs},
+    }
+    (node.folder / "m.yaml").write_text(yaml.safe_dump(resource))
+    assert [one.name for one in load(node.folder / "m.yaml")] == [
+        f"jobset/js[spec.replicatedJobs[{index}].template.spec.template]:c" for index in (0, 1)
+    ]
