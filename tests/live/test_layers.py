@@ -349,5 +349,5 @@ def test_what_a_ruleset_refuses_on_the_way_is_no_evidence() -> None:
     assert said["create-directory"] is Verdict.HELD
     ring = [one for one in found.trials if one.outcome is Outcome.INEFFECTIVE]
     assert "IORING_OP_MKDIRAT answered EACCES, and the ring worked" in {one.reason for one in ring}
-    whole = evaluate(landlock(WRITING), "rename-file", "create-hard-link")
+    whole = evaluate(landlock(WRITING), "rename-file")
     assert set(verdicts(whole).values()) == {Verdict.HELD}
