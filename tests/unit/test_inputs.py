@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -327,6 +328,38 @@ def test_where_git_knows_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(InputError, match="git is not installed"):
         changed_since("HEAD", ["web.yaml"])
+
+
+# ------------------------------------------------------------------------------- many documents
+
+
+def test_pods_that_are_alike_are_judged_once_and_shared(command: Command, folder: Path) -> None:
+    """Thousands of documents take the memory of one, and each has its own name and notes."""
+    from evaluator import simulate
+
+    made: list[str] = []
+    run = simulate._run
+
+    def counted(candidate: Any, *rest: Any) -> Any:
+        made.append(candidate.name)
+        return run(candidate, *rest)
+
+    pods = [
+        f"kind: Pod\nmetadata: {{name: p{n}}}\nspec: {{containers: [{{name: c}}]}}\n"
+        for n in range(40)
+    ]
+    (folder / "many.yaml").write_text("---\n".join(pods))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate, "_run", counted)
+        _, out, _ = command("evaluate", "many.yaml", *FAMILY, "--json")
+    document = json.loads(out)
+    assert [one["name"] for one in document["candidates"]] == [f"pod/p{n}:c" for n in range(40)]
+    assert made == ["pod/p0:c"]
+    first, last = document["candidates"][0], document["candidates"][-1]
+    assert first["trials"] == last["trials"] != []
+    assert first["families"] == last["families"]
+    assert first["warnings"][0]["where"] != last["warnings"][0]["where"]
+    assert list(document)[:2] == ["schema", "tool"]
 
 
 # --------------------------------------------------------------------------------------- export
