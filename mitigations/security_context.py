@@ -62,6 +62,7 @@ _OTHER_CONTAINER_FIELDS = (
     "workingDir",
 )
 # fmt: on
+_LARGEST_ID = (1 << 31) - 1
 _GROUPS = ("initContainers", "containers", "ephemeralContainers")
 
 
@@ -269,8 +270,8 @@ def _context(
     privileged = flag_of(get("privileged")) or False
     escalation = get("allowPrivilegeEscalation")
     named = _Capabilities(get("capabilities"), all_capabilities, findings)
-    _refuse_escalation(escalation, privileged, named.added)
-    uid, non_root = number_of(either("runAsUser")), either("runAsNonRoot")
+    _refuse_escalation(escalation, privileged, named.as_written)
+    uid, non_root = _id(either("runAsUser")), either("runAsNonRoot")
     if non_root is not None and non_root.flag() and uid == 0:
         raise non_root.error(
             "runAsUser is 0: the kubelet does not start the container", "refused-by-kubelet"
@@ -281,18 +282,27 @@ def _context(
         node=node,
         privileged=privileged,
         seccomp=_profile(either("seccompProfile")),
-        apparmor=_apparmor(either("appArmorProfile"), pod.annotation(APPARMOR_CONTAINER + name)),
+        apparmor=_apparmor(get("appArmorProfile"), pod.annotation(APPARMOR_CONTAINER + name))
+        or _profile(pod.get("appArmorProfile")),
         capabilities=all_capabilities if privileged else named.granted,
         drops_all=named.drops_all,
         added=named.added,
         allow_privilege_escalation=flag_of(escalation),
         uid=uid,
-        gid=number_of(either("runAsGroup")),
+        gid=_id(either("runAsGroup")),
         run_as_non_root=flag_of(non_root) or False,
         stays=stays,
         pid_namespace=pod.pid_namespace(name, text_of(node.get("targetContainerName"))),
         findings=tuple(findings),
     )
+
+
+def _id(node: Node | None) -> int | None:
+    found = number_of(node)
+    if node is not None and found is not None and found > _LARGEST_ID:
+        said = f"{found} is not within 0..{_LARGEST_ID}: the API server refuses it"
+        raise node.error(said, "refused-by-api")
+    return found
 
 
 def _strangers(own: Node) -> list[str]:
@@ -311,7 +321,7 @@ def _misplaced(own: Node) -> Iterator[Finding]:
 def _refuse_escalation(node: Node | None, privileged: bool, added: Iterable[str]) -> None:
     if node is None or node.flag():
         return
-    # The API server compares with the long name only; the short one gets no_new_privs.
+    # The API server compares with this spelling only; any other gets no_new_privs.
     if privileged or "CAP_SYS_ADMIN" in added:
         why = "privileged" if privileged else "capabilities.add CAP_SYS_ADMIN"
         raise node.error(f"false with {why}: the API server refuses it", "refused-by-api")
@@ -375,7 +385,8 @@ class _Capabilities:
         drop = [] if node is None else node.items("drop")
         if node is not None:
             findings += unknown_keys(node, ("add", "drop"))
-        self.added = tuple(one.text().upper() for one in add)
+        self.as_written = tuple(one.text() for one in add)
+        self.added = tuple(one.upper() for one in self.as_written)
         dropped = tuple(one.text().upper() for one in drop)
         self.drops_all = "ALL" in dropped
         granted = set(known if "ALL" in self.added else DOCKER_CAPABILITIES)

@@ -147,13 +147,14 @@ def layered(**more: Any) -> Candidate:
 
 
 ALLOW = bytes.fromhex("060000000000ff7f")
+PROFILES_ONLY = ("oci", "docker", "spo", "daemonset")
 SAID = {
-    "no_new_privs": ("oci", "docker", "spo", "bpf"),
-    "capability set: CAP_CHOWN": ("oci", "docker", "spo", "bpf", "c"),
-    "AppArmor profile mine": ("oci", "docker", "spo", "bpf", "c"),
+    "no_new_privs": (*PROFILES_ONLY, "bpf"),
+    "capability set: CAP_CHOWN": (*PROFILES_ONLY, "bpf", "c"),
+    "AppArmor profile mine": (*PROFILES_ONLY, "bpf", "c"),
     "Landlock": tuple(FORMATS),
-    "read-only root": ("oci", "docker", "spo", "bpf", "c"),
-    "runs as uid 7": ("oci", "docker", "spo", "bpf", "c"),
+    "read-only root": (*PROFILES_ONLY, "bpf", "c"),
+    "runs as uid 7": (*PROFILES_ONLY, "bpf", "c"),
 }
 
 

@@ -797,3 +797,35 @@ def test_every_template_of_a_custom_resource_is_a_candidate(node: Node) -> None:
     assert [one.name for one in load(node.folder / "m.yaml")] == [
         f"jobset/js[spec.replicatedJobs[{index}].template.spec.template]:c" for index in (0, 1)
     ]
+
+
+def test_an_annotation_of_a_container_stands_over_the_profile_of_its_pod(node: Node) -> None:
+    """The API server copies it into the container's field where that has none."""
+    manifest = pod(
+        container("c"),
+        container("d"),
+        securityContext={"appArmorProfile": {"type": "Localhost", "localhostProfile": "k8s"}},
+    )
+    key = "container.apparmor.security.beta.kubernetes.io/c"
+    manifest["metadata"]["annotations"] = {key: "unconfined"}
+    found = {one.name: one for one in node.load(manifest)}
+    layers = {name: getattr(one, "layers", None) for name, one in found.items()}
+    assert layers == {"pod/web:c": (), "pod/web:d": (AppArmorLayer("k8s"),)}
+
+
+def test_ids_are_those_that_the_api_server_takes(node: Node) -> None:
+    with pytest.raises(ProfileError, match=r"not within 0..2147483647: the API server refuses it"):
+        node.load(pod(container("c", runAsUser=1 << 32)))
+
+
+def test_only_one_spelling_contradicts_no_new_privs(node: Node) -> None:
+    def loaded(word: str) -> Candidate | FailedCandidate:
+        capabilities = {"add": [word]}
+        one = container("c", allowPrivilegeEscalation=False, capabilities=capabilities)
+        (found,) = node.load(pod(one))
+        return found
+
+    with pytest.raises(ProfileError, match="the API server refuses it"):
+        loaded("CAP_SYS_ADMIN")
+    assert isinstance(loaded("cap_sys_admin"), Candidate)
+    assert isinstance(loaded("SYS_ADMIN"), Candidate)
