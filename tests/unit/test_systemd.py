@@ -1,11 +1,13 @@
 """Units of systemd: what is made of them, against what systemd itself was seen to make of them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from systemd_capture import candidate, differences, filters_of, recorded, write
 
+from evaluator import installed_systemd
 from mitigations import libseccomp, systemd, systemd_facts, systemd_keys
 from mitigations.bpf import Filter, decide_stack
 from mitigations.candidate import (
@@ -359,3 +361,45 @@ def test_sets_of_an_installed_systemd_replace_the_recorded_ones(tmp_path: Path) 
 def test_version_that_says_nothing_is_none() -> None:
     assert systemd_facts.recorded().number == systemd_facts.MODELLED
     assert of_installed("what", "").number == 0
+
+
+# ---------------------------------------------------------------------- the systemd of this machine
+
+_ANALYZE = """#!/bin/sh
+if [ "$1" = --version ]; then echo "systemd 255 (255.4-1)"; else cat <<LIST
+@default
+    read
+@mine
+    mkdir
+LIST
+fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [
+        (_ANALYZE, 255),
+        (None, 252),  # not installed
+        ("#!/bin/sh\nexit 1\n", 252),
+        ("#!/bin/sh\necho what\n", 252),
+        (_ANALYZE.replace("@default", "@other"), 252),
+        ("not a program", 252),
+    ],
+)
+def test_sets_are_those_of_the_installed_systemd_or_else_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, version: int
+) -> None:
+    if script is not None:
+        (tmp_path / "systemd-analyze").write_text(script)
+        (tmp_path / "systemd-analyze").chmod(0o755)
+    cat = shutil.which("cat")
+    assert cat is not None
+    (tmp_path / "cat").symlink_to(cat)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = installed_systemd.facts.__wrapped__()
+    assert (found.number, found.installed) == (version, version == 255)
+    if version == 255:
+        assert list(found.sets["@mine"]) == ["mkdir"]
+    else:
+        assert found.sets == systemd_facts.recorded().sets
