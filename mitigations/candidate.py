@@ -105,7 +105,7 @@ class AppArmorLayer(Struct, frozen=True):
 
 
 class ReadOnlyRootLayer(Struct, frozen=True):
-    """All file systems are mounted read-only but what is at ``writable`` and below it."""
+    """All is mounted read-only but /dev, /proc, and what is at ``writable`` and below it."""
 
     kind: ClassVar[str] = "read-only-root"
 

@@ -25,6 +25,7 @@ from mitigations.candidate import (
     NoNewPrivsLayer,
     OwnPosture,
     ProfileError,
+    ReadOnlyRootLayer,
 )
 from mitigations.capabilities import CAPABILITIES
 from mitigations.manifest import Pod
@@ -34,6 +35,8 @@ from mitigations.suggestion import plain, quote
 
 SECCOMP_ROOT = Path("/var/lib/kubelet/seccomp")
 MEANING = "kubernetes"
+SCRATCH = "/work"
+"""Where effects without a target are in the sandbox: some place that can be written to."""
 _ALL = frozenset(CAPABILITIES)
 _SETS = {_ALL: "all", DOCKER_CAPABILITIES: "default"}
 _SOMEBODY = 1000
@@ -178,6 +181,8 @@ def _candidate(
     layers: list[Layer] = [NoNewPrivsLayer()] if context.no_new_privs else []
     layers += capabilities
     layers += _apparmor(context, findings)
+    if context.writable is not None:
+        layers.append(ReadOnlyRootLayer((SCRATCH, *context.writable)))
     base = filtered or Candidate(
         name=name, source=source, layers=(), attachment=Attachment.RUNTIME, meaning=MEANING
     )

@@ -283,6 +283,8 @@ def _writable(table: dict[str, Any], where: str) -> tuple[str, ...]:
     for path, at in words:
         if not path.startswith("/"):
             raise ProfileError(f"{quote(path)} is no absolute path", at, "bad-path")
+        if not path.strip("/"):
+            raise ProfileError("all would be writable: leave the layer out", at, "bad-path")
     return tuple(path for path, _ in words)
 
 

@@ -95,6 +95,8 @@ class SecurityContext(Struct, frozen=True):
     """None where the image decides."""
     gid: int | None
     run_as_non_root: bool
+    writable: tuple[str, ...] | None
+    """With a read-only root, where volumes are mounted that can be written to; else None."""
     stays: bool
     """False for an init container that ends before the containers start."""
     pid_namespace: str
@@ -291,6 +293,7 @@ def _context(
         uid=uid,
         gid=_id(either("runAsGroup")),
         run_as_non_root=flag_of(non_root) or False,
+        writable=_volumes(node) if flag_of(get("readOnlyRootFilesystem")) else None,
         stays=stays,
         pid_namespace=pod.pid_namespace(name, text_of(node.get("targetContainerName"))),
         findings=tuple(findings),
@@ -329,11 +332,23 @@ def _refuse_escalation(node: Node | None, privileged: bool, added: Iterable[str]
 
 def _unenforced(read_only: Node | None, proc_mount: Node | None) -> Iterator[Finding]:
     if read_only is not None and read_only.flag():
-        what = "not enforced here: variants run on a writable directory, as a volume would be"
+        what = (
+            "asked about by a target (create-file@/data): without one, variants have a writable "
+            "directory, as /dev/shm is in every container"
+        )
         yield read_only.finding("read-only-root", what)
     if proc_mount is not None and proc_mount.one_of(("Default", "Unmasked")) == "Unmasked":
         what = "not enforced here: the sandbox has a /proc of its own, not the runtime's masks"
         yield proc_mount.finding("proc-mount", what)
+
+
+def _volumes(node: Node) -> tuple[str, ...]:
+    found = [
+        text_of(one.get("mountPath"))
+        for one in node.items("volumeMounts")
+        if not flag_of(one.get("readOnly"))
+    ]
+    return tuple(dict.fromkeys(one for one in found if one.startswith("/") and one != "/"))
 
 
 def _profile(node: Node | None) -> Profile | None:

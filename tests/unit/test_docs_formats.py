@@ -127,7 +127,7 @@ def test_every_field_of_a_security_context_has_its_row() -> None:
         *security_context._OTHER_CONTAINER_FIELDS,
     }
     rest = {one for one in named - known - beside if not one.islower()}
-    assert rest == {"DIR", "FILE"}  # of options
+    assert rest == {"DIR", "FILE", "mountPath", "readOnly"}  # of options, and of a volumeMount
 
 
 def test_every_field_of_a_resource_has_its_row() -> None:

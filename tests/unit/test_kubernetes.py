@@ -18,6 +18,7 @@ from mitigations.candidate import (
     NoNewPrivsLayer,
     OwnPosture,
     ProfileError,
+    ReadOnlyRootLayer,
     SeccompLayer,
 )
 from mitigations.capabilities import CAPABILITIES
@@ -829,3 +830,19 @@ def test_only_one_spelling_contradicts_no_new_privs(node: Node) -> None:
         loaded("CAP_SYS_ADMIN")
     assert isinstance(loaded("cap_sys_admin"), Candidate)
     assert isinstance(loaded("SYS_ADMIN"), Candidate)
+
+
+def test_a_read_only_root_is_a_layer_without_the_volumes(node: Node) -> None:
+    mounts = [
+        {"name": "a", "mountPath": "/var/cache"},
+        {"name": "b", "mountPath": "/etc/app", "readOnly": True},
+        {"name": "c", "mountPath": "/var/cache"},
+    ]
+    one = {**container("c", readOnlyRootFilesystem=True), "volumeMounts": mounts}
+    (found,) = node.load(pod(one))
+    assert isinstance(found, Candidate)
+    assert ReadOnlyRootLayer(("/work", "/var/cache")) in found.layers
+    assert "read-only-root" in codes(found)
+    (other,) = node.load(pod({**container("c"), "volumeMounts": mounts}))
+    assert isinstance(other, Candidate)
+    assert not any(isinstance(each, ReadOnlyRootLayer) for each in other.layers)
