@@ -408,8 +408,11 @@ class _Reader(Struct):
         name = _match(_CALL_NAME, fields["name"], f"{where}.name")
         abi = _member(Abi, fields.get("abi", "x86_64"), f"{where}.abi")
         entry = _member(Entry, fields.get("entry", "syscall"), f"{where}.entry")
-        if abi is not Abi.I386 and entry not in (Entry.SYSCALL, Entry.WIDE_SYSCALL):
+        native = entry in (Entry.SYSCALL, Entry.WIDE_SYSCALL)
+        if abi is not Abi.I386 and not native:
             raise ProgramError(f"{entry} reaches only i386", f"{where}.entry")
+        if abi is Abi.I386 and native:
+            raise ProgramError(f"{entry} does not reach i386: int80 does", f"{where}.entry")
         if self.known_calls is not None and not self.known_calls(abi, name):
             raise ProgramError(f"{abi} has no call {name!r}", f"{where}.name")
         arguments = _array(fields.get("args", []), f"{where}.args", 6)

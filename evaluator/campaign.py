@@ -51,7 +51,7 @@ def evaluate(
     finish: Callable[[CandidateRun, Plan], CandidateResult] = assemble,
 ) -> Iterator[CandidateResult]:
     """The candidates' results in their order; ``finish`` makes them of what was seen."""
-    keys = [_key(one, plan, place) for place, one in enumerate(plan.candidates)]
+    keys = [key_of(one, plan, place) for place, one in enumerate(plan.candidates)]
     todo = {key: one for key, one in zip(keys, plan.candidates, strict=True) if key is not None}
     distinct = [one for one in todo.values() if isinstance(one, Candidate)]
     size = sum(family.size for family in plan.families)
@@ -68,7 +68,7 @@ def evaluate(
         next(fresh, None)  # the controls are looked at once more
 
 
-def _key(candidate: Candidate | FailedCandidate, plan: Plan, place: int) -> object:
+def key_of(candidate: Candidate | FailedCandidate, plan: Plan, place: int) -> object:
     """Equal for candidates of which one run tells about all; None if there is nothing to run."""
     if isinstance(candidate, FailedCandidate):
         return None
@@ -234,13 +234,7 @@ def _work(
     plan: Plan, todo: Sequence[Candidate], groups: Groups, index: int, to_main: Connection
 ) -> None:
     """What a worker does: its share of every candidate."""
-    # Ctrl-C reaches the whole group of processes; the first of them says when to end.
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    gc.freeze()  # what the first process has made stays, and its memory shared
-    gc.set_threshold(_GARBAGE)
+    begin_worker()
     cores = sorted(os.sched_getaffinity(0))
     core = cores[index % len(cores)]
     try:
@@ -257,6 +251,17 @@ def _work(
     except Exception as error:
         error.add_note(traceback.format_exc())
         to_main.send(error)
+
+
+def begin_worker() -> None:
+    """What every process does first that was forked to evaluate."""
+    # Ctrl-C reaches the whole group of processes; the first of them says when to end.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    gc.freeze()  # what the first process has made stays, and its memory shared
+    gc.set_threshold(_GARBAGE)
 
 
 def _leave(number: int, frame: object) -> NoReturn:

@@ -26,6 +26,7 @@ from evaluator.cli_completion import completion
 from evaluator.cli_diff import diff
 from evaluator.cli_explain import explain
 from evaluator.cli_export import export
+from evaluator.cli_generate import generate
 from evaluator.cli_harden import harden
 from evaluator.cli_objectives import objectives
 from evaluator.cli_record import record
@@ -536,6 +537,7 @@ cli.add_command(explain)
 cli.add_command(export)
 cli.add_command(objectives)
 cli.add_command(search)
+cli.add_command(generate)
 cli.add_command(harden)
 cli.add_command(workloads)
 cli.add_command(record)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from evaluator.scenario_check import Checked
 
 _SPLITS = ("dev", "held-out")
+_LEVELS = ("effect", "poc", "advisory")
 
 
 @click.group()
@@ -42,20 +43,33 @@ def list_(split: str | None, form: str, as_json: bool) -> None:
 
 @scenarios.command()
 @click.argument("name", metavar="SCENARIO")
+@click.option(
+    "--level",
+    type=click.Choice(_LEVELS),
+    help="Only what a model is told at this level of information.",
+)
 @format_option
 @debug_option
-def show(name: str, form: str, as_json: bool) -> None:
-    """The task, what must hold and what must work, and which ways are hidden."""
+def show(name: str, level: str | None, form: str, as_json: bool) -> None:
+    """The task, what must hold and what must work, and which ways are hidden.
+
+    With `--level`, what a model is told, and nothing that it is not.
+    """
     from evaluator.records import plain
     from evaluator.scenarios import scenario
-    from evaluator.table_scenarios import show_one
+    from evaluator.shown import Level, view
+    from evaluator.table_scenarios import show_one, show_view
 
     found = scenario(name)
+    told = view(found, Level(level)) if level else None
     if as_json or form == "json":
-        say(json.dumps(plain(found)))
+        say(json.dumps(plain(told or found)))
         return
     with page() as console:
-        show_one(console, found)
+        if told:
+            show_view(console, told)
+        else:
+            show_one(console, found)
 
 
 @scenarios.command()
@@ -96,5 +110,4 @@ def _checked(names: tuple[str, ...], jobs: int | None) -> list[Checked]:
 
     chosen = [scenario(name) for name in names] if names else list(known())
     with progress_bar() as on_progress:
-        cpus = jobs or len(os.sched_getaffinity(0))
-        return [checked(one, on_progress, jobs=cpus) for one in chosen]
+        return checked(chosen, on_progress, jobs=jobs or len(os.sched_getaffinity(0)))

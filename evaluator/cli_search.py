@@ -11,20 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from msgspec import Struct
 
 from evaluator import completion as offer
+from evaluator.cli_search_model import ModelSearch, search_by_model
 from evaluator.errors import HarnessError, InputError, border
 from evaluator.options import (
-    MEANINGS,
-    POSTURES,
-    RUNTIME_MODELS,
     debug_option,
     format_option,
     jobs_option,
     posture_option,
     reading_options,
+    unusual,
 )
+from evaluator.options_model import ModelRequest, model_options
 from evaluator.terminal import complain, page, progress_bar, say
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ _SECONDS = 20.0
 _INTERRUPTED = 130
 _FOUND = 1
 _SAVE_S = 2.0
+_RULES_ONLY = ("budget", "seed", "baseline_only", "resume")
+"""Options that say nothing to a model."""
+_MODEL_ONLY = (
+    "run_untrusted",
+    "requests",
+    "black_box",
+    "against",
+    "show_prompt",
+    *ModelRequest.__struct_fields__,
+)
 
 
 class _Request(Struct, frozen=True, kw_only=True):
@@ -61,12 +72,7 @@ class _Request(Struct, frozen=True, kw_only=True):
     @property
     def reading(self) -> list[str]:
         """The options that a replay needs as well, as far as they are not what is usual."""
-        given = (
-            ("--from", self.meaning, MEANINGS[0]),
-            ("--runtime-model", self.runtime_model, RUNTIME_MODELS[0]),
-            ("--posture", self.posture, POSTURES[0]),
-        )
-        return [word for name, value, usual in given if value != usual for word in (name, value)]
+        return unusual(self.meaning, self.runtime_model, self.posture)
 
 
 @click.command()
@@ -85,7 +91,8 @@ class _Request(Struct, frozen=True, kw_only=True):
     "--most-programs",
     metavar="N",
     type=click.IntRange(1, 10_000_000),
-    help="Build no more than so many for each family: the same ones in every run.",
+    help="Build no more than so many for each family: the same ones in every run. With --model "
+    "read no more than so many, by default 20.",
 )
 @click.option(
     "--seed",
@@ -107,6 +114,30 @@ class _Request(Struct, frozen=True, kw_only=True):
     help="Keep each find there as a program for attacks run, and what was tried.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the search in DIR: nothing is run twice.")
+@click.option("--model", metavar="ID", help="Let this model propose programs, not the rules.")
+@click.option(
+    "--run-untrusted",
+    is_flag=True,
+    help="Run what the model writes, in the sandbox; without it nothing is asked.",
+)
+@click.option(
+    "--requests",
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="To the model, for each family.",
+)
+@click.option("--black-box", is_flag=True, help="Do not show the profile to the model.")
+@click.option(
+    "--against",
+    metavar="PATH",
+    multiple=True,
+    shell_complete=offer.files,
+    help="Try what the model found under these profiles as well: a file, a directory; repeat.",
+)
+@click.option("--show-prompt", is_flag=True, help="Print what the model is told, and ask nothing.")
+@model_options
 @jobs_option
 @format_option
 @debug_option
@@ -118,11 +149,38 @@ def search(context: click.Context, /, **options: Any) -> None:
     with and without the candidate. Without FAMILY: all effects that the candidate is aimed at.
     FAMILY takes a target and parameters: create-file@/data, change-mode[bits=04000].
 
-    Exit codes: 0 nothing was found, 1 something was.
+    With --model a language model proposes the programs and sees what came of each; the judge alone
+    decides what got through. The key comes from the environment, ANTHROPIC_API_KEY. Answers are
+    kept in DIR/replies: the same command again asks only for what is missing.
+
+    Exit codes: 0 nothing was found, 1 something was; with --model 3 if nothing was found and
+    the model refused, or gave no program that could tell anything.
     """
+    asked = {name: options.pop(name) for name in _MODEL_ONLY}
+    model = options.pop("model")
+    _check_kind(context, model)
     with border():
-        code = _search(_Request(**options))
+        if model is None:
+            code = _search(_Request(**options))
+        else:
+            code = search_by_model(_by_model(model, asked, options))
     context.exit(code)
+
+
+def _check_kind(context: click.Context, model: str | None) -> None:
+    """Refuses an option that the chosen kind of search would not heed."""
+    others = _RULES_ONLY if model is not None else _MODEL_ONLY
+    for name in others:
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            needs = "not with --model" if model is not None else "only with --model"
+            raise InputError(f"{option}: {needs}")
+
+
+def _by_model(model: str, asked: dict[str, Any], options: dict[str, Any]) -> ModelSearch:
+    api = ModelRequest(**{name: asked.pop(name) for name in ModelRequest.__struct_fields__})
+    kept = {name: value for name, value in options.items() if name not in _RULES_ONLY}
+    return ModelSearch(model=model, api=api, **asked, **kept)
 
 
 def _search(request: _Request) -> int:

@@ -23,7 +23,7 @@ from evaluator.outcome import Terms
 from evaluator.pool import Pool
 from evaluator.posture import CAPABILITY_NUMBERS, Posture
 from evaluator.records import Enforcement, GroundTruth
-from evaluator.sandbox import ROOT_IDS, read_back, runner_path
+from evaluator.sandbox import ROOT_IDS, read_back
 from evaluator.wire import ConfigSpec, ParkedStatus, Step, signal_name
 from mitigations import bpf
 from mitigations.candidate import Attachment, Candidate, LandlockLayer
@@ -112,7 +112,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
         with _parked(pool, config) as status:
             refused = _refusal(status)
             if not refused:
-                back = _read_back(pool.first.host_pid(status.pid), candidate)
+                back = _read_back(pool, status.pid, candidate)
                 truth = _ground_truth(status_fields(before.text), status_fields(status.text), back)
         if not refused and config.rulesets:
             counted = rulesets_in_force(pool, control, config)
@@ -200,14 +200,14 @@ def read_back_refused(pool: Pool, control: ConfigSpec) -> str:
     with _parked(pool, control) as status:
         if status.step is not Step.NONE:
             return "no subject could be started"
-        found = _filters_of(pool.first.host_pid(status.pid))
+        found = _filters_of(pool, status.pid)
         return found if isinstance(found, str) else ""
 
 
-def _read_back(pid: int | None, candidate: Candidate) -> str:
+def _read_back(pool: Pool, judge_view: int, candidate: Candidate) -> str:
     if not candidate.seccomp and not candidate.seccomp_only:
         return "no filter to read back"
-    loaded = _filters_of(pid)
+    loaded = _filters_of(pool, judge_view)
     if isinstance(loaded, str):
         return loaded
     # Filters that were there before us are older, and so come first.
@@ -215,14 +215,15 @@ def _read_back(pid: int | None, candidate: Candidate) -> str:
     return "identical" if own == [layer.program for layer in candidate.seccomp] else "different"
 
 
-def _filters_of(pid: int | None) -> list[bytes] | str:
-    """All filters of a process, or why they are not to be had."""
+def _filters_of(pool: Pool, judge_view: int) -> list[bytes] | str:
+    """All filters of a subject of the first runner, or why they are not to be had."""
     if os.geteuid() != 0:
         return "not permitted: needs CAP_SYS_ADMIN in the initial user namespace"
+    pid = pool.first.host_pid(judge_view)
     if pid is None:
         return "the subject was not found in /proc"
     try:
-        return read_back(runner_path(), pid)
+        return read_back(pool.runner, pid)
     except OSError as error:
         why = "this process is under a filter itself" if ambient_filters() else error.strerror
         return f"not permitted: {why}"

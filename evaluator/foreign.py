@@ -23,11 +23,15 @@ def instance(path: Path, family: FamilyInstance) -> FamilyInstance:
     with the JSON path of the first mistake.
     """
     try:
-        content = read_limited(path, jsonform.MAX_DOCUMENT)
-        program = jsonform.loads(content, known_calls=_is_known)
+        program = read(read_limited(path, jsonform.MAX_DOCUMENT))
     except (jsonform.ProgramError, ProfileError) as error:
         raise InputError(f"{path}: {error}") from None
     return replace(family, recipes=(), made=(variant_of(program, family, path.stem),))
+
+
+def read(content: str | bytes) -> Program:
+    """A program as JSON text, with calls that exist; ``ProgramError`` with its first mistake."""
+    return jsonform.loads(content, known_calls=_is_known)
 
 
 def variant_of(program: Program, family: FamilyInstance, name: str) -> Variant:

@@ -114,6 +114,16 @@ def reading_options(command: _F) -> _F:
     return meaning(model(node_options(command)))
 
 
+def unusual(meaning: str, runtime_model: str, stance: str) -> list[str]:
+    """The words of these options as far as they are not what is usual, for a command to copy."""
+    given = (
+        ("--from", meaning, MEANINGS[0]),
+        ("--runtime-model", runtime_model, RUNTIME_MODELS[0]),
+        ("--posture", stance, POSTURES[0]),
+    )
+    return [word for name, value, usual in given if value != usual for word in (name, value)]
+
+
 def node_options(command: _F) -> _F:
     """What a manifest leaves to its node; ``node_setup`` has it while the command runs."""
     for option in (

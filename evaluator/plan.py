@@ -45,6 +45,9 @@ class Plan(Struct, frozen=True):
     """What the suite holds, as ``family/variant``; None for all there is."""
     with_steps: bool = True
     """Whether the results hold what each operation of each program did."""
+    with_reasons: bool = True
+    """Whether it is found out why: the rule behind a bypass, the calls that break a workload,
+    whether a denied prerequisite matters.  No outcome and no verdict hangs on it."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     """The text of each candidate's file, by ``source``: for the report."""
 

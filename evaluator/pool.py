@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -133,6 +134,11 @@ class Pool:
     def size(self) -> int:
         """How many runners there are."""
         return len(self._workers)
+
+    @property
+    def runner(self) -> Path:
+        """The program that the runners are."""
+        return self._path
 
     @property
     def first(self) -> Sandbox:

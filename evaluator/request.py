@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -149,22 +149,52 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
     from evaluator.findings import with_findings
 
     found: list[Candidate | FailedCandidate] = []
-    paths: Sequence[str] = request.paths
+    paths: Sequence[str] = _expanded(request.paths, found)
     if request.changed_since is not None:
-        given = _expanded(paths, found)
-        paths = changed_since(request.changed_since, given, partial(_made_of, request))
-    else:
-        paths = _expanded(paths, found)
-    for path in (*paths, *(f"pid:{pid}" for pid in request.pids)):
+        paths = changed_since(request.changed_since, paths, partial(_made_of, request))
+    given = (*paths, *(f"pid:{pid}" for pid in request.pids))
+    how = (request.meaning, request.runtime_model, request.posture)
+    found += all_of(given, *how, finish=with_findings)
+    return with_distinct_names(found)
+
+
+def all_of(
+    paths: Iterable[str],
+    meaning: Meaning = "auto",
+    runtime_model: str = RUNTIME_MODELS[0],
+    stance: str = POSTURES[0],
+    *,
+    finish: Callable[[Candidate], Candidate] = lambda one: one,
+) -> Iterator[Candidate | FailedCandidate]:
+    """The candidates of all paths, in their order; one that cannot be loaded is a failed one."""
+    for path in paths:
         try:
-            loaded = _load(path, request.meaning, request.runtime_model, request.posture)
-            found += [with_findings(one) if isinstance(one, Candidate) else one for one in loaded]
+            loaded = _load(path, meaning, runtime_model, stance)
+            yield from [finish(one) if isinstance(one, Candidate) else one for one in loaded]
         except ProfileError as error:
-            found.append(FailedCandidate(Path(path).stem or path, path, error))
+            yield FailedCandidate(Path(path).stem or path, path, error)
         except OSError as error:  # a name that no file can have
             why = ProfileError(error.strerror or str(error), code="unreadable")
-            found.append(FailedCandidate(Path(path).stem or path, path, why))
-    return _with_distinct_names(found)
+            yield FailedCandidate(Path(path).stem or path, path, why)
+
+
+def candidates_of(
+    paths: Sequence[str], *, meaning: Meaning, runtime_model: str, stance: str
+) -> tuple[Candidate | FailedCandidate, ...]:
+    """All candidates of files and directories; what is of no use in a directory stays as failed.
+
+    ``InputError`` for a path that holds nothing at all, or a file that cannot be used.
+    """
+    found: list[Candidate | FailedCandidate] = []
+    for path in expanded(paths):
+        try:
+            loaded = _load(path, meaning, runtime_model, stance)
+        except ProfileError as error:
+            raise InputError(_at(path, error)) from None
+        if not loaded:
+            raise InputError(f"{path}: holds no candidate")
+        found += loaded
+    return with_distinct_names(found)
 
 
 def _expanded(paths: Sequence[str], failed: list[Candidate | FailedCandidate]) -> list[str]:
@@ -229,7 +259,7 @@ def _path(given: str) -> Path:
     return Path(given)
 
 
-def _with_distinct_names(
+def with_distinct_names(
     candidates: Sequence[Candidate | FailedCandidate],
 ) -> tuple[Candidate | FailedCandidate, ...]:
     """What is called alike is told apart by its file, and within one file by a number."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,28 +11,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from evaluator.errors import InputError
-from evaluator.scenarios import scenario
+from evaluator.scenarios import scenario, scenarios
+from mitigations.generate.reply import Status, Usage
 
+KNOWN = "known"
+"""The strategy of answers that need no model; no sample may claim it."""
 _LARGEST_LINE = 4 * 1024 * 1024
-
-
-class Status(StrEnum):
-    """What became of a request."""
-
-    OK = "ok"
-    REFUSED = "refused"
-    TRUNCATED = "truncated"
-    INVALID = "invalid"
-    """An answer that holds no profile that can be used."""
-    API_ERROR = "api_error"
-
-
-class Usage(Struct, frozen=True):
-    """Tokens, as the provider counted them; cost in US dollars where somebody knows it."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float | None = None
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -50,7 +33,18 @@ class Sample(Struct, frozen=True, kw_only=True):
     """The text of the answer, whatever it is; ``path`` may name a file instead."""
     path: str | None = None
     """Relative to the file that holds the line."""
+    declined: bool = False
+    """The answer is that no mitigation of the kind that is asked for can do it."""
     usage: Usage = Usage()
+    why: str = ""
+    """In one line, where the status is not ``ok``."""
+    answered_by: str = ""
+    """The model as the provider named it."""
+    stop_reason: str = ""
+    prompt: str = ""
+    """The version of the prompts."""
+    requests: tuple[str, ...] = ()
+    """Digests of what was asked, as the store of answers names them."""
     source: str = ""
     """Where it stands, for messages."""
 
@@ -101,41 +95,72 @@ def _decoded(line: bytes, where: str) -> Sample:
         raise InputError(f"{where}: {error}") from None
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
+    if one.strategy == KNOWN:
+        raise InputError(f"{where}: strategy {KNOWN!r} is that of the answers that need no model")
     if one.mitigation is not None and one.path is not None:
         raise InputError(f"{where}: mitigation and path: give one of them")
-    if one.status is Status.OK and one.mitigation is None and one.path is None:
-        raise InputError(f"{where}: status ok, and neither mitigation nor path")
+    if one.status is Status.OK and one.declined is _has_text(one):
+        said = "declined, and a mitigation" if one.declined else "neither mitigation nor path"
+        raise InputError(f"{where}: status ok, and {said}")
     return msgspec.structs.replace(one, source=where)
+
+
+def _has_text(one: Sample) -> bool:
+    return one.mitigation is not None or one.path is not None
 
 
 def _with_text(one: Sample, directory: Path) -> Sample:
     if one.path is None:
         return one
-    text = (directory / one.path).read_bytes().decode("utf-8", errors="replace")
-    return msgspec.structs.replace(one, mitigation=text)
+    try:
+        return msgspec.structs.replace(one, mitigation=_text(directory / one.path))
+    except InputError as error:
+        raise InputError(f"{one.source}: {error}") from None
+
+
+def _text(path: Path) -> str:
+    """What a file says, whatever it is; one that is too large is cut, and will be too large."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is not a regular file")
+    with path.open("rb") as file:
+        return file.read(_LARGEST_LINE).decode("utf-8", errors="replace")
 
 
 def _tree(root: Path) -> Iterator[Sample]:
     """``MODEL/SCENARIO/SAMPLE.ext``; the samples are numbered in the order of their names."""
-    for model in _directories(root):
-        for folder in _directories(model):
-            try:
-                scenario(folder.name)
-            except InputError as error:
-                raise InputError(f"{folder}: {error}") from None
-            files = sorted(one for one in folder.iterdir() if one.is_file())
-            for number, file in enumerate(one for one in files if one.name[0] != "."):
-                yield Sample(
-                    scenario=folder.name,
-                    model=model.name,
-                    sample=number,
-                    mitigation=file.read_bytes().decode("utf-8", errors="replace"),
-                    source=str(file),
-                )
+    known = {one.name for one in scenarios()}
+    folders = [folder for model in _entries(root) for folder in _entries(model)]
+    if not any(one.name in known and one.is_dir() for one in folders):
+        raise InputError(
+            f"{root}: no tree MODEL/SCENARIO/SAMPLE.json, so nothing says what is to be held: "
+            "name it with --objective or --family"
+        )
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: belongs into a directory with the name of its scenario")
+        try:
+            scenario(folder.name)
+        except InputError as error:
+            raise InputError(f"{folder}: {error}") from None
+        for number, file in enumerate(one for one in _entries(folder) if one.is_file()):
+            yield Sample(
+                scenario=folder.name,
+                model=folder.parent.name,
+                sample=number,
+                mitigation=_text(file),
+                source=str(file),
+            )
 
 
-def _directories(path: Path) -> list[Path]:
-    return sorted(one for one in path.iterdir() if one.is_dir() and one.name[0] != ".")
+def _entries(path: Path) -> list[Path]:
+    """What is in a directory and not hidden, by name; nothing if it is none."""
+    return sorted(one for one in path.iterdir() if one.name[0] != ".") if path.is_dir() else []
+
+
+def line(one: Sample) -> str:
+    """One line of ``samples.jsonl``, without what is empty."""
+    fields: dict[str, object] = msgspec.to_builtins(one)
+    return json.dumps({name: value for name, value in fields.items() if value not in ("", None)})
 
 
 def schema() -> str:

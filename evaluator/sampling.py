@@ -7,6 +7,8 @@ is run, as a sample.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from attacks.family import FamilyInstance, Technique, Variant
 from evaluator.derived import rewritten
 from evaluator.outcome import Terms, route
@@ -41,7 +43,12 @@ class Sampler:
             name = instance.family.name
             self._derived[key] = tuple(
                 one
-                for one in rewritten(instance)
+                for one in rewritten(replace(instance, made=_not_made(instance)))
                 if self._held is None or f"{name}/{one.name}" in self._held
             )
         return self._derived[key]
+
+
+def _not_made(instance: FamilyInstance) -> tuple[Variant, ...]:
+    """What no rewrite made of another variant: one rewrite is made of each, and no chains."""
+    return tuple(one for one in instance.made if not one.parent)

@@ -248,7 +248,7 @@ class Sandbox:
         """The pid, in our own /proc, of a child of the judge."""
         try:
             judge = _children(self.pid)[0]
-            for child in _children(judge):
+            for child in reversed(_children(judge)):  # the newest is the likeliest
                 status = Path(f"/proc/{child}/status").read_text()
                 for line in status.splitlines():
                     if (

@@ -1,4 +1,4 @@
-"""Whether a scenario tells good answers from bad ones: four answers of which that is known."""
+"""Whether a scenario tells good answers from bad ones: answers of which that is known."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from msgspec import Struct
 
 from attacks.family import FamilyInstance
 from attacks.program import Syscall
-from evaluator import campaign
-from evaluator.plan import Plan, Progress, Rewrites
+from evaluator.judging import Asked, scores
+from evaluator.plan import Progress
 from evaluator.request import families
 from evaluator.scenarios import Expect, Mechanism, Scenario
-from evaluator.scoring import Score, score
-from evaluator.workloads import DEFAULTS, chosen
-from mitigations.candidate import Candidate
+from evaluator.scoring import Score
+from mitigations.candidate import Candidate, FailedCandidate
 from mitigations.load import load
+from mitigations.runtime_default import BUNDLED
 
 _ABIS = ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32")
 
@@ -32,6 +32,9 @@ class Known(StrEnum):
     """Denies the calls of the baselines by name, and nothing else."""
     ALLOW_ALL = "allow-all"
     DENY_ALL = "deny-all"
+    RUNTIME_DEFAULT = "runtime-default"
+    """What a container runtime puts on where nobody asks for anything; nothing is known of it
+    beforehand, so no scenario is checked by it."""
 
 
 class Checked(Struct, frozen=True):
@@ -69,40 +72,44 @@ def _profile(default: str, denied: Sequence[str] = ()) -> str:
     return json.dumps({"defaultAction": default, "architectures": _ABIS, "syscalls": rules})
 
 
-def check(scenario: Scenario, on_progress: Callable[[Progress], None], *, jobs: int = 1) -> Checked:
-    """Evaluates the known answers and compares with what is known of them."""
-    answers = known_answers(scenario)
-    with tempfile.TemporaryDirectory(prefix="sidestep-answers-") as directory:
-        candidates = [_loaded(Path(directory), name, answers[name]) for name in answers]
-    results = evaluated(scenario, candidates, on_progress, jobs)
-    scores = dict(zip(answers, results, strict=True))
-    return Checked(scenario, scores, tuple(_wrong(scenario, scores)))
+def runtime_default() -> str:
+    """What came with us as the profile of a container runtime, captured from a real one.
+
+    It is the one for the capabilities of the posture ``container``.
+    """
+    captured = json.loads(BUNDLED.read_text("utf-8"))
+    return json.dumps(captured["seccomp"])
 
 
-def evaluated(
-    scenario: Scenario,
-    candidates: Sequence[Candidate],
-    on_progress: Callable[[Progress], None],
-    jobs: int = 1,
-) -> list[Score]:
-    """The scores of answers that are candidates, in their order."""
-    plan = Plan(
-        candidates=tuple(candidates),
-        families=families(scenario.families),
-        workloads=chosen([*DEFAULTS, *scenario.workloads]),
-        rewrites=Rewrites.SAMPLED,
-        jobs=jobs,
-        with_steps=False,
-    )
-    return [score(scenario, one) for one in campaign.evaluate(plan, on_progress)]
+def check(
+    scenarios: Sequence[Scenario], on_progress: Callable[[Progress], None], *, jobs: int = 1
+) -> list[Checked]:
+    """Evaluates the known answers of each and compares with what is known of them."""
+    answers = [known_answers(one) for one in scenarios]
+    asked = [
+        Asked(one, tuple(map(candidate, texts.values())))
+        for one, texts in zip(scenarios, answers, strict=True)
+    ]
+    found = scores(asked, on_progress, jobs=jobs)
+    return [
+        _checked(one, dict(zip(texts, scored, strict=True)))
+        for one, texts, scored in zip(scenarios, answers, found, strict=True)
+    ]
 
 
-def _loaded(directory: Path, name: str, text: str) -> Candidate:
-    path = directory / f"{name}.json"
-    path.write_text(text, encoding="utf-8")
-    (candidate,) = load(path, meaning="oci")
-    assert isinstance(candidate, Candidate)
-    return candidate
+def _checked(scenario: Scenario, scored: Mapping[Known, Score]) -> Checked:
+    return Checked(scenario, scored, tuple(_wrong(scenario, scored)))
+
+
+def candidate(text: str) -> Candidate:
+    """The answer with that text; ``ProfileError`` if it is no profile that can be used."""
+    with tempfile.NamedTemporaryFile(prefix="sidestep-answer-", suffix=".json") as file:
+        file.write(text.encode("utf-8", errors="surrogatepass"))
+        file.flush()
+        (found,) = load(Path(file.name), meaning="oci")
+    if isinstance(found, FailedCandidate):
+        raise found.error
+    return found
 
 
 def _wrong(scenario: Scenario, scores: Mapping[Known, Score]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib.resources.abc import Traversable
 from typing import Annotated
@@ -21,7 +21,7 @@ from attacks import library
 from attacks.errors import AttackError
 from attacks.family import FamilyInstance, Technique
 from evaluator.errors import InputError
-from evaluator.objectives import unknown
+from evaluator.objectives import Objective, unknown
 from evaluator.workloads import workload
 
 CANARY = "sidestep-scenarios:b6c1f0a2-9f0e-4f43-8a53-52f0b17e3d1c"
@@ -96,12 +96,30 @@ class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def is_hidden(hold: Hold, variant: str, technique: Technique) -> bool:
-    """Whether that way, ``family/name`` or what a rewrite made of it, is one that nobody is told.
+    """Whether that way, ``family/name`` or what rewrites made of it, is one that nobody is told.
 
-    What a rewrite made is hidden with what it was made of, and by its own technique.
+    What a rewrite made is hidden with what it was made of, and by its own technique.  What several
+    made, one after another, is always hidden: only a private suite holds it.
     """
-    name = variant.rpartition("/")[2]
-    return technique in hold.hidden or name.partition("~")[0] in hold.hidden
+    recorded = variant.rpartition("/")[2].partition("~")[0]
+    hidden = technique in hold.hidden or recorded in _hidden_names(hold)
+    return hidden or is_chained(variant)
+
+
+def is_chained(variant: str) -> bool:
+    """Whether more than one rewrite made it, as its id shows."""
+    return variant.rpartition("/")[2].count("~") > 1
+
+
+@functools.cache
+def _hidden_names(hold: Hold) -> frozenset[str]:
+    """The recorded variants that it hides, by their own names or by their techniques."""
+    instance = library.parse_reference(hold.family)
+    return frozenset(
+        one.name
+        for one in instance.recipes
+        if one.technique in hold.hidden or one.name in hold.hidden
+    )
 
 
 @functools.cache
@@ -118,6 +136,28 @@ def scenario(name: str) -> Scenario:
         if one.name == name:
             return one
     raise InputError(unknown("scenario", name, [one.name for one in scenarios()]))
+
+
+def made_of(goal: Objective | None, families: Sequence[str]) -> Scenario:
+    """A scenario that is made of an objective and families; none of its ways is hidden.
+
+    ``AttackError`` for a family that is not there.
+    """
+    named = [*families, *(goal.families if goal else ())]
+    labels = dict.fromkeys(library.parse_reference(one).label for one in named)
+    name = goal.name if goal else ", ".join(labels)
+    title = goal.title if goal else f"Hold {name}"
+    return Scenario(
+        name=name,
+        canary=CANARY,
+        title=title,
+        task=title,
+        cluster=name,
+        tier=1,
+        split=Split.DEV,
+        hold=tuple(Hold(label, ()) for label in labels),
+        workloads=goal.workloads if goal else (),
+    )
 
 
 def _read(file: Traversable, directory: Traversable) -> Scenario:
@@ -158,4 +198,6 @@ def _unknown_way(hold: Hold, instance: FamilyInstance) -> str:
     for way in hold.hidden:
         if way not in names and way not in list(Technique):
             return unknown(f"technique or variant of {hold.family}", way, [*names, *Technique])
+    if is_hidden(hold, instance.baseline_id, Technique.BASELINE):
+        return f"hidden: the baseline of {hold.family} is the PoC, which anybody may see"
     return ""

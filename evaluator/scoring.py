@@ -6,12 +6,13 @@ this machine cannot test.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from evaluator.records import CandidateResult, FamilyRecord, TrialRecord, WorkloadOutcome
-from evaluator.scenarios import Hold, Scenario, is_hidden
+from evaluator.scenarios import Expect, Hold, Scenario, is_hidden
 from evaluator.verdict import HOLDING, UNSETTLED, Outcome, Scope
 
 
@@ -27,6 +28,13 @@ class Ways(Struct, frozen=True):
     @property
     def held(self) -> bool:
         return self.working > 0 and not self.bypasses and not self.unsettled
+
+
+class Tried(Struct, frozen=True):
+    """Ways of one technique that count and work without the answer."""
+
+    working: int
+    bypasses: int
 
 
 class Score(Struct, frozen=True):
@@ -48,13 +56,46 @@ class Score(Struct, frozen=True):
     """All of the above."""
     false_fix: bool | None
     """The PoC is stopped and nothing is broken, and a hidden way gets through."""
+    techniques: Mapping[str, Tried] = field(default_factory=dict[str, Tried])
+    """What was tried, visible and hidden, and what of it got through."""
     broken: tuple[str, ...] = ()
     """What must work and does not: workloads and families."""
     unjudged: tuple[str, ...] = ()
     """What must work and cannot be judged here."""
+    declined: bool = False
+    """The answer is that no mitigation can do it; ``joint`` says whether that is right."""
+
+    @property
+    def visible_held(self) -> bool | None:
+        """Whether no visible way gets through; None where there is none to try."""
+        return _held(self.held, self.visible)
+
+    @property
+    def hidden_held(self) -> bool | None:
+        """The same of the hidden ways."""
+        return _held(self.held, self.hidden)
 
 
-_NOTHING = Ways(0)
+def _held(judged: bool | None, ways: Ways) -> bool | None:
+    return ways.held if judged is not None and ways.working else None
+
+
+def declined(scenario: Scenario) -> Score:
+    """What the answer is worth that no mitigation of the kind that is asked for can do it."""
+    no = False if scenario.hold else None
+    return Score(
+        valid=True,
+        enforced=False,
+        starts=False,
+        poc_blocked=no,
+        visible=Ways(0),
+        hidden=Ways(0),
+        held=no,
+        workloads_ok=False,
+        joint=scenario.expect in (Expect.NOT_MITIGABLE, Expect.CONFLICT),
+        false_fix=no,
+        declined=True,
+    )
 
 
 def score(scenario: Scenario, result: CandidateResult) -> Score:
@@ -63,7 +104,8 @@ def score(scenario: Scenario, result: CandidateResult) -> Score:
     ``result`` must hold every family and workload that the scenario names.
     """
     families = {one.family: one for one in result.families}
-    baselines, visible, hidden = _sorted(scenario, result.trials, families)
+    baselines, seen, unseen = _sorted(scenario, result.trials, families)
+    visible, hidden = _ways(seen), _ways(unseen)
     broken, unjudged = _kept(scenario, result, families)
     valid, enforced = result.valid, result.valid and result.enforced
     starts = valid and result.starts.ok is True
@@ -81,11 +123,17 @@ def score(scenario: Scenario, result: CandidateResult) -> Score:
         hidden=hidden,
         held=held,
         workloads_ok=works,
-        joint=False if False in fine else None if None in fine else True,
-        false_fix=(bool(stopped and works and hidden.bypasses) if hold else None),
+        joint=_all_of(*fine),
+        false_fix=_all_of(stopped, works, bool(hidden.bypasses)) if hold else None,
+        techniques=_techniques(seen, unseen),
         broken=broken,
         unjudged=unjudged,
     )
+
+
+def _all_of(*values: bool | None) -> bool | None:
+    """None where one that is not known decides."""
+    return False if False in values else None if None in values else True
 
 
 def _all(values: Iterable[bool]) -> bool:
@@ -98,7 +146,7 @@ def _verdicts(hold: Iterable[Hold], families: Mapping[str, FamilyRecord]) -> Ite
 
 def _sorted(
     scenario: Scenario, trials: Iterable[TrialRecord], families: Mapping[str, FamilyRecord]
-) -> tuple[list[bool], Ways, Ways]:
+) -> tuple[list[bool], list[TrialRecord], list[TrialRecord]]:
     """Whether each baseline is stopped; what counts of the visible ways, and of the hidden ones."""
     of_family: dict[str, list[TrialRecord]] = {}
     for trial in trials:
@@ -115,8 +163,18 @@ def _sorted(
         )
         for one in mine:
             ways[is_hidden(hold, one.variant, one.technique)].append(one)
-    visible, hidden = map(_ways, ways)
-    return baselines, visible, hidden
+    return baselines, *ways
+
+
+def _techniques(*trials: Iterable[TrialRecord]) -> dict[str, Tried]:
+    of_each: dict[str, list[TrialRecord]] = {}
+    for one in itertools.chain(*trials):
+        if one.outcome is not Outcome.UNSUPPORTED:
+            of_each.setdefault(str(one.technique), []).append(one)
+    return {
+        name: Tried(len(mine), sum(one.outcome is Outcome.BYPASSED for one in mine))
+        for name, mine in of_each.items()
+    }
 
 
 def _ways(trials: Iterable[TrialRecord]) -> Ways:

@@ -92,28 +92,34 @@ class Store:
     def save(self) -> None:
         """Writes what was tried, as a whole or not at all."""
         state = _State(_FORMAT, self._of, self.tried)
-        self._write(_NAME, msgspec.json.encode(state))
+        written(self._directory / _NAME, msgspec.json.encode(state))
 
     def keep(self, find: Find) -> Path:
         """Writes the program of a find, in the form that ``attacks run`` takes."""
-        return self._write(self.file_of(find).name, dumps(find.program).encode())
+        return written(self.file_of(find), dumps(find.program).encode())
 
     def file_of(self, find: Find) -> Path:
         """Where the program of a find is, or will be."""
-        name = _ODD.sub(".", find.id)
-        if len(name) > _LONGEST_NAME:
-            name = f"{name[:_LONGEST_NAME]}.{find.digest}"
-        return self._directory / f"{name}.json"
+        return file_of(self._directory, find.id, find.digest)
 
-    def _write(self, name: str, content: bytes) -> Path:
-        path = self._directory / name
-        new = path.with_name(f".{name}.new")
-        try:
-            new.write_bytes(content)
-            new.replace(path)
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}") from None
-        return path
+
+def file_of(directory: Path, identity: str, digest: str) -> Path:
+    """Where a directory has the program of that id."""
+    name = _ODD.sub(".", identity)
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}.{digest}"
+    return directory / f"{name}.json"
+
+
+def written(path: Path, content: bytes) -> Path:
+    """The path, once the file is there as a whole; ``InputError`` if it cannot be written."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    return path
 
 
 def replay_command(file: Path, family: str, under: str, options: Sequence[str]) -> str:

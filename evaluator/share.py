@@ -135,6 +135,7 @@ class Share:
         self._specs: dict[str, ProgramSpec] = {}
         self._controls: dict[Posture, dict[str, Result | str]] = {}
         self._honest_controls: dict[Posture, dict[str, tuple[Ran, ...]]] = {}
+        self._honest_specs: dict[str, ProgramSpec] = {}
         self._uses: Counter[Posture] = Counter()
         self._needs: dict[Posture, Needs] = {}
         self._sampler = Sampler(plan.suite)
@@ -201,6 +202,7 @@ class Share:
         at_a_time = max(1, min(_AT_A_TIME, self._groups.total // self._plan.jobs))
         groups = sorted(overlapped(asking, at_a_time), key=itemgetter(0))
         trials = tuple(trial for _, group in groups for trial in group)
+        why = self._plan.with_reasons
         started, works = Starts(), tuple[WorkloadRecord, ...]()
         if self._honest:
             started, works = starts.honest_programs(
@@ -210,6 +212,8 @@ class Share:
                 self._plan.workloads,
                 lambda done, more: self._on_step(candidate.name, done, more),
                 self._honest_controls.setdefault(stance.nameless, {}),
+                self._honest_specs,
+                with_blame=why,
             )
         return CandidateRun(
             candidate=candidate,
@@ -220,8 +224,8 @@ class Share:
             workloads=works,
             duration_s=time.monotonic() - begin,
             notes=applied.notes,
-            causes=self._causes(candidate, stance, terms, trials),
-            shown=tuple(self._shown(candidate, terms, trials)),
+            causes=self._causes(candidate, stance, terms, trials) if why else (),
+            shown=tuple(self._shown(candidate, terms, trials)) if why else (),
         )
 
     def _alike(self, candidate: Candidate) -> list[Candidate]:
@@ -297,7 +301,8 @@ class Share:
         if chosen:
             more = self._more(candidate, chosen)
             trials += yield from self._trials(more, candidate, applied, terms)
-        trials = yield from self._rescues(trials, applied, terms)
+        if self._plan.with_reasons:
+            trials = yield from self._rescues(trials, applied, terms)
         if not applied.alone:
             return trials
         inside = [one for one in trials if counts(one, self._plan, candidate)]

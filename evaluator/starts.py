@@ -12,6 +12,7 @@ from evaluator.enforcement import Applied
 from evaluator.pool import Pool
 from evaluator.posture import Posture
 from evaluator.records import Starts, WorkloadRecord
+from evaluator.wire import ProgramSpec
 from evaluator.workload_run import Ran, run_workloads
 from evaluator.workloads import Workload, workload
 from mitigations import x86_64
@@ -34,11 +35,14 @@ def honest_programs(
     wanted: Sequence[Workload],
     on_step: Callable[[int, int], None],
     controls: dict[str, tuple[Ran, ...]],
+    specs: dict[str, ProgramSpec],
+    *,
+    with_blame: bool = True,
 ) -> tuple[Starts, tuple[WorkloadRecord, ...]]:
     """What of a container's start works under the candidate, and the wanted workloads.
 
     ``on_step`` hears how many were done, and how many came up; ``controls`` are kept there for the
-    next candidate in this posture.
+    next candidate in this posture, ``specs`` for all.
     """
     if candidate.attachment is Attachment.SELF:
         # Its program had started long before, and nothing is exec'ed under such a filter.
@@ -47,7 +51,15 @@ def honest_programs(
     entries = (workload("static-entry"), _DYNAMIC)
     once = {one.name: one for one in (*wanted, *entries)}
     on_step(0, len(once))
-    ran = run_workloads(pool, tuple(once.values()), applied, lambda n: on_step(n, 0), controls)
+    ran = run_workloads(
+        pool,
+        tuple(once.values()),
+        applied,
+        lambda n: on_step(n, 0),
+        controls,
+        specs,
+        with_blame=with_blame,
+    )
     records = {one.workload: one for one in ran}
     started = _starts(candidate, applied, [records[one.name] for one in entries])
     return started, tuple(records[one.name] for one in wanted)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from evaluator.scenario_check import Checked
 from evaluator.scenarios import Scenario
+from evaluator.shown import View
 from evaluator.table import plain_table
 
 _YES = {True: "yes", False: "no", None: "-"}
@@ -42,6 +43,24 @@ def show_one(console: Console, one: Scenario) -> None:
     if one.reference is not None:
         console.print(Text("reference solution:", "dim"))
         console.print(Text(one.reference.strip()), soft_wrap=True)
+
+
+def show_view(console: Console, told: View) -> None:
+    """What a model is told of a scenario."""
+    console.print(Text(told.scenario, "bold").append(f": {told.title}", "not bold"))
+    console.print(Text(told.task))
+    if told.advisory:
+        console.print(Text(f"advisory: {told.advisory}"))
+    for reference in told.references:
+        console.print(Text(f"see {reference}"))
+    console.print(Text(f"mechanisms: {', '.join(told.mechanisms)}"))
+    for one in told.keep:
+        console.print(Text(f"must still work: {one.title} ({one.why})"))
+    for one in told.workloads:
+        console.print(Text(f"must run: {one.name} ({one.title})"))
+    for way in told.poc:
+        console.print(Text(f"PoC {way.id}:", "dim"))
+        console.print(Text(way.program), soft_wrap=True)
 
 
 def show_checked(console: Console, checked: Sequence[Checked]) -> None:

@@ -72,13 +72,17 @@ def run_workloads(
     applied: Applied,
     on_done: Callable[[int], None],
     controls: dict[str, tuple[Ran, ...]] | None = None,
+    specs: dict[str, ProgramSpec] | None = None,
+    *,
+    with_blame: bool = True,
 ) -> tuple[WorkloadRecord, ...]:
     """Each workload in both arms, in order; a program that fails for once is no evidence.
 
     ``controls`` keeps the control arm of a posture for the next candidate; what is broken has its
-    own run again.
+    own run again.  ``specs`` keeps the programs.  ``with_blame``: whether what breaks one is
+    searched for.
     """
-    here = _Here(pool, applied)
+    here = _Here(pool, applied, {} if specs is None else specs, with_blame=with_blame)
     able = [one for one in wanted if not lacking(pool, one)]
     on_done(len(wanted) - len(able))
     controls = {} if controls is None else controls
@@ -141,10 +145,18 @@ def lacking(pool: Pool, one: Workload) -> str:
 class _Here:
     """The sandbox with its two arms, and what is known of each workload in it."""
 
-    def __init__(self, pool: Pool, applied: Applied) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        applied: Applied,
+        specs: dict[str, ProgramSpec],
+        *,
+        with_blame: bool,
+    ) -> None:
         self._pool = pool
         self._applied = applied
-        self._specs: dict[str, ProgramSpec] = {}
+        self._with_blame = with_blame
+        self._specs = specs
         self._until = time.monotonic() + _ALL_BLAME_S
 
     def twice(
@@ -235,9 +247,7 @@ class _Here:
             return _unstable(
                 base, f"it worked once without the candidate, and then no more: {again}"
             )
-        until = min(self._until, time.monotonic() + _BLAME_S)
-        blame = _Blame(self, one, self._applied.config, bound_s, until)
-        denied, needed = blame.found()
+        denied, needed = self._blamed(one, bound_s)
         if not denied and self._would_tell():
             return _unstable(base, f"it failed twice, and nothing was denied: {said}")
         calls = ", ".join(diagnosis.call_name(each) for each in needed)
@@ -250,6 +260,14 @@ class _Here:
             denied=tuple(diagnosis.stopped_at(each) for each in denied),
             needs=tuple(diagnosis.stopped_at(each) for each in needed),
         )
+
+    def _blamed(self, one: Workload, bound_s: float) -> tuple[Sequence[Denied], Sequence[Denied]]:
+        """What it is denied, and what of that it cannot do without."""
+        config = self._applied.config
+        if not self._with_blame:
+            return self.denied(one, config, _TRACED * bound_s), ()
+        until = min(self._until, time.monotonic() + _BLAME_S)
+        return _Blame(self, one, config, bound_s, until).found()
 
     def _would_tell(self) -> bool:
         """Whether a denial is all that can break a workload, and a diagnosis would show it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,8 @@ from reports.schema import (
 )
 from reports.text import encodable
 
+T = TypeVar("T")
+
 
 def parse_document(raw: object) -> Document:
     """Check a results document and make it typed; ReportError names the first wrong key."""
@@ -35,8 +37,16 @@ def parse_document(raw: object) -> Document:
             f"schema: {str(raw['schema'])[:80]!r} is not {SCHEMA!r}: another version of sidestep "
             "wrote it; read it with that one, or evaluate again"
         )
+    document = typed(raw, Document)
+    _check_names(document)
+    _check_words(document)
+    return document
+
+
+def typed(raw: object, kind: type[T]) -> T:
+    """JSON as a struct; ReportError names the first wrong key."""
     try:
-        document = msgspec.convert(raw, Document)
+        return msgspec.convert(raw, kind, str_keys=True)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at ")
         raise ReportError(
@@ -44,9 +54,6 @@ def parse_document(raw: object) -> Document:
         ) from None
     except UnicodeEncodeError:
         raise ReportError("document: a string holds half of a surrogate pair") from None
-    _check_names(document)
-    _check_words(document)
-    return document
 
 
 def complete(raw: object) -> dict[str, Any]:

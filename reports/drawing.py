@@ -25,11 +25,6 @@ from reports.text import visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TITLE = "Candidates by robustness and utility"
-DESCRIPTION = (
-    "Robustness grows to the right and utility upwards, so that the best place is the upper right "
-    "corner. The table below holds the same numbers."
-)
 TICKS = (0, 0.25, 0.5, 0.75, 1)
 KINDS = frozenset({"plane", "grid", "tick", "axis", "lead", "cross", "point", "name"})
 """What is drawn, and the classes of it."""
@@ -75,8 +70,8 @@ def _draw_plane(figure: Figure, plot: Plot) -> None:
         for tick in axis.get_major_ticks():
             tick.gridline.set_gid("grid")
             tick.label1.set_gid("tick")
-    axes.set_xlabel("robustness: effects held", gid="axis", labelpad=10)
-    axes.set_ylabel("utility: workloads that work", gid="axis", labelpad=10)
+    axes.set_xlabel(plot.words.x, gid="axis", labelpad=10)
+    axes.set_ylabel(plot.words.y, gid="axis", labelpad=10)
     for point in plot.points:
         x, y = (point.x - LEFT) / SIDE, 1 - (point.y - TOP) / plot.tall
         axes.plot([x], [y], "ko", markersize=12, clip_on=False, gid="point")
@@ -91,8 +86,8 @@ def _draw_names(figure: Figure, plot: Plot, names: list[str]) -> None:
         names.append(visible(text))
         axes.text(x, y, f"{_MARK}{len(names) - 1}", gid=kind, va="center_baseline")
 
-    write(COLUMN, 12, "held", "tick")
-    write(_WORK, 12, "work", "tick")
+    for x, head in zip((COLUMN, _WORK), plot.words.heads, strict=True):
+        write(x, 12, head, "tick")
     for point in plot.points:
         for xs, ys in _leaders(point.x, point.y, point.bend, point.labels):
             axes.plot(xs, ys, gid="lead")
@@ -124,8 +119,8 @@ def _page_element(drawn: ET.Element, plot: Plot, names: list[str]) -> str:
     box = f"0 0 {WIDTH} {plot.height:g}"
     named = {"role": "img", "aria-labelledby": "plot-title plot-desc"}
     root = ET.Element("svg", {"class": "plot", **named, "viewBox": box})
-    ET.SubElement(root, "title", id="plot-title").text = TITLE
-    ET.SubElement(root, "desc", id="plot-desc").text = DESCRIPTION
+    ET.SubElement(root, "title", id="plot-title").text = plot.words.title
+    ET.SubElement(root, "desc", id="plot-desc").text = plot.words.description
     for group in drawn.iter(f"{_SVG}g"):
         kind = group.get("id")
         if kind in KINDS:

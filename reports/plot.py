@@ -1,8 +1,8 @@
-"""Where candidates lie on both axes: the geometry of the plot, so that the template only draws.
+"""Where things lie on two axes: the geometry of the plot, so that the template only draws.
 
-Robustness goes to the right and utility up.  Candidates with the same scores share a point.  Names
-stand in a column beside the plane, a row each, so that they cannot overlap; a line leads from each
-point to its names.  What lacks a score has no point and stands apart, with the reason.
+Robustness goes to the right and utility up.  What has the same scores shares a point.  Names stand
+in a column beside the plane, a row each, so that they cannot overlap; a line leads from each point
+to its names.  What lacks a score has no point and stands apart, with the reason.
 """
 
 from __future__ import annotations
@@ -24,6 +24,39 @@ NAMED = 20
 """So many candidates are named one by one; of more, one for each point, and their number."""
 _NAME, _COUNTS, _WHY = 30, 12, 90
 """Characters that there is room for."""
+
+
+class Words(Struct, frozen=True):
+    """What is written around the plane."""
+
+    title: str
+    description: str
+    x: str
+    y: str
+    heads: tuple[str, str]
+    """Of the columns of numbers beside the names."""
+
+
+CANDIDATES = Words(
+    "Candidates by robustness and utility",
+    "Robustness grows to the right and utility upwards, so that the best place is the upper right "
+    "corner. The table below holds the same numbers.",
+    "robustness: effects held",
+    "utility: workloads that work",
+    ("held", "work"),
+)
+
+
+class Mark(Struct, frozen=True):
+    """One thing with both scores, from 0 to 1."""
+
+    name: str
+    robustness: float
+    utility: float
+    said: tuple[str, str]
+    """Both scores as they stand beside the name."""
+    shared: tuple[str, str]
+    """The same where several share a line."""
 
 
 class Label(Struct, frozen=True):
@@ -63,6 +96,7 @@ class Plot(Struct, frozen=True):
     """Height of the plane."""
     height: float
     """Of the whole drawing."""
+    words: Words = CANDIDATES
     width: int = WIDTH
     side: int = SIDE
     left: int = LEFT
@@ -73,27 +107,43 @@ class Plot(Struct, frozen=True):
 
 def plot(candidates: Sequence[Candidate]) -> Plot | None:
     """The drawing; ``None`` where there is nothing to compare, or no point to draw."""
-    placed = [one for one in candidates if _place(one) is not None]
-    if len(candidates) < 2 or not placed:
+    marks = [mark for one in candidates if (mark := _mark(one)) is not None]
+    outside = [one for one in candidates if _mark(one) is None]
+    return draw(marks, [(one.name, *_why_apart(one)) for one in outside])
+
+
+def draw(
+    marks: Sequence[Mark], outside: Sequence[tuple[str, str, bool]], words: Words = CANDIDATES
+) -> Plot | None:
+    """The same of anything: ``outside`` has name, reason, and whether it fails altogether."""
+    total = len(marks) + len(outside)
+    if total < 2 or not marks:
         return None
-    by_name = len(candidates) <= NAMED
-    groups: dict[tuple[float, float], list[Candidate]] = {}
-    for one in placed:
-        groups.setdefault(_place(one) or (0.0, 0.0), []).append(one)
+    groups: dict[tuple[float, float], list[Mark]] = {}
+    for one in marks:
+        groups.setdefault((one.utility, one.robustness), []).append(one)
     # From the top down, and from the right to the left, so that few lines cross.
-    found = [(place, _rows(groups[place], by_name=by_name)) for place in sorted(groups)[::-1]]
+    found = [
+        (place, _rows(groups[place], by_name=total <= NAMED)) for place in sorted(groups)[::-1]
+    ]
     tall = max(SIDE, sum(ROW * len(rows) + GAP for _, rows in found) - GAP - ROW)
     points = _points(found, tall)
-    apart = _apart([one for one in candidates if _place(one) is None], TOP + tall + BELOW)
+    apart = _apart(outside, TOP + tall + BELOW)
     low = apart[-1].y if apart else TOP + tall + BELOW - ROW
-    return Plot(points, apart, tall, low + ROW)
+    return Plot(points, apart, tall, low + ROW, words)
 
 
-def _place(candidate: Candidate) -> tuple[float, float] | None:
-    """Utility and robustness."""
+def _mark(candidate: Candidate) -> Mark | None:
     if candidate.utility is None or candidate.robustness is None:
         return None
-    return candidate.utility, candidate.robustness
+    robust, useful = scores(candidate).robustness, scores(candidate).utility
+    return Mark(
+        candidate.name,
+        candidate.robustness,
+        candidate.utility,
+        (robust.counts, useful.counts),
+        (robust.shown, useful.shown),
+    )
 
 
 def _points(
@@ -111,28 +161,26 @@ def _points(
     )
 
 
-def _rows(group: Sequence[Candidate], *, by_name: bool) -> list[tuple[str, str, str]]:
-    """Each name with the counts of both scores; the first for all if there are many."""
-    first = scores(group[0])
+def _rows(group: Sequence[Mark], *, by_name: bool) -> list[tuple[str, str, str]]:
+    """Each name with both scores; the first for all if there are many."""
     if not by_name and len(group) > 1:
         name = f"{abbreviate(group[0].name, _NAME)} and {len(group) - 1} more"
-        return [(name, first.robustness.shown, first.utility.shown)]
-    found = [(one.name, scores(one)) for one in group]
+        return [(name, *group[0].shared)]
     return [
         (
-            abbreviate(name, _NAME),
-            abbreviate(each.robustness.counts, _COUNTS),
-            abbreviate(each.utility.counts, _COUNTS),
+            abbreviate(one.name, _NAME),
+            abbreviate(one.said[0], _COUNTS),
+            abbreviate(one.said[1], _COUNTS),
         )
-        for name, each in found
+        for one in group
     ]
 
 
-def _apart(outside: Sequence[Candidate], top: float) -> tuple[Apart, ...]:
+def _apart(outside: Sequence[tuple[str, str, bool]], top: float) -> tuple[Apart, ...]:
     """The worst first, as the page has them; beyond some only their number."""
     shown = [
-        Apart(top + ROW * n, abbreviate(one.name, _NAME), *_why_apart(one))
-        for n, one in enumerate(outside[:NAMED])
+        Apart(top + ROW * n, abbreviate(name, _NAME), why, fails)
+        for n, (name, why, fails) in enumerate(outside[:NAMED])
     ]
     if len(outside) > NAMED:
         shown.append(Apart(top + ROW * NAMED, f"{len(outside) - NAMED} more", "", fails=False))

@@ -101,8 +101,8 @@ install_packages() {
 }
 
 case $want in
-run) extras=(llm 'dev,docs,llm') ;;
-dev) extras=('dev,docs,llm') ;;
+run) extras=(llm 'dev,docs,inspect,llm') ;;
+dev) extras=('dev,docs,inspect,llm') ;;
 *) die "unknown environment: $want (run or dev)" ;;
 esac
 if ! is_installed "${extras[@]}" || ! "$venv/bin/python" -c ''; then

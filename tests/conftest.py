@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+pytest_plugins = ["tests.messages_api.fixtures"]
+
 TESTS = Path(__file__).parent
 FOLDERS = ("unit", "contract", "sim", "live")
 REQUIRE_LIVE = os.environ.get("SIDESTEP_REQUIRE_LIVE", "0") not in ("", "0")

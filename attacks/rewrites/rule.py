@@ -91,7 +91,8 @@ def derive(variant: Variant, rewrite: Rewrite) -> Variant | None:
         technique=rewrite.technique,
         assumption=rewrite.assumption,
         program=program,
-        objects=(*variant.objects, *image_of(program)),
+        # What is executed may have been there before.
+        objects=tuple(dict.fromkeys((*variant.objects, *image_of(program)))),
         why=rewrite.why,
         needs=variant.needs | needs_of(program),
         references=(),

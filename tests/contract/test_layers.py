@@ -50,6 +50,7 @@ def copied_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("mitigations.bpf", "import mitigations.load"),
         ("reports.tables", "import evaluator"),
         ("evaluator.trial", "import pyseccomp"),
+        ("evaluator.cli", "import sidestep"),
         ("evaluator.trial", "import reports"),
         ("evaluator.verdict", "import evaluator.campaign"),
     ],

@@ -9,7 +9,7 @@ from evaluator.scenarios import Expect, scenarios
 @pytest.mark.slow
 @pytest.mark.parametrize("one", scenarios(), ids=lambda one: one.name)
 def test_known_answers_get_what_is_known_of_them(one) -> None:
-    checked = check(one, lambda _: None, jobs=2)
+    (checked,) = check([one], lambda _: None, jobs=2)
     assert not checked.wrong
     if one.expect is not Expect.NOTHING:
         assert checked.scores[Known.POC_ONLY].joint is False

@@ -28,6 +28,7 @@ from attacks.program import (
     Wait,
 )
 
+COMPAT = (Entry.INT80, Entry.SYSENTER, Entry.FAR_INT80)
 WORDS = st.integers(0, 9) | st.integers(-(2**63), 2**64 - 1)
 WIDTHS = st.sampled_from([1, 2, 4, 8])
 OFFSETS = st.integers(-64, 64)
@@ -86,7 +87,7 @@ def programs(
 
     def syscall(values: list[Value], depth: int) -> Syscall:
         abi = draw(st.sampled_from(Abi))
-        entry = draw(st.sampled_from(Entry)) if abi is Abi.I386 else Entry.SYSCALL
+        entry = draw(st.sampled_from(COMPAT)) if abi is Abi.I386 else Entry.SYSCALL
         body = operations(depth + 1, 2) if depth < MAX_DEPTH and draw(st.booleans()) else ()
         flags = draw(st.booleans())
         opcode = draw(st.sampled_from(["", "IORING_OP_NOP"]))

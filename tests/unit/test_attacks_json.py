@@ -102,6 +102,7 @@ MISTAKES: list[tuple[Any, str, str]] = [
     (doc(CALL | {"abi": "arm"}), "$.attack[0].abi", "'arm' is none of x86_64, i386, x32"),
     (doc(CALL | {"abi": 3}), "$.attack[0].abi", "a number is none of"),
     (doc(CALL | {"entry": "int80"}), "$.attack[0].entry", "int80 reaches only i386"),
+    (doc(CALL | {"abi": "i386"}), "$.attack[0].entry", "syscall does not reach i386"),
     (doc(CALL | {"name": "rm -rf"}), "$.attack[0].name", "does not match"),
     (doc(CALL | {"name": None}), "$.attack[0].name", "must be a string, not null"),
     (doc(CALL | {"opcode": "\x1b[2J"}), "$.attack[0].opcode", "does not match"),

@@ -2,16 +2,19 @@
 
 import json
 
+import msgspec
 import pytest
 
 from evaluator.errors import InputError
-from evaluator.leaderboard import leaderboard
-from evaluator.samples import Sample, Status, read_samples
-from evaluator.scenarios import scenarios
+from evaluator.leaderboard import Bypassed, leaderboard
+from evaluator.samples import Sample, read_samples
+from evaluator.scenarios import Expect, scenario, scenarios
 from evaluator.score_run import Scored
-from evaluator.scoring import Score, Ways
+from evaluator.scoring import Score, Tried, Ways, declined
+from mitigations.generate.reply import Status
 
 NAMES = [one.name for one in scenarios()[:20]]
+CLUSTERS = {one.name: one.cluster for one in scenarios()}
 BLOCKED = Ways(3)
 
 
@@ -31,9 +34,19 @@ def score(joint: bool) -> Score:
 
 
 def sample(model: str, name: str, number: int, right: bool | None) -> Scored:
-    if right is None:
-        return Scored(name, model, "single", "effect", number, Status.REFUSED)
-    return Scored(name, model, "single", "effect", number, Status.OK, score=score(right))
+    worth = None if right is None else score(right)
+    status = Status.REFUSED if right is None else Status.OK
+    return Scored(
+        name,
+        model,
+        "single",
+        "effect",
+        number,
+        status,
+        score=worth,
+        cluster=CLUSTERS[name],
+        holds=bool(scenario(name).hold),
+    )
 
 
 def test_a_refusal_counts_as_nothing_in_one_rate_and_as_zero_in_the_other() -> None:
@@ -109,3 +122,104 @@ def test_a_tree_is_read_by_its_names(tmp_path) -> None:
         ("model-a", 1, "b.json"),
     ]
     assert all(isinstance(one, Sample) for one in found)
+
+
+def test_scenarios_that_agree_are_no_proof_for_all_others() -> None:
+    """No spread is no certainty: few clusters leave much open, and the more there are the less."""
+    few = [sample("m", name, 0, True) for name in NAMES[:3]]
+    many = [sample("m", one.name, 0, True) for one in scenarios()]
+    lows = []
+    for scored in (few, many):
+        (row,) = leaderboard(scored).rows
+        joint = row.asked["joint"]
+        assert joint.mean == joint.high == 1
+        assert joint.low is not None
+        lows.append(joint.low)
+    assert 0 < lows[0] < lows[1] < 1
+
+
+def test_a_few_scenarios_name_no_winner() -> None:
+    good = [sample("good", name, 0, True) for name in NAMES[:4]]
+    bad = [sample("bad", name, 0, False) for name in NAMES[:4]]
+    (found,) = leaderboard([*good, *bad]).comparisons
+    assert not found.winner
+    assert found.detectable is None  # no two differences differ
+
+
+def test_comparisons_are_adjusted_for_their_number() -> None:
+    scored = [
+        sample(model, name, 0, right)
+        for model, right in (("a", True), ("b", False), ("c", False))
+        for name in NAMES
+    ]
+    found = leaderboard(scored).comparisons
+    assert len(found) == 3
+    least = min(found, key=lambda one: one.p or 0)
+    assert least.p is not None
+    assert least.adjusted == pytest.approx(3 * least.p)
+
+
+def test_the_gap_is_what_is_held_of_visible_ways_less_what_is_held_of_hidden_ones() -> None:
+    (row,) = leaderboard([sample("m", name, 0, False) for name in NAMES]).rows
+    assert row.asked["visible_held"].mean == 1
+    assert row.asked["hidden_held"].mean == 0
+    assert row.gap.mean == 1
+
+
+def test_where_nothing_is_hidden_there_is_no_gap() -> None:
+    bare = msgspec.structs.replace(score(True), hidden=Ways(0))
+    one = msgspec.structs.replace(sample("m", NAMES[0], 0, True), score=bare)
+    (row,) = leaderboard([one]).rows
+    assert row.gap.mean is None
+    assert row.asked["hidden_held"].mean is None
+
+
+def test_what_bypassed_whom_is_counted_by_answers() -> None:
+    tried = {"compat-abi": Tried(2, 2), "baseline": Tried(1, 0)}
+    worth = msgspec.structs.replace(score(False), techniques=tried)
+    scored = [
+        msgspec.structs.replace(sample("m", NAMES[n], 0, False), score=worth) for n in range(3)
+    ]
+    (row,) = leaderboard(scored).rows
+    assert row.techniques == (Bypassed("compat-abi", 3, 3, 6), Bypassed("baseline", 3, 0, 0))
+
+
+def test_a_solution_costs_what_all_answers_did_by_what_was_solved() -> None:
+    costs = ((NAMES[0], True, 0.5), (NAMES[0], False, 0.5), (NAMES[1], None, 1.0))
+    scored = [
+        msgspec.structs.replace(sample("m", name, n, right), cost=cost)
+        for n, (name, right, cost) in enumerate(costs)
+    ]
+    (row,) = leaderboard(scored).rows
+    assert row.cost_per_solved == 2
+    unknown = [*scored, sample("m", NAMES[2], 0, False)]
+    (row,) = leaderboard(unknown).rows
+    assert row.cost_per_solved is None
+    unsolved = [scored[1]]
+    (row,) = leaderboard(unsolved).rows
+    assert row.cost_per_solved is None
+
+
+def test_an_answer_that_is_none_says_nothing_where_nothing_has_to_be_held() -> None:
+    (name,) = (one.name for one in scenarios() if not one.hold)
+    (row,) = leaderboard([sample("m", name, 0, None)]).rows
+    assert row.asked["held"].mean is None
+    assert row.asked["joint"].mean == 0
+
+
+def test_nobody_may_pass_for_an_answer_that_needs_no_model(tmp_path) -> None:
+    line = {"scenario": NAMES[0], "model": "reference", "strategy": "known", "mitigation": "{}"}
+    path = tmp_path / "samples.jsonl"
+    path.write_text(json.dumps(line))
+    with pytest.raises(InputError, match="strategy 'known'"):
+        read_samples(path)
+
+
+def test_that_nothing_can_do_it_is_the_right_answer_where_nothing_can() -> None:
+    joint = {one.expect: declined(one).joint for one in scenarios()}
+    assert joint == {
+        Expect.MITIGABLE: False,
+        Expect.NOTHING: False,
+        Expect.NOT_MITIGABLE: True,
+        Expect.CONFLICT: True,
+    }

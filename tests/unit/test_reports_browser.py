@@ -19,7 +19,10 @@ from reports import write
 from reports.document import parse_document
 from reports.files import write_texts
 from reports.history import render_history
+from reports.leaderboard import render_leaderboard
+from reports.leaderboard_document import parse_leaderboard
 
+from boards import board, poisoned
 from grown import grown
 from hostile import HOSTILE, poison
 
@@ -129,6 +132,16 @@ def history_of(raw: dict[str, Any], directory: Path) -> Path:
     return directory / "index.html"
 
 
+@pytest.fixture
+def leaderboard(tmp_path: Path) -> Path:
+    return leaderboard_of(board(), tmp_path)
+
+
+def leaderboard_of(raw: dict[str, Any], directory: Path) -> Path:
+    write_texts({"leaderboard.html": render_leaderboard(parse_leaderboard(raw))}, directory)
+    return directory / "leaderboard.html"
+
+
 def scrolls_sideways(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
 
@@ -213,7 +226,12 @@ def test_a_program_unfolds_by_keyboard(report: Path, open_page: Any) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, LAPTOP], ids=["phone", "laptop"])
 def test_a_checker_finds_nothing_serious(
-    size: tuple[int, int], scheme: str, report: Path, history: Path, open_page: Any
+    size: tuple[int, int],
+    scheme: str,
+    report: Path,
+    history: Path,
+    leaderboard: Path,
+    open_page: Any,
 ) -> None:
     page = open_page(report, size, scheme).page
     page.locator("#matrix .matrix tbody button").first.click()
@@ -224,6 +242,53 @@ def test_a_checker_finds_nothing_serious(
     page = open_page(history, size, scheme).page
     assert serious(page) == []
     assert not scrolls_sideways(page)
+    page = open_page(leaderboard, size, scheme).page
+    for choice in ("#of-asked", "#of-answered"):
+        page.locator(choice).check()
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert serious(page) == []
+        assert not scrolls_sideways(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_leaderboard_opens_without_a_network_and_complains_of_nothing(
+    scheme: str, leaderboard: Path, open_page: Any
+) -> None:
+    opened = open_page(leaderboard, scheme=scheme)
+    assert "right-1 solves" in opened.page.locator("h1").inner_text()
+    assert [url for url in opened.asked if not url.startswith("data:")] == [leaderboard.as_uri()]
+    assert opened.complaints == []
+
+
+def test_the_denominator_is_chosen_by_keyboard_and_paper_has_both(
+    leaderboard: Path, open_page: Any
+) -> None:
+    page = open_page(leaderboard).page
+    asked, answered = page.locator(".of-asked"), page.locator(".of-answered")
+    assert (asked.is_visible(), answered.is_visible()) == (True, False)
+    page.locator("#of-asked").focus()
+    page.keyboard.press("ArrowRight")
+    assert (asked.is_visible(), answered.is_visible()) == (False, True)
+    page.emulate_media(media="print")
+    assert (asked.is_visible(), answered.is_visible()) == (True, True)
+
+
+def test_the_leaderboard_prints_with_nothing_folded(leaderboard: Path, open_page: Any) -> None:
+    page = open_page(leaderboard).page
+    folded = "document.querySelectorAll('details:not([open])').length"
+    assert page.evaluate(folded) == 3
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.folded = {folded}; }})")
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    (SCREENSHOTS / "leaderboard.pdf").write_bytes(page.pdf(format="A4", print_background=True))
+    assert page.evaluate("window.folded") == 0
+
+
+def test_the_tables_of_the_leaderboard_fit_on_paper(leaderboard: Path, open_page: Any) -> None:
+    page = open_page(leaderboard, (680, 800)).page
+    page.emulate_media(media="print")
+    for table in page.locator("table").all():
+        box = table.bounding_box()
+        assert box is None or box["x"] + box["width"] <= 680 + 1
 
 
 def test_it_prints_with_nothing_folded(report: Path, open_page: Any) -> None:
@@ -271,7 +336,7 @@ def test_hostile_text_stays_text_and_within_the_page(
     hostile["candidates"][0]["name"] += "a" * 10_000
     (page,) = write(hostile, tmp_path / "report.html")
     index = history_of(hostile, tmp_path / "history")
-    for path in (page, index):
+    for path in (page, index, leaderboard_of(poisoned(), tmp_path)):
         opened = open_page(path, size)
         for button in opened.page.locator("#matrix .matrix tbody button").all()[:1]:
             button.click()
@@ -313,11 +378,17 @@ def test_fifty_candidates_by_a_thousand_variants_open_in_two_seconds(
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("name", "size"), [("phone", PHONE), ("laptop", LAPTOP), ("print", PAPER)])
 def test_pictures_are_taken(
-    name: str, size: tuple[int, int], scheme: str, report: Path, history: Path, open_page: Any
+    name: str,
+    size: tuple[int, int],
+    scheme: str,
+    report: Path,
+    history: Path,
+    leaderboard: Path,
+    open_page: Any,
 ) -> None:
     media = "print" if name == "print" else "screen"
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for path in (report, history):
+    for path in (report, history, leaderboard):
         page = open_page(path, size, scheme).page
         page.emulate_media(media=media, color_scheme=scheme)
         for button in page.locator("#matrix .matrix tbody button").all()[:1]:

@@ -107,3 +107,12 @@ def test_a_rewritten_call_still_says_what_it_asks_of_a_ring() -> None:
         assert "IORING_OP_MKDIRAT" in [
             op.opcode for _, op in variant.program.flatten() if isinstance(op, Syscall)
         ]
+
+
+def test_what_a_program_executes_is_made_once_in_a_chain_of_rewrites() -> None:
+    mkdir = library.find_variant("create-directory/mkdir")
+    executed = derive(mkdir, REWRITES["exec"])
+    assert executed is not None
+    again = derive(executed, REWRITES["wide"])
+    assert again is not None
+    assert again.objects == executed.objects

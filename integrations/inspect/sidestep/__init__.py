@@ -1,0 +1,1 @@
+"""What other tools load by the name of this project: the extension of Inspect."""
