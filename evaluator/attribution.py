@@ -56,7 +56,7 @@ def _of_refusals(
             continue
         alone = difference(variant.program, control, result)
         if alone is not None and alone.ends and (alone == found or alone.not_permitted):
-            records[i] = _stopped_by(records[i], alone, kind)
+            records[i] = _stopped_by(records[i], alone, kind, variant)
 
 
 def _of_absence(
@@ -83,7 +83,7 @@ def _of_absence(
         records[i] = (
             _without_effect(records[i], variant, kind)
             if found is None
-            else _stopped_by(records[i], found, kind)
+            else _stopped_by(records[i], found, kind, variant)
         )
 
 
@@ -114,7 +114,31 @@ def _difference_of_all(pair: Pair, results: Sequence[Result | str]) -> Differenc
     return found if found == again else None
 
 
-def _stopped_by(record: TrialRecord, found: Difference, layer: str) -> TrialRecord:
+def beside_the_effect(family: str, found: Difference) -> str:
+    """Why a refusal stops what a way does on its way, and not the effect; empty if it does stop it.
+
+    ``family`` is its label, with the opcode that it asks for.
+    The ways that are recorded of a family are one example each, and a layer that judges objects may
+    refuse the example alone.
+    """
+    name = family.partition("[")[0].partition("@")[0]
+    if name == "use-io-uring" and found.call not in _OF_RINGS and found.call not in family:
+        return f"{found.call} answered {found.answer}, and the ring worked"
+    if name in _BETWEEN_DIRECTORIES and found.answer == "EXDEV":
+        return f"{found.call} answered EXDEV, which is about two directories and not about one"
+    return ""
+
+
+# The name of io_uring_enter stands for what the kernel's own thread takes as well.
+_OF_RINGS = ("io_uring_setup", "io_uring_enter", "io_uring_register", "io_uring", "mmap")
+_BETWEEN_DIRECTORIES = ("rename-file", "create-hard-link")
+"""LANDLOCK_ACCESS_FS_REFER says nothing of these within one directory (landlock(7))."""
+
+
+def _stopped_by(record: TrialRecord, found: Difference, layer: str, of: Variant) -> TrialRecord:
+    beside = beside_the_effect(of.family, found)
+    if beside:
+        return replace(record, reason=beside)
     return replace(
         record,
         outcome=Outcome.BLOCKED,

@@ -25,9 +25,8 @@ from msgspec.structs import replace
 
 from attacks.family import FamilyInstance
 from evaluator.errors import HarnessError
-from evaluator.plan import Plan, Progress, Rewrites
+from evaluator.plan import Plan, Progress, Rewrites, sameness
 from evaluator.pool import Pool
-from evaluator.posture import posture
 from evaluator.records import CandidateResult, CandidateRun, TrialRecord, assemble, failed
 from evaluator.share import Groups, Share
 from mitigations.candidate import Candidate, FailedCandidate
@@ -75,10 +74,7 @@ def key_of(candidate: Candidate | FailedCandidate, plan: Plan, place: int) -> ob
         return None
     if not plan.fast_path:
         return place
-    stance = posture(candidate.posture or plan.posture)
-    # The same bytes that somebody else puts on are another candidate.
-    who = (stance, candidate.attachment, candidate.runtime_model, candidate.assumes)
-    return (*who, candidate.digest)
+    return sameness(candidate, plan)
 
 
 def _runs(plan: Plan, todo: Sequence[Candidate], count: _Count) -> Generator[CandidateRun]:

@@ -138,6 +138,7 @@ def key(candidate: Candidate, plan: Plan, suite: str, around: str) -> str:
             candidate.default_action,
             candidate.intent,
         ],
+        "notes": [candidate.notes, sorted(candidate.assumes)],
         "posture": posture(candidate.posture or plan.posture),
         "suite": [suite, sorted(plan.suite or ())],
         "families": [

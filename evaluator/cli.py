@@ -54,6 +54,7 @@ from evaluator.terminal import (
     page,
     progress_bar,
     say,
+    say_pieces,
 )
 
 if TYPE_CHECKING:
@@ -436,11 +437,13 @@ def _results(
 
         return simulate(plan, on_progress)
     from evaluator.campaign import evaluate as run_campaign
-    from evaluator.records import assemble
+    from evaluator.records import Assembling
+
+    assembled = Assembling()
 
     def keep(run: CandidateRun, plan: Plan) -> CandidateResult:
         runs.append(run)
-        return assemble(run, plan)
+        return assembled(run, plan)
 
     return run_campaign(plan, on_progress, keep)
 
@@ -483,6 +486,21 @@ def _run(
     )
 
 
+def _in_pieces(document: dict[str, Any]) -> Iterator[str]:
+    """As ``json.dumps``, one candidate after the other: of thousands no text holds them all."""
+    opening = "{"
+    for key, value in document.items():
+        yield f"{opening}{json.dumps(key)}: "
+        opening = ", "
+        if key != "candidates":
+            yield json.dumps(value)
+            continue
+        for place, one in enumerate(value):
+            yield ("[" if not place else ", ") + json.dumps(one)
+        yield "]" if value else "[]"
+    yield "}"
+
+
 def _publish(request: Request, run: Run) -> int:
     """Files first, as they are what must not get lost; then the terminal in any case."""
     from evaluator.records import document
@@ -498,7 +516,7 @@ def _publish(request: Request, run: Run) -> int:
         except ReportError as error:
             lost = error
     if request.prints_json:
-        say(json.dumps(written))
+        say_pieces(_in_pieces(written))
     else:
         from evaluator.table import show
 

@@ -29,6 +29,8 @@ class _Explained(TypedDict, total=False):
     calls: list[CallExplanation]
     variant: VariantExplanation
     family: FamilyExplanation
+    not_judged: list[str]
+    """Kinds of layers that may stop more than the filters do; only if there are any."""
 
 
 @click.command()
@@ -45,19 +47,23 @@ def explain(
     WHAT is a call, with or without arguments (openat, "i386:openat(AT_FDCWD, _, O_CREAT)", where _
     may be anything), a variant (create-directory/mkdirat~i386), or a family (create-directory):
     then every known way to its effect is judged. Without WHAT the filters are listed, oldest first,
-    as text that is a candidate again. Nothing is run.
+    as text that is a candidate again. Nothing is run. Layers that are no filters are not judged:
+    what the filters deny is denied, and what they let through may still be stopped.
     """
     from evaluator import table_explain
     from evaluator.explain import Explainer
     from evaluator.records import plain
-    from evaluator.request import candidate_of, filters_alone
+    from evaluator.request import candidate_of
 
     with border():
         named = candidate_of(candidate, meaning=meaning, runtime_model=runtime_model)
         if what is None:
             _list(named, as_json=as_json or form == "json")
             return
-        found = _explained(Explainer(filters_alone(named, "explain")), what)
+        found = _explained(Explainer(named), what)
+        beside = list(dict.fromkeys(one.kind for one in named.beside_filters))
+        if beside:
+            found["not_judged"] = beside
     if as_json or form == "json":
         say(json.dumps(plain(found)))
         return
@@ -68,6 +74,8 @@ def explain(
             table_explain.show_variant(console, found["variant"])
         if "family" in found:
             table_explain.show_family(console, found["family"])
+        if beside:
+            table_explain.show_not_judged(console, beside)
 
 
 def _list(candidate: Candidate, *, as_json: bool) -> None:

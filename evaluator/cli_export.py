@@ -15,7 +15,7 @@ from evaluator.terminal import complain
 if TYPE_CHECKING:
     from mitigations.load import Meaning
 
-FORMATS = ("oci", "docker", "spo", "systemd", "bpf", "c")
+FORMATS = ("oci", "docker", "spo", "daemonset", "systemd", "bpf", "c")
 
 
 @click.command()
@@ -25,7 +25,8 @@ FORMATS = ("oci", "docker", "spo", "systemd", "bpf", "c")
     type=click.Choice(FORMATS),
     required=True,
     help="oci and docker: a profile in JSON; spo: a SeccompProfile that the Security Profiles "
-    "Operator brings to the nodes; systemd: a drop-in; bpf: the instructions; c: a program that "
+    "Operator brings to the nodes; daemonset: a ConfigMap and a DaemonSet that copies the profile "
+    "to every node; systemd: a drop-in; bpf: the instructions; c: a program that "
     "loads the filters and runs another.",
 )
 @reading_options

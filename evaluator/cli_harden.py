@@ -22,7 +22,7 @@ from evaluator.options import (
 from evaluator.terminal import complain, page, progress_bar, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from evaluator.drafts import Draft
     from evaluator.harden import Hardening, Terms
@@ -133,12 +133,25 @@ def _harden(request: _Request) -> int:
     goal = objective(request.objective) if request.objective is not None else None
     _check_output(request)
     draft = draft_of(request.candidate, request.meaning, request.runtime_model, request.posture)
+    if draft.is_part:
+        for line in _told_of_part(draft):
+            complain(f"{request.candidate}: {line}")
     with progress_bar() as on_progress:
         one = Hardening(draft, _terms(request, goal, draft, on_progress))
         stopped = _run(one)
     if one.before is None:
         return stopped or 0
     return _publish(request, one, stopped)
+
+
+def _told_of_part(draft: Draft) -> Iterator[str]:
+    """What is hardened of a candidate that is more than a profile."""
+    yield "hardened is its seccomp profile, as sidestep export --to oci writes it"
+    kept = ", ".join(dict.fromkeys(one.kind for one in draft.beside))
+    if kept:
+        yield f"in force all the while, and not changed: {kept}"
+    if draft.leaves_out:
+        yield f"left out, as nobody can put it on here: {', '.join(draft.leaves_out)}"
 
 
 def _check_output(request: _Request) -> None:

@@ -184,7 +184,8 @@ def _by_model(model: str, asked: dict[str, Any], options: dict[str, Any]) -> Mod
 
 
 def _search(request: _Request) -> int:
-    from evaluator.request import candidate_of, filters_alone
+    from evaluator.request import candidate_of, kinds_beside
+    from evaluator.search_records import NOT_LED
     from evaluator.search_store import Store, basis
 
     limits = _limits(request)
@@ -198,7 +199,8 @@ def _search(request: _Request) -> int:
         runtime_model=request.runtime_model,
         stance=request.posture,
     )
-    filters_alone(candidate, "search")
+    if candidate.beside_filters:
+        complain(f"{candidate.source}: {NOT_LED} ({kinds_beside(candidate)})")
     families = _families(request, candidate)
     store = None
     if request.output is not None:
@@ -331,6 +333,7 @@ def _document(
             "runtime_model": candidate.runtime_model,
         },
         "basis": basis(candidate, request.posture, limits),
+        "not_led_by": list(dict.fromkeys(one.kind for one in candidate.beside_filters)),
         "budget": {"seconds": limits.seconds, "programs": limits.programs},
         "named": bool(request.families),
         "not_begun": [one.label for one in families[len(found) :]],

@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from attacks.program import Addr, Blob, Const, Program, Slot, Syscall
+from attacks.program import Addr, Blob, Const, Load, Program, Slot, Syscall
 from evaluator.layers import LANDLOCK_RIGHTS
 from evaluator.pool import Arm, Pool
 from evaluator.posture import mask
@@ -36,6 +36,8 @@ FLAGS = {
 }
 MOST_RULESETS = 16
 """landlock_restrict_self(2): more than these layers answer E2BIG."""
+_MOST_PATHS = 1024
+_LONGEST_PATH = 239
 _MAKE_BLOCK = (1 << 11).to_bytes(8, "little")
 _TIMEOUT_US = 1_000_000
 _APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
@@ -72,9 +74,16 @@ def confinement(control: ConfigSpec, candidate: Candidate, landlock_abi: int) ->
         for layer in candidate.seccomp
     )
     rulesets, too_new = _rulesets(candidate, landlock_abi)
-    kept = _kept(candidate)
+    kept, writable = _kept(candidate), _writable(candidate)
     nnp = control.no_new_privs or candidate.brings_no_new_privs
-    config = replace(control, no_new_privs=nnp, filters=programs, rulesets=rulesets, kept=kept)
+    config = replace(
+        control,
+        no_new_privs=nnp,
+        filters=programs,
+        rulesets=rulesets,
+        kept=kept,
+        writable=writable,
+    )
     alone: dict[str, ConfigSpec] = {}
     if not candidate.seccomp_only:
         if nnp and not control.no_new_privs:
@@ -83,6 +92,8 @@ def confinement(control: ConfigSpec, candidate: Candidate, landlock_abi: int) ->
             alone[LandlockLayer.kind] = replace(control, no_new_privs=True, rulesets=rulesets)
         if kept is not None:
             alone[CapabilitiesLayer.kind] = replace(control, kept=kept)
+        if writable is not None:
+            alone[ReadOnlyRootLayer.kind] = replace(control, writable=writable)
     return Confinement(config, alone, (*too_new, *_not_enforceable(candidate)))
 
 
@@ -95,6 +106,22 @@ def _kept(candidate: Candidate) -> int | None:
     for one in sets:
         found &= one
     return found
+
+
+def _writable(candidate: Candidate) -> tuple[str, ...] | None:
+    """What every layer of a read-only root leaves writable; None if there is none."""
+    layers = [one for one in candidate.layers if isinstance(one, ReadOnlyRootLayer)]
+    if not layers or not all(map(_fits, layers)):
+        return None
+    first, *others = layers
+    return tuple(one for one in first.writable if all(one in each.writable for each in others))
+
+
+def _fits(layer: ReadOnlyRootLayer) -> bool:
+    """Whether the runner takes so many and so long paths."""
+    return len(layer.writable) <= _MOST_PATHS and all(
+        len(one.encode(errors="surrogateescape")) <= _LONGEST_PATH for one in layer.writable
+    )
 
 
 def _rulesets(candidate: Candidate, abi: int) -> tuple[tuple[LandlockLayer, ...], Sequence[Absent]]:
@@ -127,8 +154,11 @@ def _not_enforceable(candidate: Candidate) -> Iterable[Absent]:
         match layer:
             case AppArmorLayer():
                 yield Absent(layer.kind, f"AppArmor profile {layer.profile!r}: {_no_apparmor()}")
-            case ReadOnlyRootLayer():
-                yield Absent(layer.kind, "read-only root: the sandbox cannot put it on")
+            case ReadOnlyRootLayer() if not _fits(layer):
+                said = (
+                    f"more than {_MOST_PATHS} writable paths, or one of more than {_LONGEST_PATH}"
+                )
+                yield Absent(layer.kind, f"read-only root: {said} bytes")
             case _:
                 pass
 
@@ -192,3 +222,55 @@ def _taken(result: Result | str) -> int | str:
     if any(one.state is not RecordState.DONE for one in answers) or result.records[0].error:
         return "no ruleset could be made to count with"
     return sum(not one.error for one in answers)
+
+
+# ------------------------------------------------------------------------ mounts, from the kernel
+
+SCRATCH = frozenset({"/", "/work", "/tmp"})  # noqa: S108  (a link to it)
+"""What leads to where variants and honest programs write."""
+_FLAGS_OF_STATFS = 80
+"""Where ``f_flags`` is in struct statfs, which has 120 bytes (statfs(2))."""
+_READ_ONLY = 1
+_EVERYTHING = (1 << 41) - 1
+
+
+def read_only_in_force(pool: Pool, control: ConfigSpec, config: ConfigSpec) -> str:
+    """What of a read-only root is not as it should be, as statfs(2) says; empty if all is.
+
+    Asked without the candidate's filters, which might deny it, and with all capabilities.
+    """
+    assert config.writable is not None
+    able = replace(control, uid=0, gid=0, capabilities=_EVERYTHING)
+    wanted = {"/": True, "/dev": False, "/proc": False, **dict.fromkeys(config.writable, False)}
+    if SCRATCH.isdisjoint(config.writable):
+        wanted["/work"] = True
+    said = [_statfs(one) for one in wanted]
+    arms = [
+        Arm(ProgramSpec(one), replace(able, writable=config.writable), able, _TIMEOUT_US)
+        for one in said
+    ]
+    for (path, should), result in zip(wanted.items(), pool.run(arms), strict=True):
+        if isinstance(result, str):
+            return f"{path}: {result}"
+        call, flags = result.records[:2]
+        if call.error == _NO_SUCH and path in config.writable:
+            continue
+        if call.error or flags.state is not RecordState.DONE:
+            return f"{path}: nothing is known of its mount"
+        if bool(flags.result & _READ_ONLY) is not should:
+            return f"{path} is {'not ' if should else ''}read-only"
+    return ""
+
+
+_NO_SUCH = 2
+
+
+def _statfs(path: str) -> Program:
+    name = path.encode(errors="surrogateescape") + b"\0"
+    return Program(
+        blobs=(Blob(name, len(name), 8, name="path"), Blob(b"", 120, 8, name="about")),
+        attack=(
+            Syscall("statfs", (Addr(0), Addr(1)), may_fail=True),
+            Load(Addr(1), _FLAGS_OF_STATFS),
+        ),
+    )

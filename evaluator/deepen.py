@@ -12,7 +12,7 @@ from evaluator.cause import Causes, Through
 from evaluator.foreign import variant_of
 from evaluator.plan import Plan, Progress
 from evaluator.records import CandidateResult, CandidateRun, Cause, SearchRecord, assemble
-from evaluator.search_records import Find, Limits, Searched
+from evaluator.search_records import NOT_LED, Find, Limits, Searched
 from evaluator.search_run import search, trials
 from evaluator.verdict import HOLDING
 from mitigations.bpf import Filter
@@ -46,9 +46,6 @@ def _deepened(
     families = [one for one in plan.families if one.label in held]
     if not families or not result.enforced:
         return result
-    if not run.candidate.seccomp_only:
-        # A search is led by what filters say of a program, and nothing else here says anything.
-        return replace(result, notes=(*result.notes, _NOT_SEARCHED))
     stance = run.candidate.posture or run.posture
     begun = time.monotonic()
 
@@ -72,10 +69,10 @@ def _deepened(
         searched={one.family: _record(one) for one in searched},
         causes=(*run.causes, (run.candidate.profile, tuple(_causes(run.candidate, found)))),
     )
-    return assemble(deeper, plan)
-
-
-_NOT_SEARCHED = "not searched: a search is for candidates of filters alone"
+    deepened = assemble(deeper, plan)
+    if run.candidate.beside_filters:
+        deepened = replace(deepened, notes=(*deepened.notes, NOT_LED))
+    return deepened
 
 
 def _causes(

@@ -20,10 +20,19 @@ from evaluator.elements import Element
 from evaluator.errors import InputError
 from evaluator.outline import seen_as
 from evaluator.repairs import FALLBACKS
-from evaluator.request import candidate_of, filters_alone
+from evaluator.request import candidate_of
 from mitigations import classic
-from mitigations.candidate import Candidate
+from mitigations.analysis import InexactError, difference
+from mitigations.bpf import Filter
+from mitigations.candidate import (
+    AppArmorLayer,
+    Candidate,
+    Layer,
+    ProfileError,
+    SeccompLayer,
+)
 from mitigations.changes import Change
+from mitigations.export import export
 from mitigations.merge import merged
 from mitigations.profile_text import appended, edited
 from mitigations.stacked import denying
@@ -40,6 +49,12 @@ class Draft(Struct, frozen=True):
     meaning: Meaning = "auto"
     runtime_model: str = "runc-1.1"
     posture: str = "container"
+    is_part: bool = False
+    """Whether the text is a profile made of the candidate's filters, which alone change."""
+    beside: tuple[Layer, ...] = ()
+    """Its other layers, in force whenever it is run."""
+    leaves_out: tuple[str, ...] = ()
+    """Kinds of those that nobody can put on here."""
 
     @property
     def has_source(self) -> bool:
@@ -71,9 +86,15 @@ class Draft(Struct, frozen=True):
         attachment = self.candidate.attachment.value
         return f'{{\n  "attachment": "{attachment}",\n  "filters": [\n    {filters}\n  ]\n}}\n'
 
+    def with_text(self, text: str) -> Draft:
+        """What a text in JSON comes to in its place."""
+        return self._read(text, ".json")
+
     def _read(self, text: str, suffix: str) -> Draft:
         with tempfile.TemporaryDirectory(prefix="sidestep-") as folder:
-            path = Path(folder) / f"{self.candidate.name}{suffix}"
+            # The name of a pod's container is no file name.
+            name = "profile" if self.is_part else self.candidate.name
+            path = Path(folder) / f"{name}{suffix}"
             path.write_text(text)
             try:
                 found = candidate_of(
@@ -85,28 +106,71 @@ class Draft(Struct, frozen=True):
             except InputError as error:
                 message = str(error).replace(str(path), self.candidate.source)
                 raise InputError(message) from None
-        candidate = replace(found, source=self.candidate.source, intent=self.candidate.intent)
+        old = self.candidate
+        candidate = replace(found, source=old.source, intent=old.intent)
+        if self.is_part:
+            candidate = replace(
+                candidate,
+                name=old.name,
+                layers=(*self.beside, *found.seccomp),
+                posture=old.posture,
+                attachment=old.attachment,
+                assumes=old.assumes,
+            )
         return replace(self, candidate=candidate, text=text)
 
 
 def draft_of(path: str, meaning: Meaning, runtime_model: str, posture: str) -> Draft:
     """A user's candidate, to begin with; ``InputError`` if it cannot be changed."""
-    candidate = filters_alone(
-        candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=posture), "harden"
-    )
-    if candidate.meaning not in ("oci", "docker", "raw"):
-        raise InputError(
-            f"{path}: harden changes profiles in JSON: sidestep export --to oci makes one of this"
-        )
+    candidate = candidate_of(path, meaning=meaning, runtime_model=runtime_model, stance=posture)
     if not candidate.seccomp:
         raise InputError(
             f"{path}: it has no filter to change: begin with a profile that allows everything"
         )
+    if candidate.meaning not in ("oci", "docker", "raw"):
+        return _part_of(candidate, runtime_model, posture)
     # A pipe was read to its end when it was loaded.
     if not Path(path).is_file():
         raise InputError(f"{path}: is no regular file, and harden reads a profile twice")
     text = "" if path.endswith(".bpf") else Path(path).read_text()
     return Draft(candidate, text, meaning, runtime_model, posture)
+
+
+def _part_of(candidate: Candidate, runtime_model: str, posture: str) -> Draft:
+    """The profile behind the filters of a manifest, a unit and the like, as ``export`` writes it.
+
+    Whatever else the candidate consists of stays in force, but for what nobody can put on here.
+    """
+    try:
+        text = export(candidate, "oci").content.decode()
+    except ProfileError as error:
+        raise InputError(f"{candidate.source}: its filters are no profile: {error}") from None
+    beside = tuple(
+        one for one in candidate.layers if not isinstance(one, SeccompLayer | AppArmorLayer)
+    )
+    lost = [one.kind for one in candidate.layers if isinstance(one, AppArmorLayer)]
+    part = Draft(
+        candidate,
+        text,
+        "oci",
+        runtime_model,
+        posture,
+        is_part=True,
+        beside=beside,
+        leaves_out=tuple(lost),
+    )
+    made = part.with_text(text)
+    if not _decide_alike(candidate, made.candidate):
+        raise InputError(f"{candidate.source}: its filters are no profile of {runtime_model}")
+    return made
+
+
+def _decide_alike(one: Candidate, other: Candidate) -> bool:
+    old, new = ([Filter.decode(each.program) for each in of.seccomp] for of in (one, other))
+    try:
+        return old == new or not any(difference(old, new))
+    except InexactError:
+        return False
 
 
 def _filter(program: bytes) -> str:

@@ -15,6 +15,7 @@ from evaluator.confinement import (
     Absent,
     confinement,
     landlock_abi,
+    read_only_in_force,
     rulesets_in_force,
 )
 from evaluator.errors import HarnessError
@@ -65,10 +66,10 @@ class Applied(Struct, frozen=True):
     def victim(self) -> ConfigSpec:
         """What is beside the subject: under no filter and no ruleset, with the same capabilities.
 
-        Capabilities are those of a whole container.  A neighbour with more of them could not be
-        traced, and that would be taken for the candidate's work.
+        Capabilities and mounts are those of a whole container.  A neighbour with more capabilities
+        could not be traced, and that would be taken for the candidate's work.
         """
-        return replace(self.control, kept=self.config.kept)
+        return replace(self.control, kept=self.config.kept, writable=self.config.writable)
 
     @property
     def logging(self) -> frozenset[int]:
@@ -119,6 +120,9 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
                 refused = f"Landlock rulesets cannot be counted: {counted}"
             else:
                 truth = replace(truth, landlock_abi=abi, landlock_rulesets=counted)
+    if not refused and config.writable is not None:
+        odd = read_only_in_force(pool, control, config)
+        refused = f"read-only root: {odd}" if odd else ""
     reason = refused or _not_in_force(truth, config)
     lacking = "; ".join(dict.fromkeys(one.reason for one in confined.absent))
     return Applied(
@@ -160,6 +164,8 @@ def _refusal(status: ParkedStatus) -> str:
             return ""
         case Step.LOAD:
             return f"the kernel refused the filter: {os.strerror(status.error)}"
+        case Step.READ_ONLY:
+            return f"the root cannot be made read-only: {os.strerror(status.error)}"
         case Step.GATE_KILLED:
             return f"the process that loads the layers died of {signal_name(status.error)}"
         case step:

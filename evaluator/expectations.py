@@ -7,38 +7,36 @@ Every mistake is one ``InputError`` with the file and the line.  What it means f
 from __future__ import annotations
 
 import datetime
-import fnmatch
-import os
 import re
-import stat
 import tomllib
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import msgspec
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
 from attacks import library
 from attacks.errors import AttackError
 from attacks.family import Assumption, FamilyInstance, Technique
+from evaluator import library_files
 from evaluator.errors import InputError
 from evaluator.objectives import objective, unknown
 from evaluator.options import MEANINGS, POSTURES, RUNTIME_MODELS
 from evaluator.sandbox import check_target
 from evaluator.toml_source import KeyPath, Lines, in_words, said
 from evaluator.workloads import Workload, chosen, workload
+from mitigations.candidate import ProfileError
+from mitigations.kubernetes import NodeSetup
 
 if TYPE_CHECKING:
     from mitigations.load import Meaning
 
 FILE = "sidestep.toml"
-SUFFIXES = (".json", ".bpf", ".toml", ".apparmor")
 _LARGEST = 1 << 20
 _DATES = (datetime.date, datetime.datetime, datetime.time)
-_OWN = b'{"schema": "sidestep.'
-_GLOB = re.compile(r"[*?\[]")
 _IN_IDS = re.compile(r"[\s\[\]]|::")
 """What ids of items are put together with."""
 
@@ -67,6 +65,9 @@ class _Entry(
     rename={
         "meaning": "from",
         "runtime_models": "runtime-models",
+        "seccomp_root": "seccomp-root",
+        "seccomp_default": "seccomp-default",
+        "runtime_default": "runtime-default",
         "allow_untested": "allow-untested",
     },
 ):
@@ -77,6 +78,9 @@ class _Entry(
     postures: tuple[str, ...] = POSTURES[:1]
     runtime_models: tuple[str, ...] = RUNTIME_MODELS[:1]
     meaning: str = MEANINGS[0]
+    seccomp_root: Text | None = None
+    seccomp_default: bool = False
+    runtime_default: Text | None = None
     assume: tuple[str, ...] = ()
     exhaustive: bool = False
     accept: tuple[_Accept, ...] = ()
@@ -117,6 +121,7 @@ class Promise(Struct, frozen=True):
     postures: tuple[str, ...] = POSTURES[:1]
     runtime_models: tuple[str, ...] = RUNTIME_MODELS[:1]
     meaning: Meaning = "auto"
+    node: NodeSetup = NodeSetup()
     assume: frozenset[Assumption] = frozenset()
     exhaustive: bool = False
     waivers: tuple[Waiver, ...] = ()
@@ -129,8 +134,17 @@ class Expected(Struct, frozen=True):
     """One profile, by its path relative to the library with forward slashes, and its promise."""
 
     profile: str
+    """With the candidate's name behind a ``#`` if the file is a manifest."""
     path: Path
+    """Of its file."""
     promise: Promise
+    member: str = ""
+    """The candidate's name in a manifest."""
+
+    @property
+    def file(self) -> str:
+        """``profile`` without the candidate's name."""
+        return self.profile.removesuffix(f"#{self.member}") if self.member else self.profile
 
     @property
     def waivers(self) -> Iterator[Waiver]:
@@ -204,7 +218,7 @@ class _Reader:
             if "Expected `date`" in message:
                 message = "a TOML date, without quotes and time: expires = 2027-01-31"
             self._fail(path, message)
-        self._files = profiles_below(file.parent)
+        self._files = library_files.Files(file.parent)
 
     @staticmethod
     def _known(error: str) -> Sequence[str]:
@@ -256,9 +270,12 @@ class _Reader:
                     )
                 lines[name] = line
             promise = self._promise(place, entry, suite, matched)
-            root = self._file.parent
-            profiles += [Expected(name, root / name, promise) for name in matched]
+            profiles += [self._expected(name, promise) for name in matched]
         return Library(self._file, suite, tuple(profiles))
+
+    def _expected(self, profile: str, promise: Promise) -> Expected:
+        file, member = self._files.split(profile)
+        return Expected(profile, self._file.parent / file, promise, member)
 
     def _matched(self, place: int, entry: _Entry) -> list[str]:
         at: KeyPath = ("profile", place, "match")
@@ -277,8 +294,10 @@ class _Reader:
             if among is not None:
                 names = [name for name in names if name in among]
             if not names:
-                what = "no profile matches" if _GLOB.search(pattern) else "no such profile:"
-                known = self._files if among is None else among
+                what = (
+                    "no profile matches" if library_files.is_glob(pattern) else "no such profile:"
+                )
+                known = self._files.named_like(pattern) if among is None else among
                 self._fail(at, f"{what} {pattern!r}{_hint(pattern, known)}")
             found.update(dict.fromkeys(names))
         return list(found)
@@ -288,23 +307,14 @@ class _Reader:
             self._fail(at, "empty: name a file or a glob")
         if pattern.startswith("/") or ".." in pattern.split("/") or "\0" in pattern:
             self._fail(at, f"{pattern!r} leads out of the library: write it relative to this file")
-        root = self._file.parent
         try:
-            if not _GLOB.search(pattern):
-                name = Path(pattern).as_posix()
-                return [name] if (root / name).is_file() else []
-            _read_directories(root, Path(pattern).parts)
-            paths = sorted(root.glob(pattern))
+            return self._files.matched(pattern)
         except ValueError as error:  # "**.json"
             self._fail(at, f"{pattern!r} is no glob: {error}")
         except OSError as error:
             self._fail(at, f"{pattern!r}: cannot read {error.filename}: {error.strerror}")
-        names = [path.relative_to(root).as_posix() for path in paths]
-        return [
-            one
-            for one in names
-            if one.endswith(SUFFIXES) and _may_be_file(root / one) and not _is_our_own(root / one)
-        ]
+        except ProfileError as error:
+            self._fail(at, str(error))
 
     def _promise(self, place: int, entry: _Entry, suite: str, matched: Sequence[str]) -> Promise:
         at: KeyPath = ("profile", place)
@@ -318,13 +328,30 @@ class _Reader:
             workloads=workloads,
             postures=tuple(dict.fromkeys(entry.postures)),
             runtime_models=tuple(dict.fromkeys(entry.runtime_models)),
-            meaning=_meaning(entry.meaning),
+            meaning=cast("Meaning", entry.meaning),  # one of MEANINGS, as was checked
+            node=self._node(at, entry),
             assume=frozenset(map(Assumption, entry.assume)),
             exhaustive=entry.exhaustive,
             waivers=tuple(self._waivers(at, entry, families, matched)),
             untested=dict(self._untested(at, entry, [*labels, *(one.name for one in workloads)])),
             line=self._lines.of(at),
         )
+
+    def _node(self, at: KeyPath, entry: _Entry) -> NodeSetup:
+        """What is said of the node that manifests are for; paths are relative to this file."""
+        folder = self._file.parent
+        node = NodeSetup(seccomp_default=entry.seccomp_default)
+        if entry.seccomp_root is not None:
+            root = folder / entry.seccomp_root
+            if not library_files.is_there(root, Path.is_dir):
+                self._fail((*at, "seccomp-root"), f"{root}: not a directory")
+            node = replace(node, seccomp_root=root)
+        if entry.runtime_default is not None:
+            file = folder / entry.runtime_default
+            if not library_files.is_there(file, Path.is_file):
+                self._fail((*at, "runtime-default"), f"{file}: no such file")
+            node = replace(node, runtime_default=file)
+        return node
 
     def _check_words(self, at: KeyPath, entry: _Entry) -> None:
         for key, kind, values, known in (
@@ -485,78 +512,8 @@ def _is_family(name: str) -> bool:
         return False
 
 
-def _meaning(text: str) -> Meaning:
-    found: dict[str, Literal["auto", "oci", "docker"]] = {
-        "auto": "auto",
-        "oci": "oci",
-        "docker": "docker",
-    }
-    return found[text]
-
-
-def _read_directories(directory: Path, parts: Sequence[str]) -> None:
-    """Reads every directory that a glob looks into: pathlib is silent on what it cannot read."""
-    first, *rest = parts
-    if first == "**":
-        for _ in os.walk(directory, onerror=_raise):
-            pass
-    elif not _GLOB.search(first):
-        if rest and (directory / first).is_dir():
-            _read_directories(directory / first, rest)
-    else:
-        with os.scandir(directory) as entries:
-            inside = [one.name for one in entries if one.is_dir()]
-        for name in inside:
-            if rest and fnmatch.fnmatchcase(name, first):
-                _read_directories(directory / name, rest)
-
-
-def _raise(error: OSError) -> NoReturn:
-    raise error
-
-
-def _may_be_file(path: Path) -> bool:
-    """A regular file, or one of which nothing is known: it is a profile that cannot be used."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return True
-
-
-def _is_our_own(path: Path) -> bool:
-    """Whether it is what an earlier check wrote; what might be a profile is none of that."""
-    from mitigations.load import looks_like_profile
-
-    try:
-        with path.open("rb") as file:
-            begins = file.read(len(_OWN))
-    except OSError:
-        return False
-    return begins == _OWN and not looks_like_profile(path)
-
-
 def _hint(pattern: str, known: Sequence[str]) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(pattern, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-# ----------------------------------------------------------------------------- what is a profile
-
-
-def profiles_below(root: Path, on_error: Callable[[OSError], object] | None = None) -> list[str]:
-    """The paths below a directory that hold a profile, sorted; hidden directories are left out.
-
-    ``on_error`` hears of each directory that cannot be read.
-    """
-    from mitigations.load import looks_like_profile
-
-    found: list[str] = []
-    for directory, inside, files in os.walk(root, onerror=on_error):
-        inside[:] = sorted(one for one in inside if not one.startswith("."))
-        for name in files:
-            path = Path(directory, name)
-            if name.endswith(SUFFIXES) and not name.startswith(".") and looks_like_profile(path):
-                found.append(path.relative_to(root).as_posix())
-    return sorted(found)

@@ -124,7 +124,8 @@ class VariantExplanation(Struct, frozen=True):
 
     variant: str
     predicted: str
-    """``BLOCKED``, ``BYPASSED`` or ``DEPENDS`` (on what a call returns, or on a supervisor)."""
+    """``BLOCKED``, ``BYPASSED`` or ``DEPENDS``: on what a call returns, on a supervisor, or, where
+    the filters let it through, on the candidate's other layers."""
     steps: tuple[StepExplanation, ...]
     cause: Cause | None = None
     """What lets it through, if it is not blocked."""
@@ -298,6 +299,8 @@ class Explainer:
             return VariantExplanation(variant.id, predicted, steps)
         causes = Causes(self._candidate, self._filters, 0)
         (cause,) = causes.of([Through(variant)], family or [variant])
+        if not self._candidate.seccomp_only:
+            predicted = predict.DEPENDS
         return VariantExplanation(variant.id, predicted, steps, cause)
 
     def family(self, instance: FamilyInstance) -> FamilyExplanation:

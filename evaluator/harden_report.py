@@ -122,7 +122,7 @@ def _workloads(
 
 
 def _diff(old: Draft, new: Draft) -> str:
-    name = old.candidate.source
+    name = f"{old.candidate.source}{': its profile' * old.is_part}"
     return "".join(
         difflib.unified_diff(
             old.text.splitlines(keepends=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -59,10 +59,14 @@ def _exists(path: str) -> bool:
 # ----------------------------------------------------------------------------- what has changed
 
 
-def changed_since(revision: str, paths: Iterable[str]) -> list[str]:
+def changed_since(
+    revision: str, paths: Iterable[str], made_of: Callable[[str], Iterable[Path]]
+) -> list[str]:
     """The files among these, and in these directories, that are not as they were at a revision.
 
-    New files count, deleted ones do not.  InputError where git has no answer.
+    New files count, deleted ones do not.  ``made_of`` names the files that one refers to, and
+    directories that have parts of it: if something is other, new or gone there, it has changed, and
+    so it has where git does not know them.  InputError where git has no answer about a file itself.
     """
     from mitigations.load import profiles_in
 
@@ -71,15 +75,57 @@ def changed_since(revision: str, paths: Iterable[str]) -> list[str]:
         if path == STDIN:
             raise InputError("--changed-since: stdin has no history")
         wanted += map(str, profiles_in(Path(path))) if Path(path).is_dir() else [path]
-    changed: dict[Path, set[Path]] = {}
-    found: list[str] = []
-    for path in wanted:
-        folder = Path(path).resolve().parent
-        if folder not in changed:
-            changed[folder] = set(_changed(revision, folder))
-        if Path(path).resolve() in changed[folder]:
-            found.append(path)
-    return found
+    history = _History(revision)
+    return [
+        path
+        for path in wanted
+        if history.is_other(Path(named(path).path)) or any(map(history.may_be_other, made_of(path)))
+    ]
+
+
+class _History:
+    """What git says of files since a revision; each directory is asked about once."""
+
+    def __init__(self, revision: str) -> None:
+        self._revision = revision
+        self._changed: dict[Path, set[Path] | InputError] = {}
+
+    def is_other(self, path: Path) -> bool:
+        """Whether a file has changed, is new or gone; InputError if git does not know."""
+        return path.resolve() in self._around(path.resolve().parent)
+
+    def may_be_other(self, path: Path) -> bool:
+        """The same for a file or something directly in a directory; True if git does not know."""
+        place = path.resolve()
+        try:
+            changed = self._around(place if place.is_dir() else _there(place.parent))
+        except InputError:
+            return _is_anything(place)
+        return place in changed or any(one.parent == place for one in changed)
+
+    def _around(self, folder: Path) -> set[Path]:
+        if folder not in self._changed:
+            try:
+                self._changed[folder] = set(_changed(self._revision, folder))
+            except InputError as error:
+                self._changed[folder] = error
+        found = self._changed[folder]
+        if isinstance(found, InputError):
+            raise found
+        return found
+
+
+def _there(folder: Path) -> Path:
+    """The directory, or the nearest above it that is there."""
+    return next(one for one in (folder, *folder.parents) if one.is_dir())
+
+
+def _is_anything(place: Path) -> bool:
+    """A directory that is not there, or with nothing in it, is no part of anything."""
+    try:
+        return any(place.iterdir()) if place.is_dir() else place.exists()
+    except OSError:
+        return True
 
 
 def _changed(revision: str, folder: Path) -> Iterator[Path]:
@@ -87,7 +133,7 @@ def _changed(revision: str, folder: Path) -> Iterator[Path]:
     wanted = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     commit = _git(folder, *wanted, failing=f"{top} has no commit {revision!r}")
     different = _git(
-        top, "diff", "--name-only", "-z", "--no-ext-diff", "--diff-filter=d", commit.strip(), "--"
+        top, "diff", "--name-only", "-z", "--no-ext-diff", "--no-renames", commit.strip(), "--"
     )
     new = _git(top, "ls-files", "--others", "--exclude-standard", "-z")
     for name in (different + new).split("\0"):

@@ -27,7 +27,8 @@ from evaluator.check_decision import (
 from evaluator.check_items import check_ids, listed, mark_of, selected, shown
 from evaluator.difference import Setting
 from evaluator.errors import InputError
-from evaluator.expectations import Expected, Library, profiles_below
+from evaluator.expectations import Expected, Library
+from evaluator.library_files import profiles_below
 from evaluator.library_run import Doubt, Job, OnProgress, Options
 from evaluator.records import Environment, plain
 from evaluator.verdict import ExitCode
@@ -144,7 +145,7 @@ def _counterparts(base: Baseline | None) -> library_run.Counterparts:
 
 
 def _unexpected(library: Library) -> tuple[str, ...]:
-    known = {one.profile for one in library.profiles}
+    known = {one.file for one in library.profiles}
     return tuple(one for one in profiles_below(library.root) if one not in known)
 
 

@@ -15,9 +15,10 @@ from attacks import library as variants
 from evaluator.campaign import evaluate
 from evaluator.check_items import Unit
 from evaluator.errors import InputError
-from evaluator.expectations import Expected, Promise, check_workload_name, profiles_below
+from evaluator.expectations import Expected, Promise, check_workload_name
 from evaluator.findings import with_findings
-from evaluator.library_run import OnProgress, load_unit
+from evaluator.library_files import profiles_below
+from evaluator.library_run import OnProgress, load_units
 from evaluator.plan import Plan, Rewrites
 from evaluator.records import CandidateResult, WorkloadOutcome
 from evaluator.request import families
@@ -66,7 +67,7 @@ def evaluated(
         Unit(Expected(name, root / name, promise), promise.postures[0], promise.runtime_models[0])
         for name in names
     ]
-    loaded = [load_unit(one) for one in units]
+    loaded = load_units(units)
     plan = Plan(
         candidates=tuple(
             with_findings(one) if isinstance(one, Candidate) else one for one in loaded

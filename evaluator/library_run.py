@@ -83,7 +83,8 @@ class Job(Struct):
 def jobs_of(profiles: Sequence[Expected], counterparts: Counterparts) -> list[Job]:
     """What is to be run for these profiles; what a baseline ran is run as well."""
     suite = variants.suite().variants.keys()
-    loaded = [(unit, load_unit(unit)) for unit in units(profiles)]
+    every = units(profiles)
+    loaded = list(zip(every, load_units(every), strict=True))
     bases = counterparts([(unit, _digest(one)) for unit, one in loaded])
     pairs = zip(loaded, bases, strict=True)
     return [_job(unit, candidate, base, suite) for (unit, candidate), base in pairs]
@@ -132,29 +133,62 @@ def _instance(label: str) -> FamilyInstance | None:
         return None
 
 
-def load_unit(unit: Unit) -> Candidate | FailedCandidate:
-    """The candidate of a unit, under the unit's name and posture."""
-    from mitigations.libseccomp import LibseccompMissing
-    from mitigations.load import load
+def load_units(wanted: Iterable[Unit]) -> list[Candidate | FailedCandidate]:
+    """The candidates of units, each under the unit's name and posture."""
+    files = _Files()
+    return [_named(unit, files.candidate(unit)) for unit in wanted]
 
-    path = unit.expected.path
-    try:
-        (found,) = load(
-            path,
-            meaning=unit.expected.promise.meaning,
-            runtime=unit.model,
-            capabilities=posture(unit.posture).capabilities,
-        )
-    except ProfileError as error:
-        return FailedCandidate(unit.name, str(path), error)
-    except OSError as error:  # a name that no file can have
-        why = ProfileError(error.strerror or str(error), code="unreadable")
-        return FailedCandidate(unit.name, str(path), why)
-    except LibseccompMissing as error:
-        raise EnvironmentLackError(str(error)) from error
+
+def _named(unit: Unit, found: Candidate | FailedCandidate) -> Candidate | FailedCandidate:
     if isinstance(found, FailedCandidate):
         return replace(found, name=unit.name)
     return replace(found, name=unit.name, posture=found.posture or unit.posture)
+
+
+class _Files:
+    """What is in the files of a library; a manifest is read once for all of its candidates."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, list[Candidate | FailedCandidate]] = {}
+
+    def candidate(self, unit: Unit) -> Candidate | FailedCandidate:
+        """That of a unit, under its own name."""
+        expected = unit.expected
+        path = expected.path
+        try:
+            found = self._of_file(unit)
+        except ProfileError as error:
+            return FailedCandidate(unit.name, str(path), error)
+        except OSError as error:  # a name that no file can have
+            why = ProfileError(error.strerror or str(error), code="unreadable")
+            return FailedCandidate(unit.name, str(path), why)
+        if expected.member:
+            found = [one for one in found if one.name == expected.member]
+        if len(found) == 1:
+            return found[0]
+        why = ProfileError(f"{len(found)} candidates are called like that: one is expected")
+        return FailedCandidate(unit.name, str(path), why)
+
+    def _of_file(self, unit: Unit) -> list[Candidate | FailedCandidate]:
+        from evaluator.installed_systemd import facts
+        from mitigations.libseccomp import LibseccompMissing
+        from mitigations.load import load
+
+        path, promise = unit.expected.path, unit.expected.promise
+        key = (path, promise.meaning, promise.node, unit.model, unit.posture)
+        if key not in self._known:
+            try:
+                self._known[key] = load(
+                    path,
+                    meaning=promise.meaning,
+                    runtime=unit.model,
+                    capabilities=posture(unit.posture).capabilities,
+                    setup=promise.node,
+                    known_to_systemd=facts,
+                )
+            except LibseccompMissing as error:
+                raise EnvironmentLackError(str(error)) from error
+        return self._known[key]
 
 
 # ------------------------------------------------------------------------------------- first runs

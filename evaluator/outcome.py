@@ -126,6 +126,8 @@ def foresee(variant: Variant, terms: Terms, unmet: str = "") -> TrialRecord:
 
 _ANYTHING = (None,) * 6
 _NEVER_CAME = "every call that matters was allowed, but the effect did not come"
+_OPEN_FOR_WRITING = "read only EBUSY"
+_NOT_READ_ONLY = "a file was open for writing before the root could be made read-only (EBUSY)"
 _STRONGEST = (
     Outcome.NOT_ENFORCED,
     Outcome.BYPASSED,
@@ -156,6 +158,8 @@ def _one(
 ) -> _Single:
     if terms.layers_missing:
         return _Single(Outcome.NOT_ENFORCED, terms.layers_missing)
+    if arm == _OPEN_FOR_WRITING:
+        return _Single(Outcome.NOT_ENFORCED, _NOT_READ_ONLY)
     if isinstance(arm, str):
         return _Single(Outcome.HARNESS_ERROR, arm)
     missing = _missing(arm, control, terms)

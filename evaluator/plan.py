@@ -9,6 +9,7 @@ from msgspec import Struct, field
 
 from attacks.family import Assumption, FamilyInstance
 from evaluator.objectives import Objective
+from evaluator.posture import posture
 from evaluator.workloads import Workload
 from mitigations.candidate import Candidate, FailedCandidate, OwnPosture
 
@@ -49,6 +50,14 @@ class Plan(Struct, frozen=True):
     whether a denied prerequisite matters.  No outcome and no verdict hangs on it."""
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
     """The text of each candidate's file, by ``source``: for the report."""
+
+
+def sameness(candidate: Candidate, plan: Plan) -> object:
+    """Equal for candidates of which one run tells about all."""
+    stance = posture(candidate.posture or plan.posture)
+    # The same bytes that somebody else puts on are another candidate.
+    who = (stance, candidate.attachment, candidate.runtime_model, candidate.assumes)
+    return (*who, candidate.digest)
 
 
 class Progress(Struct, frozen=True):

@@ -36,6 +36,18 @@ _OFF, _STRICT = "0", "1"
 _LARGEST_ID = 65535  # so many the sandbox maps
 _SOMEBODY = 1000
 _UNCONFINED = ("", "unconfined")
+_THREAD = "unfiltered-thread"
+_MOST_THREADS = 64
+"""Of so many the filters are read; of others they are counted."""
+
+
+class Reach(Struct, frozen=True):
+    """What all threads of a process have or may regain: they share their memory."""
+
+    uid: int
+    """0 if any has it as its real, effective or saved one; else the effective one."""
+    capabilities: frozenset[str]
+    """Permitted ones; for uid 0 what execve gives back as well."""
 
 
 class Process(Struct, frozen=True):
@@ -50,8 +62,19 @@ class Process(Struct, frozen=True):
     uid: int
     """The effective one, as its own user namespace counts."""
     filters: tuple[bytes, ...]
-    others: Sequence[str]
-    """Threads that are under another number of filters, in words."""
+    within_reach: Reach
+    others: Sequence[str] = ()
+    """Threads that are under other filters, in words."""
+    has_weaker_thread: bool = False
+    """Whether one of them is not under all filters of the first."""
+
+
+class _Others(Struct):
+    """The threads beside the first."""
+
+    statuses: list[Mapping[str, str]]
+    differ: list[str]
+    is_weaker: bool = False
 
 
 def pid_of(written: str) -> int | None:
@@ -77,6 +100,7 @@ def read(pid: int) -> Process:
     if again.get("Seccomp_filters", str(len(filters))) != str(len(filters)):
         what = f"it is under {again['Seccomp_filters']} filters, {len(filters)} were read"
         raise ProfileError(f"{what}: it loads some just now, try again", code="changing-process")
+    others = _others(pid, filters)
     return Process(
         pid,
         again.get("Name", ""),
@@ -84,7 +108,9 @@ def read(pid: int) -> Process:
         _label(pid),
         _inner_id(pid, int(again["Uid"].split()[1])),
         filters,
-        tuple(_others(pid, len(filters))),
+        _reach(pid, [again, *others.statuses]),
+        tuple(others.differ),
+        others.is_weaker,
     )
 
 
@@ -94,8 +120,9 @@ def candidate(process: Process) -> Candidate:
     if process.status.get("NoNewPrivs") == "1":
         layers.append(NoNewPrivsLayer())
     layers += (raw.parse_program(program) for program in process.filters)
-    held = _capabilities(process.status.get("CapEff", "0"))
-    uid = process.uid if process.uid <= _LARGEST_ID else _SOMEBODY
+    held = process.within_reach.capabilities
+    uid = process.within_reach.uid
+    uid = uid if uid <= _LARGEST_ID else _SOMEBODY
     return Candidate(
         name=f"pid:{process.pid}",
         source=f"pid:{process.pid}",
@@ -105,6 +132,7 @@ def candidate(process: Process) -> Candidate:
         posture=OwnPosture(f"pid-{process.pid}", uid, uid, held),
         warnings=tuple(_findings(process)),
         notes=(_described(process),),
+        assumes=frozenset({_THREAD}) if process.has_weaker_thread else frozenset(),
     )
 
 
@@ -190,17 +218,38 @@ def _inner_id(pid: int, outer: int) -> int:
     return outer
 
 
-def _others(pid: int, count: int) -> list[str]:
-    found: list[str] = []
-    for task in Path(f"/proc/{pid}/task").glob("*"):
+def _others(pid: int, filters: tuple[bytes, ...]) -> _Others:
+    found = _Others([], [])
+    tasks = sorted(int(one.name) for one in Path(f"/proc/{pid}/task").glob("*"))
+    for place, task in enumerate(one for one in tasks if one != pid):
         try:
-            fields = _status(int(task.name))
+            status = _status(task)
+            count = int(status.get("Seccomp_filters", len(filters)))
+            # One under fewer filters differs however they look; nothing need stop it for that.
+            if place < _MOST_THREADS and count >= len(filters):
+                theirs = _filters(task, status)
+            else:
+                theirs = filters[:count] + (b"",) * (count - len(filters))
         except ProfileError:
             continue  # ended since
-        theirs = fields.get("Seccomp_filters")
-        if theirs is not None and theirs != str(count):
-            found.append(f"thread {task.name} is under {theirs}")
+        found.statuses.append(status)
+        if theirs != filters:
+            which = "" if len(theirs) != len(filters) else ", which are not the same"
+            found.differ.append(f"thread {task} is under {len(theirs)}{which}")
+            found.is_weaker |= theirs[: len(filters)] != filters
     return found
+
+
+def _reach(pid: int, statuses: Sequence[Mapping[str, str]]) -> Reach:
+    uids: list[int] = []
+    held: frozenset[str] = frozenset()
+    for one in statuses:
+        ids = [_inner_id(pid, int(word)) for word in one["Uid"].split()[:3]]
+        uids.append(0 if 0 in ids else ids[1])
+        held |= _capabilities(one.get("CapPrm", "0"))
+        if 0 in ids and one.get("NoNewPrivs") != "1":
+            held |= _capabilities(one.get("CapBnd", "0"))
+    return Reach(0 if 0 in uids else uids[0], held)
 
 
 def _capabilities(mask: str) -> frozenset[str]:
@@ -213,12 +262,22 @@ def _findings(process: Process) -> list[Finding]:
     if process.label not in _UNCONFINED:
         message = f"it is confined as {process.label!r} too (attr/current): not part of this"
         found.append(Finding("label-not-evaluated", message))
+    reach = process.within_reach
+    effective = _capabilities(process.status.get("CapEff", "0"))
+    if (reach.uid, reach.capabilities) != (process.uid, effective):
+        message = (
+            f"evaluated with what its threads have or may regain: uid {reach.uid} and "
+            f"{len(reach.capabilities)} capabilities (effective now: uid {process.uid}, "
+            f"{len(effective)})"
+        )
+        found.append(Finding("may-regain", message))
     if process.others:
         more = f" and {len(process.others) - 1} more" if len(process.others) > 1 else ""
         message = (
             f"not all threads are under the same filters: the first is under "
             f"{len(process.filters)}, {process.others[0]}{more}"
         )
+        message += f": {_THREAD} counts" if process.has_weaker_thread else ""
         found.append(Finding("threads-differ", message))
     return found
 
@@ -230,7 +289,7 @@ def _described(process: Process) -> str:
         f"Process: {process.name}, Seccomp {status.get('Seccomp')}",
         f"{count} filter{'s' if count > 1 else ''}",
         f"NoNewPrivs {status.get('NoNewPrivs', '?')}",
-        *(f"{name} {status[name]}" for name in ("CapEff", "CapBnd") if name in status),
+        *(f"{name} {status[name]}" for name in ("CapEff", "CapPrm", "CapBnd") if name in status),
         f"label {process.label or 'none'}",
         "a Landlock domain cannot be read",
     ]

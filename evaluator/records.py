@@ -490,8 +490,21 @@ class Run(Struct, frozen=True):
 
 
 def document(run: Run) -> dict[str, Any]:
-    """The results document as ``json`` writes it, its keys in the order of the fields."""
-    return {"schema": SCHEMA, **plain(run)}
+    """The results document as ``json`` writes it, its keys in the order of the fields.
+
+    Candidates that share their trials share them here as well.
+    """
+    shared: dict[tuple[int, int], tuple[Any, Any]] = {}
+    found: list[dict[str, Any]] = []
+    for one in run.candidates:
+        key = id(one.trials), id(one.families)
+        if key not in shared:
+            shared[key] = plain(one.trials), plain(one.families)
+        trials, families = shared[key]
+        slim = plain(replace(one, trials=(), families=()))
+        found.append({**slim, "families": families, "trials": trials})
+    rest = plain(replace(run, candidates=()))
+    return {"schema": SCHEMA, **rest, "candidates": found}
 
 
 def plain(value: Any) -> Any:
@@ -540,6 +553,39 @@ def with_assumptions(plan: Plan, candidate: Candidate) -> Plan:
     """The plan with what an attacker has anyway, by the way the candidate is deployed."""
     brought = {Assumption(one) for one in candidate.assumes}
     return replace(plan, assume=plan.assume | brought) if brought - plan.assume else plan
+
+
+class Assembling:
+    """``assemble`` for a whole run: what one run says of several candidates is made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, list[tuple[Profile | None, CandidateRun, CandidateResult]]] = {}
+
+    def __call__(self, run: CandidateRun, plan: Plan) -> CandidateResult:
+        candidate = run.candidate
+        made = self._made.setdefault(id(run.trials), [])
+        for profile, _, first in made:
+            if profile == candidate.profile:
+                return _likewise(first, run, plan)
+        found = assemble(run, plan)
+        made.append((candidate.profile, run, found))  # with the run, whose trials must stay
+        return found
+
+
+def _likewise(first: CandidateResult, run: CandidateRun, plan: Plan) -> CandidateResult:
+    """The result of a candidate that consists of the same, and was seen in the same run."""
+    candidate = run.candidate
+    return replace(
+        first,
+        name=candidate.name,
+        source=candidate.source,
+        meaning=candidate.meaning,
+        default_action=candidate.default_action,
+        intent=candidate.intent,
+        warnings=(*_confirmed(candidate.warnings, run, first.trials), *run.warnings),
+        notes=_notes(run),
+        profile_text=plan.sources.get(candidate.source, "")[:PROFILE_TEXT_LIMIT],
+    )
 
 
 def assemble(run: CandidateRun, plan: Plan) -> CandidateResult:

@@ -6,6 +6,8 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ from evaluator.workloads import DEFAULTS, chosen
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
 
 if TYPE_CHECKING:
-    from mitigations.load import Meaning
+    from mitigations.load import Meaning, OnFile
 
 
 _MOST_OF_A_FILE = 50
@@ -149,7 +151,7 @@ def _candidates(request: Request) -> tuple[Candidate | FailedCandidate, ...]:
     found: list[Candidate | FailedCandidate] = []
     paths: Sequence[str] = _expanded(request.paths, found)
     if request.changed_since is not None:
-        paths = changed_since(request.changed_since, paths)
+        paths = changed_since(request.changed_since, paths, partial(_made_of, request))
     given = (*paths, *(f"pid:{pid}" for pid in request.pids))
     how = (request.meaning, request.runtime_model, request.posture)
     found += all_of(given, *how, finish=with_findings)
@@ -207,7 +209,11 @@ def _expanded(paths: Sequence[str], failed: list[Candidate | FailedCandidate]) -
 
 
 def _load(
-    given: str, meaning: Meaning, runtime_model: str, stance: str
+    given: str,
+    meaning: Meaning,
+    runtime_model: str,
+    stance: str,
+    on_file: OnFile = lambda _: None,
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a path, or the one of them that is named behind a ``#``."""
     from evaluator.installed_systemd import facts
@@ -226,6 +232,7 @@ def _load(
             capabilities=posture(stance).capabilities,
             setup=node_setup(),
             known_to_systemd=facts,
+            on_file=on_file,
         )
     except LibseccompMissing as error:
         raise EnvironmentLackError(str(error)) from error
@@ -235,6 +242,14 @@ def _load(
     if not found:
         names = [one.name for one in loaded]
         raise ProfileError(unknown("candidate", wanted.name, names), code="no-such-candidate")
+    return found
+
+
+def _made_of(request: Request, given: str) -> list[Path]:
+    """The files that a candidate's file refers to, as far as it can be read."""
+    found: list[Path] = []
+    with suppress(ProfileError, OSError):
+        _load(given, request.meaning, request.runtime_model, request.posture, found.append)
     return found
 
 
@@ -299,13 +314,16 @@ def text_of(source: str) -> str:
 def filters_alone(candidate: Candidate, command: str) -> Candidate:
     """The candidate; ``InputError`` if it has a layer that such a command knows nothing of."""
     if not candidate.seccomp_only:
-        kinds = dict.fromkeys(one.kind for one in candidate.layers)
-        others = [one for one in kinds if one not in ("seccomp", "no-new-privs")]
         raise InputError(
             f"{candidate.source}: {command} is for filters alone, and this candidate has "
-            f"other layers: {', '.join(others)}"
+            f"other layers: {kinds_beside(candidate)}"
         )
     return candidate
+
+
+def kinds_beside(candidate: Candidate) -> str:
+    """The kinds of its layers that are no filters: ``capabilities, landlock``."""
+    return ", ".join(dict.fromkeys(one.kind for one in candidate.beside_filters))
 
 
 def candidate_of(

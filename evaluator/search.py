@@ -40,7 +40,8 @@ _BATCH = 16
 _PATIENCE = 48
 """So many programs are changed before a batch that is not full is run."""
 _ALIKE = 3
-"""Programs of one blocked route that are changed, beside those that a search begins with."""
+"""Programs of one blocked route that are changed, beside those that a search begins with; and so
+many of one open route are run where another layer stops them."""
 _DEEPEST = 5
 """Moves in a row."""
 _ENOUGH = 12
@@ -119,6 +120,8 @@ class Search:
         self._seen: set[int] = set()
         self._names: dict[str, list[int]] = {}
         self._routes: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        """How many programs of a route were run."""
         self._batch: dict[str, _Node] = {}
         self._waiting: dict[str, deque[_Node]] = {}
         self._tried: dict[str, Tried] = {}
@@ -209,7 +212,8 @@ class Search:
         replayed = is_replayable(self._instance.baseline.program)
         for one in self._instance.variants:
             counts = not one.negative and one.assumption is Assumption.NONE
-            exact = one.grade is Grade.EXACT and not one.beyond_seccomp
+            in_scope = not (one.beyond_seccomp and self._terms.seccomp_only)
+            exact = one.grade is Grade.EXACT and in_scope
             kept = is_replayable(one.program) or not replayed
             if counts and exact and kept and is_known(one.program):
                 yield one
@@ -286,7 +290,12 @@ class Search:
             self._learn(node, tried)
 
     def _learn(self, node: _Node, tried: Tried) -> None:
-        if tried.outcome != Outcome.UNSUPPORTED or tried.untestable:
+        self._told[node.route] += 1
+        another = not self._terms.seccomp_only and self._told[node.route] < _ALIKE
+        if not tried.exact and another and self._waiting.get(node.route):
+            # Another layer may tell apart what the filters do not.
+            self._queue.add(self._waiting[node.route].popleft(), 0)
+        elif tried.outcome != Outcome.UNSUPPORTED or tried.untestable:
             self._settled[node.route] = tried
         elif self._waiting.get(node.route):  # this one is no way to the effect, the next may be
             self._queue.add(self._waiting[node.route].popleft(), 0)

@@ -10,6 +10,7 @@ from attacks.family import Technique
 from attacks.program import Program
 
 SCHEMA = "sidestep.search/1"
+NOT_LED = "a search is led by what the filters tell apart, not by what the other layers do"
 
 
 class Limits(Struct, frozen=True):

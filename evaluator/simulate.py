@@ -11,17 +11,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+from msgspec.structs import replace
+
 from attacks.family import FamilyInstance, Variant
 from evaluator import outcome, starts
 from evaluator.outcome import Terms
-from evaluator.plan import Plan, Progress, Rewrites
+from evaluator.plan import Plan, Progress, Rewrites, sameness
 from evaluator.posture import CAPABILITY_NUMBERS, Posture, posture
 from evaluator.records import (
+    Assembling,
     CandidateResult,
     CandidateRun,
     Enforcement,
     TrialRecord,
-    assemble,
     failed,
     judged,
 )
@@ -35,12 +37,23 @@ _WHY = "simulated: nothing was run"
 def simulate(plan: Plan, on_progress: Callable[[Progress], None]) -> Iterator[CandidateResult]:
     """The candidates' predicted results, one by one, in their order."""
     sampler = Sampler(plan.suite)
+    assembled = Assembling()
+    runs: dict[object, CandidateRun] = {}
     for done, candidate in enumerate(plan.candidates):
         on_progress(Progress(candidate.name, done, len(plan.candidates)))
         if isinstance(candidate, FailedCandidate):
             yield failed(candidate, plan)
-        else:
-            yield assemble(_run(candidate, plan, sampler), plan)
+            continue
+        key = sameness(candidate, plan)
+        if key not in runs:
+            runs[key] = _run(candidate, plan, sampler)
+        yield assembled(_as_seen(runs[key], candidate, plan), plan)
+
+
+def _as_seen(run: CandidateRun, candidate: Candidate, plan: Plan) -> CandidateRun:
+    """A run of an equal candidate as this one's."""
+    stance = posture(candidate.posture or plan.posture)
+    return replace(run, candidate=candidate, posture=stance.name)
 
 
 def _run(candidate: Candidate, plan: Plan, sampler: Sampler) -> CandidateRun:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.text import Text
 
@@ -85,6 +87,12 @@ def show_family(console: Console, found: FamilyExplanation) -> None:
     if through:
         console.print(f"  {through} of {len(counted)} operations are let through or undecided")
     console.print(Text(f"  assumed: {'; '.join(found.assumes)}", "dim"))
+
+
+def show_not_judged(console: Console, kinds: Sequence[str]) -> None:
+    """What may stop more than was said."""
+    said = f"not judged: other layers ({', '.join(kinds)}), which may stop what the filters do not"
+    console.print(Text(said, "yellow"))
 
 
 def _show_way(console: Console, way: Way) -> None:

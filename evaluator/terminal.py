@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -48,9 +48,16 @@ def complain(message: str) -> None:
 
 def say(text: str) -> None:
     """Text to stdout; a reader that went away is no error, and changes no exit code."""
+    say_pieces([text])
+
+
+def say_pieces(pieces: Iterable[str]) -> None:
+    """The same for a text that comes in pieces."""
     try:
         _whole_stdout()
-        click.echo(text)
+        for piece in pieces:
+            click.echo(piece, nl=False)
+        click.echo()
         sys.stdout.flush()
     except BrokenPipeError:
         discard_stdout()

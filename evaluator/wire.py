@@ -49,7 +49,7 @@ from attacks.program import (
 from evaluator.errors import HarnessError
 from mitigations.candidate import LandlockLayer
 
-VERSION = 5
+VERSION = 6
 MAX_FRAME = 4 * 1024 * 1024
 
 
@@ -107,6 +107,7 @@ class Step(IntEnum):
     WITNESS = 36
     GATE_KILLED = 37
     """The error is the number of a signal."""
+    READ_ONLY = 38
 
 
 class ProgramFlag(IntFlag):
@@ -429,6 +430,8 @@ class ConfigSpec(Struct, frozen=True):
     """What a layer leaves of the capabilities, as the bits of capset(2); None: all of them."""
     rulesets: tuple[LandlockLayer, ...] = ()
     """Put on before the filters; they need no_new_privs."""
+    writable: tuple[str, ...] | None = None
+    """All mounts are read-only but ``/dev``, ``/proc`` and these paths; None: as they are."""
 
     @property
     def capabilities_left(self) -> int:
@@ -440,6 +443,9 @@ def encode_config(number: int, spec: ConfigSpec) -> bytes:
     """A CONFIG frame."""
     rulesets = [_encoded_ruleset(one) for one in spec.rulesets]
     layers = b"".join(_LAYER.pack(2, 0, len(data), 0) + data for data in rulesets)
+    if spec.writable is not None:
+        data = _encoded_writable(spec.writable)
+        layers += _LAYER.pack(3, 0, len(data), 0) + data
     layers += b"".join(
         _LAYER.pack(1, one.flags, len(one.program), 0) + one.program for one in spec.filters
     )
@@ -451,7 +457,7 @@ def encode_config(number: int, spec: ConfigSpec) -> bytes:
         spec.capabilities,
         spec.capabilities,
         _U64 if spec.kept is None else spec.kept,
-        len(spec.filters) + len(spec.rulesets),
+        len(spec.filters) + len(spec.rulesets) + (spec.writable is not None),
         0,
     )
     return frame(Frame.CONFIG, fixed + layers)
@@ -463,6 +469,12 @@ def _encoded_ruleset(one: LandlockLayer) -> bytes:
     ] + [_RULE.pack(access, _PORT, port, b"") for port, access in one.port_rules]
     head = _RULESET.pack(one.handled_fs, one.handled_net, one.scoped, len(rules))
     return head + b"".join(rules)
+
+
+def _encoded_writable(paths: Sequence[str]) -> bytes:
+    return struct.pack("<Q", len(paths)) + b"".join(
+        struct.pack("240s", _text(one, 240)) for one in paths
+    )
 
 
 class Request(NamedTuple):

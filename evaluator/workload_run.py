@@ -50,6 +50,9 @@ from mitigations.candidate import Attachment, Candidate
 Ran = Result | Check | str
 """What came of one run; text where the harness failed."""
 _HOME = "/work/w"
+_BESIDE = "o"
+_PRINTED = f"{_BESIDE}/out"
+"""Where it prints to: a directory that stays writable below a read-only root, as a pipe would."""
 _BUNDLED = f"{_HOME}/.program"
 _CLONE_NEWIPC, _CLONE_NEWNET = 0x08000000, 0x40000000
 _READY = b"ready\n"
@@ -474,7 +477,7 @@ def spec_of(one: Workload, recorder: bytes = b"") -> ProgramSpec:
     With ``recorder``, what is exec'ed is the runner, which starts the workload as this tells it to
     (``evaluator.record.encode``), notes what it calls, and ends as it does.
     """
-    objects = [Object(ObjectKind.DIRECTORY, "d", 0o755), Object(ObjectKind.DIRECTORY, "w", 0o755)]
+    objects = [Object(ObjectKind.DIRECTORY, each, 0o755) for each in ("d", "w", _BESIDE)]
     parents = {parent for name in one.files for parent in PurePosixPath(name).parents}
     objects += [
         Object(ObjectKind.DIRECTORY, f"w/{parent}", 0o755)
@@ -495,11 +498,11 @@ def spec_of(one: Workload, recorder: bytes = b"") -> ProgramSpec:
         path = "/work/recorder"
     serves = one.service is not None
     return ProgramSpec(
-        program=_execve(path, argv, _environment(one), "out"),
+        program=_execve(path, argv, _environment(one), _PRINTED),
         objects=tuple(objects),
         flags=ProgramFlag.SWEEP | ProgramFlag.COLLECT | (ProgramFlag.CUSTOMER if serves else 0),
         fresh=_CLONE_NEWIPC | _CLONE_NEWNET,
-        collect="out",
+        collect=_PRINTED,
         witness=_customer(one, one.service) if one.service else None,
         receipt="receipt",
         stop=stop_signal(one),

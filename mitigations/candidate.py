@@ -105,7 +105,7 @@ class AppArmorLayer(Struct, frozen=True):
 
 
 class ReadOnlyRootLayer(Struct, frozen=True):
-    """All file systems are mounted read-only but what is at ``writable`` and below it."""
+    """All is mounted read-only but /dev, /proc, and what is at ``writable`` and below it."""
 
     kind: ClassVar[str] = "read-only-root"
 
@@ -170,6 +170,13 @@ class Candidate(Struct, frozen=True):
     def seccomp_only(self) -> bool:
         """Whether nothing but filters (and what lets them be loaded) stands in the way."""
         return all(isinstance(one, SeccompLayer | NoNewPrivsLayer) for one in self.layers)
+
+    @property
+    def beside_filters(self) -> tuple[Layer, ...]:
+        """The layers that are no filters, but for no_new_privs, which denies no call."""
+        return tuple(
+            one for one in self.layers if not isinstance(one, SeccompLayer | NoNewPrivsLayer)
+        )
 
     @property
     def brings_no_new_privs(self) -> bool:

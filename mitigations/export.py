@@ -9,7 +9,7 @@ from typing import assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mitigations import export_c, export_spo, export_systemd
+from mitigations import export_c, export_daemonset, export_spo, export_systemd
 from mitigations.bpf import Filter
 from mitigations.candidate import (
     AppArmorLayer,
@@ -67,6 +67,13 @@ def _spo(candidate: Candidate) -> Exported:
     text, lost = export_spo.resource(profile, candidate.name)
     beside = (*_lost_layers(candidate), *_lost_without_rules(candidate, profile))
     return Exported(text.encode(), (*beside, *lost))
+
+
+def _daemonset(candidate: Candidate) -> Exported:
+    written = _oci(candidate)
+    return Exported(
+        export_daemonset.objects(written.content, candidate.name).encode(), written.lost
+    )
 
 
 def _as_json(profile: Profile) -> bytes:
@@ -165,6 +172,7 @@ FORMATS: dict[str, Callable[[Candidate], Exported]] = {
     "oci": _oci,
     "docker": _docker,
     "spo": _spo,
+    "daemonset": _daemonset,
     "systemd": _systemd,
     "bpf": _bpf,
     "c": _c,

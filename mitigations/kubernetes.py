@@ -25,6 +25,7 @@ from mitigations.candidate import (
     NoNewPrivsLayer,
     OwnPosture,
     ProfileError,
+    ReadOnlyRootLayer,
 )
 from mitigations.capabilities import CAPABILITIES
 from mitigations.manifest import Pod
@@ -34,6 +35,8 @@ from mitigations.suggestion import plain, quote
 
 SECCOMP_ROOT = Path("/var/lib/kubelet/seccomp")
 MEANING = "kubernetes"
+SCRATCH = "/work"
+"""Where effects without a target are in the sandbox: some place that can be written to."""
 _ALL = frozenset(CAPABILITIES)
 _SETS = {_ALL: "all", DOCKER_CAPABILITIES: "default"}
 _SOMEBODY = 1000
@@ -54,6 +57,10 @@ class NodeSetup(Struct, frozen=True):
 class Profiles(Protocol):
     """Whoever can read and compile the profiles that manifests name; ProfileError if not."""
 
+    def uses(self, path: Path, /) -> object:
+        """Hears of a file that a candidate is made from, or would be if it were there."""
+        ...
+
     def localhost(self, path: Path) -> Candidate:
         """The profile of a node's file, as containerd reads it."""
         ...
@@ -73,7 +80,7 @@ def candidates(
         yield FailedCandidate(pod.name, source, error)
         return
     known = [one for one in found if isinstance(one, SecurityContext)]
-    bare = [one.name for one in known if one.stays and not _profile_type(one, setup)]
+    bare = [one for one in known if one.stays and not _profile_type(one, setup)]
     for one in found:
         name = f"{pod.name}:{one.name}"
         try:
@@ -103,6 +110,13 @@ def _filtered(context: SecurityContext, setup: NodeSetup, profiles: Profiles) ->
         case "Localhost":
             assert context.seccomp is not None
             path = _localhost_path(context.seccomp, setup.seccomp_root)
+            profiles.uses(path)
+            if not _is_there(path):
+                raise context.seccomp.node.error(
+                    f"{plain(str(path))} is not there: a node would not start the container "
+                    "(--seccomp-root says where its profiles are)",
+                    "no-such-profile",
+                )
             return _as_blamed(context, path, lambda: profiles.localhost(path))
         case "RuntimeDefault":
             given = setup.runtime_default
@@ -121,14 +135,7 @@ def _localhost_path(profile: Profile, root: Path) -> Path:
             f"must be a path below the node's profiles, without '..': {quote(profile.localhost)}",
             "path-climbs-out",
         )
-    path = root / relative
-    if not _is_there(path):
-        raise profile.node.error(
-            f"{plain(str(path))} is not there: a node would not start the container "
-            "(--seccomp-root says where its profiles are)",
-            "no-such-profile",
-        )
-    return path
+    return root / relative
 
 
 def _is_there(path: Path) -> bool:
@@ -161,19 +168,21 @@ def _candidate(
     pod: Pod,
     context: SecurityContext,
     filtered: Candidate | None,
-    bare: Sequence[str],
+    bare: Sequence[SecurityContext],
     name: str,
     source: str,
 ) -> Candidate:
     posture, capabilities, odd = _standing(context)
     findings: list[Finding] = []
-    neighbours = [one for one in bare if one != context.name]
-    is_beside = filtered is not None and context.shares_processes and bool(neighbours)
+    neighbours = _neighbours(context, bare)
+    is_beside = filtered is not None and bool(neighbours)
     if is_beside:
         findings.append(_neighbour_finding(context, neighbours))
     layers: list[Layer] = [NoNewPrivsLayer()] if context.no_new_privs else []
     layers += capabilities
     layers += _apparmor(context, findings)
+    if context.writable is not None:
+        layers.append(ReadOnlyRootLayer((SCRATCH, *context.writable)))
     base = filtered or Candidate(
         name=name, source=source, layers=(), attachment=Attachment.RUNTIME, meaning=MEANING
     )
@@ -242,7 +251,14 @@ def _unconfined(context: SecurityContext) -> Finding:
     return profile.node.finding("privileged-unconfined", said)
 
 
+def _neighbours(context: SecurityContext, bare: Sequence[SecurityContext]) -> list[str]:
+    """Who has no filter in the same PID namespace: some of the node's processes always."""
+    same = [one for one in bare if one.pid_namespace == context.pid_namespace]
+    names = [one.name for one in same if one.name != context.name]
+    return names if context.pid_namespace else [*names, "those of the node"]
+
+
 def _neighbour_finding(context: SecurityContext, neighbours: Sequence[str]) -> Finding:
     some = ", ".join(neighbours[:3]) + (", ..." if len(neighbours) > 3 else "")
-    said = f"shares processes with containers that have no filter ({some}): {_NEIGHBOUR} counts"
+    said = f"shares processes with others that have no filter ({some}): {_NEIGHBOUR} counts"
     return context.node.finding("unfiltered-neighbour", said)

@@ -177,6 +177,8 @@ class _Reader:
         whole = LandlockLayer(everything(FS, abi), everything(NET, abi), everything(SCOPE, abi))
         handled = set(denies(layer))
         free = [name for name in denies(whole) if name not in handled]
+        if layer.handled_fs:  # landlock(7): then it is denied even if it is not handled
+            free = [name for name in free if name != "refer"]
         if not handled:
             message = "it denies nothing: no access right is handled"
             self._findings.append(Finding("nothing-handled", message, self._where))

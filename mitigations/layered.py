@@ -107,6 +107,12 @@ def read(
     )
 
 
+def files(path: Path, document: dict[str, Any]) -> list[Path]:
+    """Those that the layers of a document in ``path`` name; ``ProfileError`` as ``read``."""
+    tables = _tables(document)
+    return [_file(table, where, path.parent) for table, where in tables if "file" in table]
+
+
 def _attachment(document: dict[str, Any], filters: Candidate | None) -> Attachment:
     word = _text(document, "attachment", "")
     if not word:
@@ -277,6 +283,8 @@ def _writable(table: dict[str, Any], where: str) -> tuple[str, ...]:
     for path, at in words:
         if not path.startswith("/"):
             raise ProfileError(f"{quote(path)} is no absolute path", at, "bad-path")
+        if not path.strip("/"):
+            raise ProfileError("all would be writable: leave the layer out", at, "bad-path")
     return tuple(path for path, _ in words)
 
 

@@ -2,8 +2,8 @@
 
 Tables are what `seccomp-tools dump` prints (``0000: 0x20 0x00 0x00 0x00000004  A = arch``), the
 initialisers of C that `tcpdump -dd` and `bpf_asm -c` print (``{ 0x20, 0, 0, 0x00000004 },``) and
-`tcpdump -ddd` without its first line (``32 0 0 4``).  Where the numbers of the lines begin again
-at 0, another filter begins, newer than those before it.
+what `tcpdump -ddd` prints, with or without their number before them (``32 0 0 4``).  Where the
+numbers of the lines begin again at 0, another filter begins, newer than those before it.
 """
 
 import errno
@@ -24,6 +24,7 @@ _IN_C = re.compile(
     rf"\s*\{{\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*\}}\s*,?\s*"
 )
 _PLAIN = re.compile(rf"\s*{_FOUR}\s*")
+_COUNT = re.compile(r"\s*(\d{1,5})\s*")
 _OURS = re.compile(r"\s*(\d{1,5})  (\S.*)")
 _LEFT_OUT = re.compile(r"\s*(?:line\s+CODE\s+JT\s+JF\s+K|=+|(?:#|//|;).*|)\s*", re.IGNORECASE)
 _PSEUDO = re.compile(r"^# pseudo filter code start", re.MULTILINE)
@@ -50,7 +51,10 @@ def is_listing(content: bytes) -> bool:
     text = content[: 1 << 16].decode(errors="replace")
     if _PSEUDO.search(text):
         return True
-    first = next((line for line in text.splitlines() if not _LEFT_OUT.fullmatch(line)), "")
+    lines = [line for line in text.splitlines() if not _LEFT_OUT.fullmatch(line)]
+    first = lines[0] if lines else ""
+    if _COUNT.fullmatch(first):
+        return len(lines) > 1 and _PLAIN.fullmatch(lines[1]) is not None
     ours = _OURS.fullmatch(first)
     return any(each.fullmatch(first) for each in (_DUMPED, _IN_C, _PLAIN)) or bool(
         ours and _statement(ours[2], int(ours[1])) is not None
@@ -67,8 +71,12 @@ def parse(content: bytes) -> list[tuple[Instruction, ...]]:
         message = "pseudo filter code of libseccomp cannot be loaded: use seccomp_export_bpf(3)"
         raise ProfileError(message, code="pseudo-filter-code")
     filters: list[list[Instruction]] = []
+    count: int | None = None
     for number, line in enumerate(text.splitlines(), 1):
         if _LEFT_OUT.fullmatch(line):
+            continue
+        if not filters and count is None and (match := _COUNT.fullmatch(line)):
+            count = int(match[1])
             continue
         found = _line(line, f"line {number}")
         if found.number == 0 or not filters:
@@ -79,6 +87,9 @@ def parse(content: bytes) -> list[tuple[Instruction, ...]]:
         filters[-1].append(found.instruction)
     if not filters:
         raise ProfileError("the filter has no instruction", code="no-filters")
+    if count not in (None, len(filters[0])):
+        message = f"{count} instructions are announced, and {len(filters[0])} are there"
+        raise ProfileError(message, code="missing-instruction")
     return [tuple(each) for each in filters]
 
 

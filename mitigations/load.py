@@ -54,6 +54,8 @@ _AS_INSTALLED = NodeSetup()
 _NOT_FOR_US = ("no-pod", "no-kind")
 _LARGEST_FILTERS = 1 << 22  # as text, a filter of 4096 instructions has 300 KB
 
+OnFile = Callable[[Path], object]
+"""Hears of each further file, or directory of them, that candidates are made from, there or not."""
 Meaning = Literal["auto", "oci", "docker", "kubernetes", "spo", "systemd", "raw"]
 
 
@@ -66,6 +68,7 @@ def load(
     kernel: tuple[int, int] | None = None,
     setup: NodeSetup = _AS_INSTALLED,
     known_to_systemd: Callable[[], Facts] = recorded,
+    on_file: OnFile = lambda _: None,
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a file, of `-` (stdin), or of the files in a directory, sorted by name.
 
@@ -85,6 +88,7 @@ def load(
         running_kernel() if kernel is None else kernel,
         setup,
         known_to_systemd,
+        on_file,
     )
     if not path.is_dir():
         return loader.load_file(path)
@@ -180,6 +184,17 @@ def looks_like_profile(path: Path) -> bool:
     return raw.is_raw(document) or landlock.is_landlock(document) or oci.holds_profile(document)
 
 
+def names_in(path: Path) -> list[str]:
+    """The names of a manifest's candidates, wrong ones included; none for any other file.
+
+    ProfileError as from ``load``.
+    """
+    limit = MANIFEST_BYTES if path.suffix in manifests.SUFFIXES else strict_json.LIMIT_BYTES
+    if not _is_manifest(strict_json.read_limited(path, limit), path):
+        return []
+    return [one.name for one in load(path)]
+
+
 def _load_or_fail(loader: "_Loader", file: Path) -> list[Candidate | FailedCandidate]:
     try:
         return loader.load_file(file)
@@ -203,6 +218,7 @@ class _Loader:
         kernel: tuple[int, int],
         setup: NodeSetup,
         known_to_systemd: Callable[[], Facts],
+        on_file: OnFile,
     ) -> None:
         self._meaning: Meaning = meaning
         self._model = model
@@ -210,6 +226,7 @@ class _Loader:
         self._kernel = kernel
         self._setup = setup
         self._known_to_systemd = known_to_systemd
+        self.uses = on_file
         self._localhost: dict[Path, Candidate | ProfileError] = {}
         self._defaults: dict[frozenset[str], Candidate | ProfileError] = {}
 
@@ -232,6 +249,8 @@ class _Loader:
     def _load(self, content: bytes, path: Path, intent: str) -> list[Candidate | FailedCandidate]:
         meaning = self._meaning
         if meaning == "systemd" or (meaning == "auto" and _is_unit(content, path)):
+            for folder in systemd.drop_in_folders(path):
+                self.uses(folder)
             return [systemd.load(path, content, self._known_to_systemd(), intent)]
         if meaning == "raw" or (meaning == "auto" and listing.is_listing(content)):
             return [_filters(path, content, intent)]
@@ -252,6 +271,8 @@ class _Loader:
             document = toml_document.parse(content)
             if not layered.is_layered(document):
                 return _landlock_candidate(path, layered.read_landlock(path), intent)
+            for file in layered.files(path, document):
+                self.uses(file)
             found = layered.read(path, document, self._capabilities, self._filter)
         findings = toml_document.with_lines(content, found.warnings)
         return replace(found, intent=found.intent or intent, warnings=findings)
@@ -267,6 +288,7 @@ class _Loader:
             self._kernel,
             self._setup,
             self._known_to_systemd,
+            self.uses,
         )
         (found,) = loader.load_file(path)
         if isinstance(found, FailedCandidate):
@@ -285,6 +307,8 @@ class _Loader:
 
     def runtime_default(self, path: Path | None, capabilities: frozenset[str]) -> Candidate:
         """What the runtime makes for a container with this bounding set."""
+        if path is not None:
+            self.uses(path)
         if capabilities not in self._defaults:
             try:
                 reading = runtime_default.read(path, capabilities, self._kernel)
@@ -368,7 +392,8 @@ def _is_unit(content: bytes, path: Path) -> bool:
 
 def _filters(path: Path, content: bytes, intent: str) -> Candidate:
     """Filters in our JSON, as text, or one as bytes."""
-    if content.lstrip().startswith(b"{"):
+    # An initialiser of C begins like an object of JSON.
+    if content.lstrip().startswith(b"{") and not listing.is_listing(content):
         document = strict_json.parse(content)
         if not raw.is_raw(document):
             raise ProfileError("no raw filters: they have the key filters", code="not-a-filter")

@@ -23,8 +23,23 @@ _TEMPLATES = {
     "Job": "spec.template",
     "CronJob": "spec.jobTemplate.spec.template",
 }
-_ELSEWHERE = ("spec.template", "spec.jobTemplate.spec.template")
-"""Where custom resources that hold a pod template have it: Rollout, a Service of Knative."""
+_BUILT_IN = (
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+)
+"""Groups of the API itself that have a dot in their name; none has pods."""
 _LARGEST = (1 << 63) - 1
 
 
@@ -197,33 +212,50 @@ def object_name(node: Node) -> str:
     return f"{kind_of(node).lower()}/{text_of(name) or 'unnamed'}"
 
 
-def pod_of(node: Node) -> Pod | None:
-    """The pod that an object is or holds the template of; None if it is about something else."""
+def pods_of(node: Node) -> list[Pod]:
+    """The pods that an object is or holds templates of; none if it is about something else.
+
+    ProfileError for a kind that the API server does not know, if there is a pod in it.
+    """
     what = kind_of(node)
-    group = text_of(node.get("apiVersion")).partition("/")[0]
     if what in _TEMPLATES:
         template = node.at(_TEMPLATES[what])
         if template is None:
             raise node.error(f"a {what} without {_TEMPLATES[what]}", "no-pod")
-    else:
-        if "." not in group or group.endswith(".k8s.io"):
-            return None
-        template = _template_within(node)
-        if template is None:
-            return None
+        return [_pod(object_name(node), template, is_template=what != "Pod")]
+    found = list(_templates_within(node))
+    if found and not _is_custom(node):
+        hint = did_you_mean(what, _TEMPLATES)
+        said = f"no kind with pods is called {quote(what)}{hint}: the API server refuses it"
+        raise node.error(said, "unknown-kind")
+    name = object_name(node) if found else ""
+    if len(found) == 1:
+        return [_pod(name, found[0], is_template=True)]
+    return [_pod(f"{name}[{one.path}]", one, is_template=True) for one in found]
+
+
+def _is_custom(node: Node) -> bool:
+    group = text_of(node.get("apiVersion")).partition("/")[0]
+    return "." in group and group not in _BUILT_IN
+
+
+def _pod(name: str, template: Node, *, is_template: bool) -> Pod:
     spec = template.get("spec")
     if spec is None:
         raise template.error("a pod without spec", "no-pod")
-    return Pod(object_name(node), spec, template.at("metadata.annotations"), what != "Pod")
+    return Pod(name, spec, template.at("metadata.annotations"), is_template)
 
 
-def _template_within(node: Node) -> Node | None:
-    """Of a custom resource, whose other fields are its own affair."""
-    for path in _ELSEWHERE:
-        try:
-            template = node.at(path)
-            if template is not None and template.at("spec.containers") is not None:
-                return template
-        except ProfileError:
-            continue
-    return None
+def _templates_within(node: Node) -> Iterator[Node]:
+    """Wherever a custom resource has a pod template: Rollout, JobSet, a Service of Knative."""
+    if isinstance(node.value, YamlObject):
+        spec = node.value.get("spec")
+        if isinstance(spec, YamlObject) and isinstance(spec.get("containers"), YamlList):
+            yield node
+            return
+        for key in node.value:
+            if isinstance(node.value[key], YamlObject | YamlList):
+                yield from _templates_within(_at_key(node, key))
+    elif isinstance(node.value, YamlList):
+        for one in node.elements():
+            yield from _templates_within(one)

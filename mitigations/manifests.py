@@ -127,11 +127,11 @@ class _Stream:
         if spo.is_spo(node) and self._kind != "kubernetes":
             yield self._of_operator(node)
             return
-        pod = manifest.pod_of(node) if self._kind != "spo" else None
-        if pod is None:
+        pods = manifest.pods_of(node) if self._kind != "spo" else []
+        if not pods:
             self._others.append(manifest.kind_of(node))
-            return
-        yield from kubernetes.candidates(pod, self._source, self._setup, self._profiles)
+        for pod in pods:
+            yield from kubernetes.candidates(pod, self._source, self._setup, self._profiles)
 
     def _of_operator(self, node: Node) -> Candidate:
         if manifest.kind_of(node) == "AppArmorProfile":
@@ -161,6 +161,7 @@ class _Stream:
         own = [one[1] for one in self._objects if not isinstance(one, FailedCandidate)]
         if node.at("spec.baseProfileName") is None:
             return own
+        self._profiles.uses(self._path.parent)
         if self._beside is None:
             self._beside = list(_objects_beside(self._path))
         return [*self._beside, *own]

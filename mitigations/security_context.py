@@ -62,6 +62,7 @@ _OTHER_CONTAINER_FIELDS = (
     "workingDir",
 )
 # fmt: on
+_LARGEST_ID = (1 << 31) - 1
 _GROUPS = ("initContainers", "containers", "ephemeralContainers")
 
 
@@ -94,10 +95,12 @@ class SecurityContext(Struct, frozen=True):
     """None where the image decides."""
     gid: int | None
     run_as_non_root: bool
+    writable: tuple[str, ...] | None
+    """With a read-only root, where volumes are mounted that can be written to; else None."""
     stays: bool
     """False for an init container that ends before the containers start."""
-    shares_processes: bool
-    """With every container of the pod (or, for an ephemeral one, with its target)."""
+    pid_namespace: str
+    """Equal for containers that see each other's processes; empty for that of the node."""
     findings: tuple[Finding, ...]
 
     @property
@@ -159,12 +162,19 @@ class _PodContext:
         self.annotations = pod.annotations
         self.context = spec.get("securityContext")
         self.is_shared = flag_of(spec.get("shareProcessNamespace")) or False
+        self.is_of_node = flag_of(spec.get("hostPID")) or False
         self.findings = (
             *misspelt_keys(spec, (*_POD_FIELDS, *_OTHER_POD_FIELDS), _POD_FIELDS),
             *self._context_findings(),
             *self._pod_findings(spec),
             *self._annotation_findings(names),
         )
+
+    def pid_namespace(self, name: str, target: str) -> str:
+        """That of a container; an ephemeral one may join another's by its ``target``."""
+        if self.is_of_node:
+            return ""
+        return "all containers" if self.is_shared else f"container {target or name}"
 
     def get(self, key: str) -> Node | None:
         return None if self.context is None else self.context.get(key)
@@ -262,31 +272,40 @@ def _context(
     privileged = flag_of(get("privileged")) or False
     escalation = get("allowPrivilegeEscalation")
     named = _Capabilities(get("capabilities"), all_capabilities, findings)
-    _refuse_escalation(escalation, privileged, named.added)
-    uid, non_root = number_of(either("runAsUser")), either("runAsNonRoot")
+    _refuse_escalation(escalation, privileged, named.as_written)
+    uid, non_root = _id(either("runAsUser")), either("runAsNonRoot")
     if non_root is not None and non_root.flag() and uid == 0:
         raise non_root.error(
             "runAsUser is 0: the kubelet does not start the container", "refused-by-kubelet"
         )
     findings += _unenforced(get("readOnlyRootFilesystem"), get("procMount"))
-    target = node.get("targetContainerName")
     return SecurityContext(
         name=name,
         node=node,
         privileged=privileged,
         seccomp=_profile(either("seccompProfile")),
-        apparmor=_apparmor(either("appArmorProfile"), pod.annotation(APPARMOR_CONTAINER + name)),
+        apparmor=_apparmor(get("appArmorProfile"), pod.annotation(APPARMOR_CONTAINER + name))
+        or _profile(pod.get("appArmorProfile")),
         capabilities=all_capabilities if privileged else named.granted,
         drops_all=named.drops_all,
         added=named.added,
         allow_privilege_escalation=flag_of(escalation),
         uid=uid,
-        gid=number_of(either("runAsGroup")),
+        gid=_id(either("runAsGroup")),
         run_as_non_root=flag_of(non_root) or False,
+        writable=_volumes(node) if flag_of(get("readOnlyRootFilesystem")) else None,
         stays=stays,
-        shares_processes=pod.is_shared or target is not None,
+        pid_namespace=pod.pid_namespace(name, text_of(node.get("targetContainerName"))),
         findings=tuple(findings),
     )
+
+
+def _id(node: Node | None) -> int | None:
+    found = number_of(node)
+    if node is not None and found is not None and found > _LARGEST_ID:
+        said = f"{found} is not within 0..{_LARGEST_ID}: the API server refuses it"
+        raise node.error(said, "refused-by-api")
+    return found
 
 
 def _strangers(own: Node) -> list[str]:
@@ -305,7 +324,7 @@ def _misplaced(own: Node) -> Iterator[Finding]:
 def _refuse_escalation(node: Node | None, privileged: bool, added: Iterable[str]) -> None:
     if node is None or node.flag():
         return
-    # The API server compares with the long name only; the short one gets no_new_privs.
+    # The API server compares with this spelling only; any other gets no_new_privs.
     if privileged or "CAP_SYS_ADMIN" in added:
         why = "privileged" if privileged else "capabilities.add CAP_SYS_ADMIN"
         raise node.error(f"false with {why}: the API server refuses it", "refused-by-api")
@@ -313,11 +332,23 @@ def _refuse_escalation(node: Node | None, privileged: bool, added: Iterable[str]
 
 def _unenforced(read_only: Node | None, proc_mount: Node | None) -> Iterator[Finding]:
     if read_only is not None and read_only.flag():
-        what = "not enforced here: variants run on a writable directory, as a volume would be"
+        what = (
+            "asked about by a target (create-file@/data): without one, variants have a writable "
+            "directory, as /dev/shm is in every container"
+        )
         yield read_only.finding("read-only-root", what)
     if proc_mount is not None and proc_mount.one_of(("Default", "Unmasked")) == "Unmasked":
         what = "not enforced here: the sandbox has a /proc of its own, not the runtime's masks"
         yield proc_mount.finding("proc-mount", what)
+
+
+def _volumes(node: Node) -> tuple[str, ...]:
+    found = [
+        text_of(one.get("mountPath"))
+        for one in node.items("volumeMounts")
+        if not flag_of(one.get("readOnly"))
+    ]
+    return tuple(dict.fromkeys(one for one in found if one.startswith("/") and one != "/"))
 
 
 def _profile(node: Node | None) -> Profile | None:
@@ -369,7 +400,8 @@ class _Capabilities:
         drop = [] if node is None else node.items("drop")
         if node is not None:
             findings += unknown_keys(node, ("add", "drop"))
-        self.added = tuple(one.text().upper() for one in add)
+        self.as_written = tuple(one.text() for one in add)
+        self.added = tuple(one.upper() for one in self.as_written)
         dropped = tuple(one.text().upper() for one in drop)
         self.drops_all = "ALL" in dropped
         granted = set(known if "ALL" in self.added else DOCKER_CAPABILITIES)

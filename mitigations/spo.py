@@ -6,13 +6,13 @@ its base profiles added; containerd then reads it as OCI.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from mitigations.candidate import AppArmorLayer, Finding, Layer, ProfileError
-from mitigations.manifest import Node, kind_of, object_name, text_of
+from mitigations.manifest import Node, kind_of, object_name, text_of, unknown_keys
 from mitigations.strict_json import JsonObject, is_list
 from mitigations.suggestion import did_you_mean, quote
 from mitigations.yaml_text import lines_of, place
@@ -23,6 +23,8 @@ _PROFILE = (
     *("defaultAction", "architectures", "listenerPath", "listenerMetadata", "syscalls", "flags"),
 )
 _SPEC = (*_PROFILE, "baseProfileName", "disabled", "state")
+_RULE = ("names", "action", "errnoRet", "args")
+_ARGUMENT = ("index", "value", "valueTwo", "op")
 _MOST_BASES = 15
 """How long a chain of base profiles the operator follows."""
 _NO_SECCOMP = {
@@ -88,18 +90,18 @@ def seccomp_profile(node: Node, others: Iterable[Node]) -> SpoProfile:
         raise node.error(what, "not-evaluated")
     if kind != "SeccompProfile":
         raise node.error(f"unknown kind {quote(kind)} of {GROUP}", "unknown-kind")
-    bases = {
-        object_name(one): one
+    bases = [
+        one
         for one in others
         if is_spo(one) and kind_of(one) == "SeccompProfile" and one is not node
-    }
+    ]
     spec = _spec(node)
     findings: list[Finding] = []
     _refuse_disabled(spec)
     _note_unknown(spec, findings)
     document, origins = _own_part(spec)
     rules = _rules(spec, findings)
-    for base in _chain(spec, bases):
+    for base in _chain(node, bases):
         more = _rules(base, findings)
         _refuse_clash(rules, more, base)
         rules = more + rules
@@ -159,11 +161,12 @@ def _rules(spec: Node, findings: list[Finding]) -> list[_Rule]:
     found: list[_Rule] = []
     for node in spec.items("syscalls"):
         rule = JsonObject()
-        for key in node.fields():
+        findings += unknown_keys(node, _RULE)
+        for key in _RULE:
             value = node.get(key)
             if value is None:
                 continue
-            rule[key] = value.value
+            rule[key] = _arguments(value, findings) if key == "args" else value.value
             if key == "errnoRet":
                 rule[key] = _errno(value)
                 if not rule[key]:
@@ -171,6 +174,16 @@ def _rules(spec: Node, findings: list[Finding]) -> list[_Rule]:
                     said = "0 is unset to the operator: the runtime answers EPERM"
                     findings.append(value.finding("errno-zero-unset", said))
         found.append(_Rule(rule, _origins(node, "")))
+    return found
+
+
+def _arguments(node: Node, findings: list[Finding]) -> list[object]:
+    """Conditions without what the API server drops: names of fields have one spelling there."""
+    found: list[object] = []
+    for one in node.elements():
+        findings += unknown_keys(one, _ARGUMENT)
+        kept = ((key, one.value[key]) for key in _ARGUMENT if key in one.value)
+        found.append(JsonObject(kept))
     return found
 
 
@@ -184,11 +197,12 @@ def _errno(node: Node) -> int:
 # --------------------------------------------------------------------------------- base profiles
 
 
-def _chain(spec: Node, others: Mapping[str, Node]) -> list[Node]:
+def _chain(profile: Node, others: Sequence[Node]) -> list[Node]:
     """The specs of its base profile, of the base of that, and so on."""
     found: list[Node] = []
-    seen: set[str] = set()
+    seen = {object_name(profile).partition("/")[2]}
     while True:
+        spec = _spec(profile)
         base = spec.get("baseProfileName")
         name = text_of(base)
         if base is None or not name:
@@ -196,16 +210,37 @@ def _chain(spec: Node, others: Mapping[str, Node]) -> list[Node]:
         if name.startswith("oci://"):
             said = f"{quote(name)} is in a registry: pull it (spoc pull) and give it as a file"
             raise base.error(said, "base-in-registry")
-        if f"seccompprofile/{name}" not in others:
-            hint = did_you_mean(name, [one.partition("/")[2] for one in others])
-            said = f"no SeccompProfile {quote(name)} in this file or beside it{hint}"
-            raise base.error(said, "no-base-profile")
-        if name in seen or len(seen) >= _MOST_BASES:
+        if name in seen or len(seen) > _MOST_BASES:
             said = f"a chain of base profiles that does not end within {_MOST_BASES}"
             raise base.error(said, "endless-base")
         seen.add(name)
-        spec = _spec(others[f"seccompprofile/{name}"])
-        found.append(spec)
+        profile = _base(name, base, _namespace(profile), others)
+        found.append(_spec(profile))
+
+
+def _base(name: str, said_at: Node, namespace: str, others: Sequence[Node]) -> Node:
+    """The profile of this name that the operator finds: in the same namespace, if any is given."""
+    names = {object_name(one).partition("/")[2] for one in others}
+    called = [one for one in others if object_name(one) == f"seccompprofile/{name}"]
+    here = [
+        one for one in called if "" in (namespace, _namespace(one)) or namespace == _namespace(one)
+    ]
+    if not here:
+        hint = did_you_mean(name, names - {name})
+        where = f" in namespace {quote(namespace)}" if called else ""
+        message = f"no SeccompProfile {quote(name)}{where} in this file or beside it{hint}"
+        raise said_at.error(message, "no-base-profile")
+    first, *more = here
+    for one in more:
+        if _spec(one).value != _spec(first).value:
+            places = f"{first.where} and {one.where}"
+            message = f"two SeccompProfiles are called {quote(name)}, and differ: {places}"
+            raise said_at.error(message, "ambiguous-base")
+    return first
+
+
+def _namespace(node: Node) -> str:
+    return text_of(node.at("metadata.namespace"))
 
 
 def _refuse_clash(rules: Iterable[_Rule], more: Iterable[_Rule], base: Node) -> None:

@@ -129,16 +129,20 @@ def _parsed(content: bytes, path: Path, findings: list[Finding]) -> UnitText:
 # --- drop-ins -----------------------------------------------------------------------------------
 
 
-def drop_ins(path: Path) -> list[Path]:
-    """The drop-ins of a unit file in the order in which systemd reads them: by their names."""
+def drop_in_folders(path: Path) -> list[Path]:
+    """The directories in which drop-ins of a unit file may be, the first that counts first."""
     if path.suffix not in SECTIONS:
         return []
     parent = path.parent.resolve()
     places = SEARCH_PATH if parent in (each.resolve() for each in SEARCH_PATH) else (parent,)
     folders = [each / f"{name}.d" for each in places for name in _names(path.name)]
-    folders += [each / f"{path.suffix[1:]}.d" for each in places]
+    return [*folders, *(each / f"{path.suffix[1:]}.d" for each in places)]
+
+
+def drop_ins(path: Path) -> list[Path]:
+    """The drop-ins of a unit file in the order in which systemd reads them: by their names."""
     first: dict[str, Path] = {}
-    for folder in folders:
+    for folder in drop_in_folders(path):
         for file in _conf_files(folder):
             first.setdefault(file.name, file)
     return [first[name] for name in sorted(first) if not _masks(first[name])]
@@ -163,15 +167,31 @@ def _masks(file: Path) -> bool:
 
 
 def _names(unit: str) -> Iterator[str]:
-    """The unit's name, its template's, and those that its name begins with, up to each dash."""
+    """The unit's name, its template's, and those that its name begins with, up to each dash.
+
+    What a template's name begins with is read for its instances: with the ``@`` and without.
+    """
+    yield from _names_read(unit)
+    prefix, at, rest = unit.partition("@")
+    while at and rest.startswith(".") and (shorter := _shorter(prefix)):
+        prefix = f"{shorter}-"
+        yield from _names_read(f"{prefix}@{rest}")
+
+
+def _names_read(unit: str) -> Iterator[str]:
+    """As systemd's unit_file_find_dirs: a template has its prefixes without the ``@``."""
     stem, _, suffix = unit.rpartition(".")
     prefix, at, instance = stem.partition("@")
     yield unit
     if at and instance:
-        yield from _names(f"{prefix}@.{suffix}")
-    shorter = prefix.removesuffix("-").rpartition("-")[0]
+        yield from _names_read(f"{prefix}@.{suffix}")
+    shorter = _shorter(prefix)
     if shorter:
-        yield from _names(f"{shorter}-{at}{instance}.{suffix}")
+        yield from _names_read(f"{shorter}-{at if instance else ''}{instance}.{suffix}")
+
+
+def _shorter(prefix: str) -> str:
+    return prefix.removesuffix("-").rpartition("-")[0]
 
 
 # --- what it comes to ---------------------------------------------------------------------------
@@ -207,6 +227,8 @@ def _effect(settings: Settings, facts: Facts, findings: list[Finding]) -> _Effec
 
 def _uid(settings: Settings) -> int:
     """Names are not looked up: whoever is not root is somebody ordinary."""
+    if settings.is_root_by_command:
+        return 0
     if not settings.user:
         return _SOMEBODY if settings.has("DynamicUser") else 0
     if settings.user in ("root", "0"):

@@ -46,6 +46,12 @@ SocketBindDeny SupplementaryGroups TasksMax TemporaryFileSystem UMask
 """)
 """They enforce something that no layer here stands for."""
 
+SWITCHES = _words("""
+Delegate MountAPIVFS PermissionsStartOnly PrivateIPC PrivateMounts PrivateNetwork PrivateTmp
+PrivateUsers ProtectControlGroups ProtectHome ProtectSystem RemoveIPC RootDirectoryStartOnly
+""")
+"""Those of them that a no switches off."""
+
 NOT_ENFORCING = _words("""
 Accept Backlog BindIPv6Only BindToDevice BlockIOAccounting BlockIODeviceWeight BlockIOWeight
 Broadcast BusName CPUAccounting CPUAffinity CPUQuotaPeriodSec CPUSchedulingPolicy

@@ -15,7 +15,7 @@ from mitigations.capabilities import CAPABILITIES
 from mitigations.classic import MAX_ERRNO
 from mitigations.suggestion import did_you_mean, quote
 from mitigations.systemd_facts import Facts
-from mitigations.systemd_keys import COMMANDS, IN_PART, NOT_MODELLED
+from mitigations.systemd_keys import COMMANDS, IN_PART, NOT_MODELLED, SWITCHES
 from mitigations.unit_file import Assignment, words
 
 SECTIONS = {".service": "Service", ".socket": "Socket", ".mount": "Mount", ".swap": "Swap"}
@@ -63,9 +63,7 @@ _SWITCHES = (
     "RestrictSUIDSGID",
 )
 _FILTERING = frozenset(_SWITCHES) - {"DynamicUser", "NoNewPrivileges"}
-_OFF = frozenset(
-    {"", "0", "no", "n", "false", "f", "off", "infinity", "auto", "default", "inherit"}
-)
+_OFF = frozenset({"", "infinity", "auto", "default", "inherit"})
 
 
 class Calls(Struct):
@@ -97,6 +95,8 @@ class Settings(Struct):
     bounding: frozenset[str] = frozenset(CAPABILITIES)
     ambient: frozenset[str] = frozenset()
     user: str = ""
+    is_root_by_command: bool = False
+    """Whether an ``ExecStart=!...`` runs as root, whatever ``User=`` says."""
     personality: int = 0
     switches: dict[str, bool] = field(default_factory=dict[str, bool])
 
@@ -166,13 +166,25 @@ class _Reader:
             if one.key in IN_PART and self.settings.has(one.key):
                 message = f"{one.key}=: not modelled: {IN_PART[one.key]}"
                 self._note("not-modelled", message, one)
-        elif one.key in NOT_MODELLED and one.value.casefold() not in _OFF:
+        elif one.key in NOT_MODELLED and not _is_off(one):
             self._note("not-modelled", f"{one.key}= enforces something that is not modelled", one)
-        elif one.key in COMMANDS and "+" in one.value[: _prefix(one.value)]:
-            message = (
-                f"{one.key}=: by the + this command runs without any of the unit's restrictions"
-            )
-            self._note("unrestricted-command", message, one)
+        elif one.key in COMMANDS:
+            self._command(one)
+
+    def _command(self, one: Assignment) -> None:
+        """Special executable prefixes of systemd.service(5)."""
+        main = one.key == "ExecStart"
+        if main and not one.value:
+            self.settings.is_root_by_command = False
+        signs = one.value[: _prefix(one.value)]
+        if "+" in signs:
+            said = "by the + this command runs without any of the unit's restrictions"
+            self._note("unrestricted-command", f"{one.key}=: {said}", one)
+        elif signs.count("!") == 1:
+            self.settings.is_root_by_command |= main
+            said = "by the ! this command runs as root, whatever User= says"
+            more = "" if main else ", which is not followed here"
+            self._note("unrestricted-command", f"{one.key}=: {said}{more}", one)
 
     def _note(self, code: str, message: str, one: Assignment) -> None:
         self._findings.append(Finding(code, message, one.where))
@@ -419,6 +431,12 @@ def _capability(word: str) -> str | None:
         return CAPABILITIES[number] if 0 <= number < len(CAPABILITIES) else None
     name = word.upper()
     return name if name in CAPABILITIES else None
+
+
+def _is_off(one: Assignment) -> bool:
+    """Whether a setting that is not modelled enforces nothing: 0 is a limit to many of them."""
+    value = one.value.casefold()
+    return value in _OFF or (one.key in SWITCHES and value in _NO)
 
 
 def _prefix(command: str) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,23 @@ DEFAULT_CAPABILITIES = (
 
 
 def make_root(directory: Path) -> Path:
-    """A root file system with one static program."""
+    """A root file system with one program, and the libraries that it needs if it is not static."""
     if not BUSYBOX.exists():
         raise CaptureError("/bin/busybox is missing: apt-get install busybox-static")
     for name in ("bin", "proc", "dev", "tmp"):
         (directory / name).mkdir(parents=True)
     shutil.copy(BUSYBOX, directory / "bin" / "busybox")
+    for library in _libraries(BUSYBOX):
+        copy = directory / library.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, copy)
     return directory
+
+
+def _libraries(program: Path) -> list[str]:
+    """As ldd(1) prints them; none for a static program."""
+    done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
+    return re.findall(r"(/\S+) \(0x[0-9a-f]+\)", done.stdout)
 
 
 def write_bundle(

@@ -1,11 +1,13 @@
 """Captures the RuntimeDefault profile that containerd renders, and the program that runc loads.
 
-python -m benchmarks.capture.capture_containerd      (needs grpcio)
+python -m benchmarks.capture.capture_containerd            (needs grpcio)
+python -m benchmarks.capture.capture_containerd --compare  writes nothing: is it as it is recorded?
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -18,7 +20,9 @@ from benchmarks.capture.image import write_image
 from benchmarks.capture.private_space import CGROUP, CaptureError
 from benchmarks.capture.readback import read_filters
 from mitigations.capabilities import CAPABILITIES
-from mitigations.runtime_default import with_capabilities
+from mitigations.load import running_kernel
+from mitigations.runtime_default import BUNDLED, read, with_capabilities
+from mitigations.runtimes import compile_profile, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +90,10 @@ def _work(directory: Path) -> None:
     if len(programs) != 1:
         raise CaptureError(f"{len(programs)} filters in force, expected one")
     _check(by_capability, info["runtimeSpec"])
+    if "--compare" in sys.argv[1:]:
+        _compare(info["runtimeSpec"], programs[0], by_capability)
+        print(f"{version}: {len(programs[0]) // 8} instructions, as recorded")
+        return
     _store(info, programs[0], version, by_capability)
 
 
@@ -185,6 +193,35 @@ def _check(by_capability: dict[str, Any], spec: dict[str, Any]) -> None:
             raise CaptureError(f"the parts of {len(names)} capabilities are not the whole")
 
 
+def _compare(spec: dict[str, Any], program: bytes, by_capability: dict[str, Any]) -> None:
+    """That containerd renders what is recorded, and that runc loads what is made of it here."""
+    recorded = json.loads(BUNDLED.read_text())
+    default = frozenset(spec["process"]["capabilities"]["bounding"])
+    for what, here, there in (
+        ("default capabilities", sorted(default), sorted(recorded["provenance"]["capabilities"])),
+        ("seccomp section", spec["linux"]["seccomp"], recorded["seccomp"]),
+        ("rules by capability", by_capability, recorded["by_capability"]),
+    ):
+        if here != there:
+            raise CaptureError(f"the {what} of this containerd differ from {BUNDLED.name}")
+    reading = read(None, default, running_kernel())
+    assert reading.profile is not None
+    layer = compile_profile(reading.profile, find_model(_model()))
+    if program not in layer.valid:
+        raise CaptureError(f"what runc loads is none of the {len(layer.valid)} programs made here")
+
+
+def _model() -> str:
+    """Of the installed runc."""
+    version = _runc().split()[2]
+    return "runc-1.1" if version.startswith(("1.0.", "1.1.")) else "runc-1.2"
+
+
+def _runc() -> str:
+    done = subprocess.run(["runc", "--version"], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def _wait_for_entry_point(pid: int) -> None:
     deadline = time.monotonic() + _SECONDS
     while Path(f"/proc/{pid}/comm").read_text().strip() != "busybox":
@@ -199,8 +236,7 @@ def _store(
     spec = info["runtimeSpec"]
     profile = spec["linux"]["seccomp"]
     package = version.split()[1].lstrip("v").split("~")[0].split("+")[0]
-    runc = subprocess.run(["runc", "--version"], capture_output=True, text=True, check=True).stdout
-    runc_version = runc.split()[2]
+    runc_version = _runc().split()[2]
     capture = store.Capture(
         name=f"cri_containerd-{package}_RuntimeDefault",
         program=program,

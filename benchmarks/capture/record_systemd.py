@@ -114,7 +114,7 @@ def _captured() -> dict[str, Any]:
 def _is_of(file: str, unit: str) -> bool:
     """Whether it is the unit's own file, or a drop-in that systemd takes for it."""
     folder = file.partition("/")[0]
-    stem = folder.removesuffix(".d").removesuffix(".service")
+    stem = folder.removesuffix(".d").removesuffix(".service").partition("@")[0]
     return folder == unit or folder == f"{unit}.d" or (stem.endswith("-") and unit.startswith(stem))
 
 

@@ -17,6 +17,7 @@ _BOOLEANS = (
     "RestrictRealtime",
     "RestrictSUIDSGID",
 )
+_USER = ("User=nobody", "SystemCallFilter=~mkdir")
 
 UNITS: Mapping[str, Sequence[str]] = {
     "nothing.service": [],
@@ -172,6 +173,32 @@ UNITS: Mapping[str, Sequence[str]] = {
         "SystemCallArchitectures=",
     ],
     "dashed-name.service.d/.hidden.conf": ["[Service]", "LockPersonality=yes"],
+    # Which prefixes are read for an instance, and whose file of one name counts.
+    "pre-fix@x.service": ["SystemCallFilter=~mkdir"],
+    "pre-.service.d/10-first.conf": ["[Service]", "SystemCallFilter=~chmod"],
+    "pre-@.service.d/10-first.conf": ["[Service]", "SystemCallFilter=~chown"],
+    "pre-@x.service.d/20-more.conf": ["[Service]", "SystemCallFilter=~fchown"],
+    "deep-i-j@x.service": ["SystemCallFilter=~mkdir"],
+    "deep-.service.d/10-first.conf": ["[Service]", "SystemCallFilter=~chmod"],
+    "deep-i-.service.d/10-first.conf": ["[Service]", "SystemCallFilter=~chown"],
+    "deep-@.service.d/30-last.conf": ["[Service]", "SystemCallFilter=~fchmod"],
+    # Of whom a command runs as root.
+    "bang.service": [*_USER, "ExecStart=", "ExecStart=!/run/pause"],
+    "bang-twice.service": [*_USER, "ExecStart=", "ExecStart=!!/run/pause"],
+    "bang-no-new-privileges.service": [
+        *_USER,
+        "NoNewPrivileges=yes",
+        "ExecStart=",
+        "ExecStart=-!/run/pause",
+    ],
+    "bang-dynamic-user.service": ["DynamicUser=yes", "ExecStart=", "ExecStart=!/run/pause"],
+    "bang-bounded.service": [
+        "User=nobody",
+        "AmbientCapabilities=CAP_SYS_ADMIN",
+        "CapabilityBoundingSet=CAP_SYS_ADMIN CAP_CHOWN",
+        "ExecStart=",
+        "ExecStart=!/run/pause",
+    ],
     "dashed-name.service.d/no-suffix": ["[Service]", "LockPersonality=yes"],
 }
 

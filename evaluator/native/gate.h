@@ -50,7 +50,9 @@ static void join_namespaces(u32 fresh)
 	}
 }
 
-static void standard_files(void)
+enum { BELOW = 62 };	// two descriptors of mounts, where nobody looks: a gate needs no control pipes
+
+static void standard_files(int with_mounts)
 {
 	i64 fd = SYS4(openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
 
@@ -59,7 +61,8 @@ static void standard_files(void)
 	for (int i = 0; i < 3; i++)
 		if (fd != i)
 			SYS2(dup2, fd, i);
-	SYS3(close_range, 3, ~0U, 0);
+	SYS3(close_range, 3, with_mounts ? BELOW - 1 : ~0U, 0);
+	SYS3(close_range, BELOW + 2, ~0U, 0);
 }
 
 struct cap_head { u32 version; int pid; };
@@ -165,6 +168,62 @@ static i64 restrict_by(const struct ruleset *r)
 	return e;
 }
 
+static const struct read_only *read_only_of(const struct config *c)
+{
+	const u8 *at = (const u8 *)(c + 1);
+
+	for (u32 i = 0; i < c->n_layers; i++) {
+		const struct layer *l = (const struct layer *)at;
+
+		if (l->kind == L_READ_ONLY)
+			return (const struct read_only *)(l + 1);
+		at += sizeof *l + ((l->length + 7) & ~7U);
+	}
+	return 0;
+}
+
+// As every runtime leaves them; honest programs have a directory as if it were a volume.
+static const char *const always_writable[] = { "/dev", "/proc", "/work/w", "/work/o" };
+static const char *const made_read_only[] = { "/", "/work" };	// the others are so from the start
+enum { N_ALWAYS = 4 };
+
+// What stays writable becomes a mount of its own on top, before anybody is in it.
+static void split_mounts(const struct read_only *r)
+{
+	i64 e = SYS1(unshare, CLONE_NEWNS), fd = 0;
+
+	for (u64 i = 0; e >= 0 && i < 2; i++) {
+		e = fd = open_at(AT_FDCWD, made_read_only[i], O_PATH | O_DIRECTORY, 0);
+		if (e >= 0)
+			e = SYS2(dup2, fd, BELOW + i);
+		SYS1(close, fd);
+	}
+	for (u64 i = 0; e >= 0 && i < r->n_writable + N_ALWAYS; i++) {
+		const char *path = i < N_ALWAYS ? always_writable[i] : r->writable[i - N_ALWAYS];
+
+		e = SYS5(mount, path, path, 0, MS_BIND | MS_REC, 0);
+		if (e == -ENOENT)	// not there, so nobody can write to it
+			e = 0;
+	}
+	if (e < 0)
+		gate_fail(X_READ_ONLY, e);
+}
+
+// EBUSY: setup has a file open there for writing.
+static void make_read_only(void)
+{
+	struct { u64 set, clear, propagation, userns; } attr = { 1 /* MOUNT_ATTR_RDONLY */, 0, 0, 0 };
+
+	for (u64 i = 0; i < 2; i++) {
+		i64 e = SYS5(mount_setattr, BELOW + i, "", AT_EMPTY_PATH, &attr, sizeof attr);
+
+		if (e < 0)
+			gate_fail(X_READ_ONLY, e);
+		SYS1(close, BELOW + i);
+	}
+	control->read_only = 1;
+}
+
 // Puts every layer on; returns 0 or the kernel's answer.
 static i64 load_layers(const struct config *c, u32 extra)
 {
@@ -173,7 +232,8 @@ static i64 load_layers(const struct config *c, u32 extra)
 	for (u32 i = 0; i < c->n_layers; i++) {
 		const struct layer *l = (const struct layer *)at;
 		struct sock_fprog prog = { (u16)(l->length / 8), l + 1 };
-		i64 e = l->kind == L_LANDLOCK ? restrict_by((const struct ruleset *)(l + 1)) :
+		i64 e = l->kind == L_READ_ONLY ? 0 :
+			l->kind == L_LANDLOCK ? restrict_by((const struct ruleset *)(l + 1)) :
 						SYS3(seccomp, SECCOMP_SET_MODE_FILTER, l->flags | extra, &prog);
 
 		if (e)
@@ -185,9 +245,10 @@ static i64 load_layers(const struct config *c, u32 extra)
 
 static volatile u32 loader_go;
 static const struct config *loader_config;
+static int loader_is_for_mounts;
 static u8 loader_stack[8192] __attribute__((aligned(64)));
 
-// The second thread: keeps the capabilities, loads for the group, goes away.
+// The second thread: keeps the capabilities, changes mounts and loads for the group, goes away.
 static void loader(u64 unused)
 {
 	u64 arg[6] = { 0, 0, 0, 0, 0, 0 };
@@ -199,6 +260,12 @@ static void loader(u64 unused)
 		SYS3(sched_setscheduler, 0, SCHED_IDLE, &idle);
 	while (!loader_go)
 		SYS0(sched_yield);
+	if (read_only_of(loader_config))
+		make_read_only();
+	if (loader_is_for_mounts) {	// whoever waits for us loads the rest
+		enter_syscall(NR_exit, arg);
+		__builtin_unreachable();
+	}
 	e = load_layers(loader_config, SECCOMP_FILTER_FLAG_TSYNC);
 	if (e)
 		gate_fail(X_LOAD, e);
@@ -255,8 +322,13 @@ static void confine(const struct program *p, const struct config *c, int gate)
 	default_signals();
 	if (p && p->flags & P_SPREAD)	// its threads wait for each other: on one core that takes a tick
 		SYS3(sched_setaffinity, 0, sizeof cores, cores);
+	const struct read_only *r = read_only_of(c);
+
 	join_namespaces(p ? p->fresh : 0);
-	if (!nnp && c->n_layers)
+	if (r)
+		split_mounts(r);
+	loader_is_for_mounts = nnp;
+	if (r || (!nnp && c->n_layers))
 		start_loader(c);
 	if (gate) {
 		i64 e = SYS2(setns, init_pid_ns, CLONE_NEWPID);
@@ -264,7 +336,7 @@ static void confine(const struct program *p, const struct config *c, int gate)
 		if (e < 0)
 			gate_fail(X_JOIN, e);
 	}
-	standard_files();
+	standard_files(r != 0);
 	enter_posture(c, p && p->flags & P_CORE);
 	if (nnp)
 		SYS5(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -285,6 +357,10 @@ static void confine(const struct program *p, const struct config *c, int gate)
 		return;
 	}
 	if (nnp) {
+		if (r)
+			loader_go = 1;
+		while (r && !control->read_only)
+			SYS0(sched_yield);
 		i64 e = load_layers(c, 0);
 
 		if (e) {

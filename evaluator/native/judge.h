@@ -31,13 +31,18 @@ struct layer {		// followed by its bytes, padded to 8
 	u32 kind, flags, length, spare;
 };
 
-enum { L_SECCOMP = 1, L_LANDLOCK };
+enum { L_SECCOMP = 1, L_LANDLOCK, L_READ_ONLY };
 
 #define MAX_RULES 1024
 struct ruleset {		// of Landlock; begins as struct landlock_ruleset_attr does
 	u64 fs, net, scoped;
 	u64 n_rules;
 	struct { u64 access; u32 kind, port; char path[240]; } rule[];	// kind: 1 a path, 2 a port
+};
+
+struct read_only {	// all that is mounted, but /dev, /proc and these
+	u64 n_writable;
+	char writable[][240];
 };
 
 struct request {
@@ -91,6 +96,7 @@ enum {
 	X_FORK, X_SEIZE, X_JOIN, X_FRESH, X_POSTURE, X_SETUP, X_LOADER, X_LOAD, X_GATE_DIED, X_GATE_WAIT, X_FIXTURE, X_SUBJECT,
 	X_VICTIM, X_PROTOCOL, X_SCRATCH_LOST, X_STATUS, X_WITNESS,
 	X_GATE_KILLED,	// its error is a signal
+	X_READ_ONLY,
 };
 
 // Out of the way of what setup and witnesses open, and below 64: the kernel has room for so many

@@ -114,6 +114,18 @@ static int sane_ruleset(const struct layer *l)
 	return 1;
 }
 
+static int sane_read_only(const struct layer *l)
+{
+	const struct read_only *r = (const struct read_only *)(l + 1);
+
+	if (l->length < sizeof *r || r->n_writable > MAX_RULES || l->length != sizeof *r + r->n_writable * sizeof r->writable[0])
+		return 0;
+	for (u64 i = 0; i < r->n_writable; i++)
+		if (r->writable[i][239])
+			return 0;
+	return 1;
+}
+
 static int sane_config(const struct config *c, u64 n)
 {
 	u64 at = sizeof *c;
@@ -127,8 +139,12 @@ static int sane_config(const struct config *c, u64 n)
 			return 0;
 		if (l->kind == L_SECCOMP && l->length > 4096 * 8)
 			return 0;
-		if (l->kind != L_SECCOMP && (l->kind != L_LANDLOCK || !c->no_new_privs || !sane_ruleset(l)))
+		if (l->kind == L_READ_ONLY && !sane_read_only(l))
+			return 0;
+		if (l->kind == L_LANDLOCK && (!c->no_new_privs || !sane_ruleset(l)))
 			return 0;	// a ruleset is for one thread, so the one that it is for must load it
+		if (l->kind - 1 >= L_READ_ONLY)
+			return 0;
 		at += sizeof *l + l->length;
 	}
 	return at == n;
@@ -247,7 +263,7 @@ static int build(void)
 static void say_hello(u32 step, i32 error)
 {
 	struct { u32 version, step; i32 error; u32 many_ids, sizes[6]; u64 hook, insn; } hello = {
-		5, step, error, (u32)many_ids,
+		6, step, error, (u32)many_ids,
 		{ sizeof(struct op), sizeof(struct record), sizeof(struct reply), sizeof(struct program), sizeof(struct config), sizeof(struct request) },
 		A(victim_hook), A(syscall_instruction) };
 

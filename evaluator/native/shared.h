@@ -50,7 +50,7 @@ struct program_page {
 
 // Seen by the judge and the gate; MADV_DONTFORK in the gate keeps it from subjects.
 struct control {
-	volatile u32 seized, entry, pid, loader, loaded, loader_used, stuck, stay, step, victim;
+	volatile u32 seized, entry, pid, loader, loaded, loader_used, stuck, stay, step, victim, read_only;
 	volatile i32 error, clone_result;
 	u8 secret[16];	// for the victim alone
 };

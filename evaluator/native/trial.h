@@ -353,7 +353,7 @@ static void forget_setup(void)
 	memset((void *)trace->record, 0, page->setup_end * sizeof(struct record));
 }
 
-// Rules are about the directories that are there when they are made, and a trial brings its own.
+// Rules and mounts are of the directories that are there when they are made, and a trial brings its own.
 static int has_rules(const struct config *c)
 {
 	const u8 *at = (const u8 *)(c + 1);
@@ -361,7 +361,7 @@ static int has_rules(const struct config *c)
 	for (u32 i = 0; i < c->n_layers; i++) {
 		const struct layer *l = (const struct layer *)at;
 
-		if (l->kind == L_LANDLOCK)
+		if (l->kind != L_SECCOMP)
 			return 1;
 		at += sizeof *l + ((l->length + 7) & ~7U);
 	}

@@ -336,6 +336,26 @@ def test_what_init_writes_passes(home: Path) -> None:
 # ------------------------------------------------------------------------ the cache, and its end
 
 
+def test_what_a_manifest_refers_to_is_part_of_the_key(home: Path) -> None:
+    (home / "node").mkdir()
+    (home / "node" / "p.json").write_text((SYNTHETIC / "block-mkdir.json").read_text())
+    (home / "web.yaml").write_text(
+        "kind: Pod\nmetadata: {name: web}\nspec:\n  containers: [{name: app}]\n"
+        "  securityContext: {seccompProfile: {type: Localhost, localhostProfile: p.json}}\n"
+    )
+    (home / "sidestep.toml").write_text(
+        '[[profile]]\nmatch = "web.yaml"\nseccomp-root = "node"\nfamilies = ["set-host-name"]\n'
+    )
+    first = run("--json").document
+    assert (first["evaluated"], first["cached"]) == (1, 0)
+    again = run("--json").document
+    assert (again["evaluated"], again["cached"]) == (0, 1)
+    profile = (home / "node" / "p.json").read_text().replace('"mkdir"', '"sethostname"')
+    (home / "node" / "p.json").write_text(profile)
+    changed = run("--json").document
+    assert (changed["evaluated"], changed["cached"]) == (1, 0)
+
+
 def test_without_the_cache_nothing_is_read_or_kept(home: Path, tmp_path: Path) -> None:
     profile(home / "a.json", deny(*MKDIR, *RINGS))
     (home / "sidestep.toml").write_text(ENTRY)

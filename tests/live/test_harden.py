@@ -302,3 +302,24 @@ def test_without_an_objective_it_is_what_the_profile_gives_away(tmp_path: Path) 
     meant = intended(one, terms, named=False, must=False)
     assert [family.label for family in meant.families] == ["create-directory"]
     assert meant.chosen == USUAL
+
+
+def test_only_what_gets_past_every_layer_is_closed(tmp_path: Path) -> None:
+    """A ruleset that holds the family leaves nothing to change; one about another, all of it."""
+    draft(tmp_path, rule("mkdir", "mkdirat"))
+    path = tmp_path / "layered.toml"
+
+    def hardening(right: str) -> Hardened:
+        path.write_text(
+            '[[layer]]\nkind = "seccomp"\nfile = "profile.json"\n'
+            f'[[layer]]\nkind = "landlock"\nruleset = [{{ handled_access_fs = ["{right}"] }}]\n'
+        )
+        start = draft_of(str(path), "auto", "runc-1.1", "container")
+        assert [one.kind for one in start.beside] == ["no-new-privs", "landlock"]
+        return made(start, ["create-directory"], [STATIC])
+
+    held, open_ = hardening("make_dir"), hardening("make_fifo")
+    assert (held.holds, held.changes) == (True, ())
+    assert open_.holds
+    assert [one.line for one in open_.changes]
+    assert holds(evaluated(open_.profile, tmp_path, ["create-directory"]))

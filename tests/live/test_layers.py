@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from attacks.families import accept_connection
+from attacks.family import Assumption
 from attacks.loopback import PORT
 from evaluator import campaign, confinement, enforcement
 from evaluator.plan import Plan
@@ -26,6 +27,7 @@ from mitigations.candidate import (
     Layer,
     NoNewPrivsLayer,
     OwnPosture,
+    ReadOnlyRootLayer,
 )
 from mitigations.landlock_rights import FS, NEWEST_ABI, SCOPE, everything, reading
 from mitigations.load import load
@@ -338,3 +340,78 @@ def test_nothing_is_left_of_looking_at_a_subject_with_rules() -> None:
     negative = trial(found, "create-process/thread-negative")
     assert negative.outcome is Outcome.UNSUPPORTED
     assert found.families[0].verdict is Verdict.OPEN
+
+
+def test_what_a_ruleset_refuses_on_the_way_is_no_evidence() -> None:
+    """The ring worked, and only a move between directories is refused: neither family is held."""
+    names = ("use-io-uring", "rename-file", "create-hard-link", "create-directory")
+    found = evaluate(landlock(FS["make_dir"].bit), *names)
+    said = verdicts(found)
+    assert [said[one] for one in names[:3]] == [Verdict.UNDECIDED] * 3
+    assert said["create-directory"] is Verdict.HELD
+    ring = [one for one in found.trials if one.outcome is Outcome.INEFFECTIVE]
+    assert "IORING_OP_MKDIRAT answered EACCES, and the ring worked" in {one.reason for one in ring}
+    whole = evaluate(landlock(WRITING), "rename-file")
+    assert set(verdicts(whole).values()) == {Verdict.HELD}
+
+
+# ------------------------------------------------------------------------------- read-only root
+
+
+def stopping(found: CandidateResult) -> set[str]:
+    return {one.stopped_at.layer for one in found.trials if one.stopped_at is not None}
+
+
+@pytest.mark.parametrize("stance", ["container", "restricted"])
+def test_a_read_only_root_holds_what_is_no_volume(stance: str) -> None:
+    """The kernel says so by statfs, and honest programs run with directories of their own."""
+    made = of_layers(ReadOnlyRootLayer(("/work", "/data/in")))
+    names = ("create-file@/data", "create-file@/data/in", "create-file")
+    found = evaluate(made, *names, posture=stance, workloads=chosen(DEFAULTS))
+    assert found.enforced
+    said = verdicts(found)
+    assert said["create-file@/data"] in (Verdict.HELD, Verdict.HELD_HERE)
+    assert [said[one] for one in names[1:]] == [Verdict.OPEN] * 2
+    assert stopping(found) == {"read-only-root"}
+    assert all(one.works for one in found.workloads)
+
+
+def test_a_read_only_root_covers_everything_that_is_not_named() -> None:
+    found = evaluate(of_layers(ReadOnlyRootLayer()), "create-directory", workloads=chosen(DEFAULTS))
+    assert verdicts(found) == {"create-directory": Verdict.HELD}
+    assert all(one.works for one in found.workloads)
+
+
+def test_a_read_only_root_under_filters_and_a_ruleset(tmp_path: Path) -> None:
+    """Each layer stops what it is about; a stack of all of them can be put on."""
+    (denies,) = load(Path(__file__).parents[2] / "mitigations" / "library" / "block-mkdir.json")
+    assert isinstance(denies, Candidate)
+    made = of_layers(
+        NoNewPrivsLayer(),
+        LandlockLayer(FS["make_sym"].bit),
+        ReadOnlyRootLayer(("/work",)),
+        *denies.seccomp,
+    )
+    found = evaluate(made, "create-directory", "create-symlink", "create-file@/data")
+    said = verdicts(found)
+    assert said["create-directory"] is Verdict.LEAKY
+    assert {said["create-symlink"], said["create-file@/data"]} <= {Verdict.HELD, Verdict.HELD_HERE}
+    assert {"seccomp", "landlock", "read-only-root"} <= stopping(found) | {"seccomp"}
+
+
+def test_what_was_open_for_writing_keeps_a_root_from_being_read_only() -> None:
+    found = evaluate(of_layers(ReadOnlyRootLayer()), "append-file")
+    one = trial(found, "append-file/inherited-fd")
+    assert one.outcome is Outcome.NOT_ENFORCED
+    assert "EBUSY" in str(one.reason)
+
+
+def test_a_neighbour_has_the_same_read_only_root() -> None:
+    """As all of a container has: by a deputy nothing is written, either."""
+    found = evaluate(
+        of_layers(ReadOnlyRootLayer(("/work",))),
+        "create-file@/data",
+        assume=frozenset({Assumption.UNFILTERED_NEIGHBOUR}),
+    )
+    bypassed = [one.variant for one in found.trials if one.outcome is Outcome.BYPASSED]
+    assert not bypassed

@@ -64,6 +64,9 @@ def test_an_unfiltered_neighbour_counts_where_processes_are_shared(tmp_path: Pat
 
     assert verdict_beside() in ("held", "held here")
     assert verdict_beside(shareProcessNamespace=True) == "leaky"
+    assert verdict_beside(hostPID=True) == "leaky"
+    debugger = {**container("e", filtered=False), "targetContainerName": "a"}
+    assert verdict_beside(ephemeralContainers=[debugger]) == "leaky"
 
 
 def test_capabilities_and_user_are_those_of_the_manifest(tmp_path: Path) -> None:

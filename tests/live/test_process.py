@@ -187,6 +187,69 @@ def test_thread_without_the_filter_is_named() -> None:
         found = process.candidate(process.read(pid))
     assert [one.code for one in found.warnings] == ["threads-differ"]
     assert "is under 0" in found.warnings[0].message
+    assert found.assumes == {"unfiltered-thread"}
+
+
+_THREAD = """
+def other():
+{indented}
+    seen.set(); time.sleep(600)
+seen = threading.Event()
+threading.Thread(target=other, daemon=True).start()
+seen.wait()
+"""
+
+
+def thread(code: str) -> str:
+    """One that does what the code says, before the first goes on."""
+    return _THREAD.format(indented="\n".join(f"    {one}" for one in code.splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("of_thread", "differs", "is_weaker"),
+    [
+        (FILTERS[1:], True, True),  # as many, and others
+        (FILTERS[:1], False, False),
+        (FILTERS, True, False),  # all of the first, and one more
+    ],
+)
+def test_filters_of_threads_are_compared(
+    of_thread: tuple[bytes, ...], differs: bool, is_weaker: bool
+) -> None:
+    with started(thread(loads(*of_thread)) + loads(FILTERS[0])) as pid:
+        found = process.candidate(process.read(pid))
+    assert [one.code for one in found.warnings] == ["threads-differ"] * differs
+    assert found.assumes == (frozenset({"unfiltered-thread"}) if is_weaker else frozenset())
+
+
+_CAPSET = """
+head = struct.pack("<Ii", 0x20080522, 0)
+sets = ctypes.create_string_buffer(24)
+libc.syscall(125, head, sets)
+for place in (0, 12):
+    struct.pack_into("<I", sets, place, 0)
+"""
+
+
+@pytest.mark.parametrize(
+    "gives_up",
+    [
+        _CAPSET + "assert not libc.syscall(126, head, sets)\n",  # effective ones alone
+        "os.setresuid(1000, 1000, 0)\n",
+        "assert not libc.syscall(117, 1000, 1000, 1000)\n",  # one thread of two
+    ],
+)
+def test_what_may_be_regained_is_in_both_arms(gives_up: str) -> None:
+    """Permitted capabilities, the saved user, those of another thread."""
+    beside = thread("pass")
+    with started(loads(FILTERS[0]) + beside + gives_up) as pid:
+        mask = int(state(pid)["CapEff"], 16)
+        found = process.candidate(process.read(pid))
+        whole = int(Path("/proc/self/status").read_text().partition("CapPrm:")[2].split()[0], 16)
+    assert mask == 0
+    assert isinstance(found.posture, OwnPosture)
+    assert (found.posture.uid, len(found.posture.capabilities)) == (0, whole.bit_count())
+    assert "may-regain" in [one.code for one in found.warnings]
 
 
 def test_stopped_process_stays_stopped() -> None:

@@ -325,3 +325,56 @@ def test_who_interrupts_the_search_keeps_the_verdicts(
     (family,) = candidate["families"]
     assert family["verdict"] == "held"
     assert family["search"] is None
+
+
+# ------------------------------------------------------------------- candidates of several layers
+
+
+def layered(folder: Path, *layers: str, profile: str = "") -> Path:
+    denied = json.loads((LIBRARY / "block-mkdir.json").read_text())
+    (folder / "profile.json").write_text(profile or json.dumps(denied))
+    path = folder / "layered.toml"
+    path.write_text("\n".join(["[[layer]]\nkind = 'seccomp'\nfile = 'profile.json'", *layers]))
+    return path
+
+
+RULESET = """
+[[layer]]
+kind = "landlock"
+abi = 1
+[[layer.ruleset]]
+handled_access_fs = ["make_dir"]
+"""
+
+
+def test_a_find_gets_past_every_layer(tmp_path: Path) -> None:
+    """What the filters let through, the ruleset holds; a ruleset about something else does not."""
+    limits = Limits(seconds=None, programs=150)
+    alone = layered(tmp_path)
+    assert searched(alone, "create-directory", limits).verdict is SearchVerdict.FOUND
+    both = searched(layered(tmp_path, RULESET), "create-directory", limits)
+    assert both.verdict is SearchVerdict.HELD
+    assert not both.finds
+    other = layered(tmp_path, RULESET.replace("make_dir", "make_fifo"))
+    assert searched(other, "create-directory", limits).verdict is SearchVerdict.FOUND
+
+
+def test_a_search_wants_every_layer_in_force_and_says_what_leads_it(tmp_path: Path) -> None:
+    some = layered(tmp_path, "[[layer]]\nkind = 'apparmor'\nprofile = 'some'")
+    done = command("search", some, "create-directory", "--budget", "1")
+    assert (done.returncode, done.stdout) == (3, "")
+    led, reason = done.stderr.splitlines()
+    assert "not by what the other layers do (apparmor)" in led
+    assert "AppArmor profile 'some'" in reason
+
+
+def test_evaluate_searches_in_what_several_layers_hold(tmp_path: Path) -> None:
+    done = command(
+        *("evaluate", layered(tmp_path, RULESET), "--family", "create-directory"),
+        *("--search", "1", "--json"),
+    )
+    (found,) = json.loads(done.stdout)["candidates"]
+    (family,) = found["families"]
+    assert family["verdict"] in ("held", "held here")
+    assert family["search"]["run"] > 0
+    assert any("not by what the other layers do" in one for one in found["notes"])

@@ -16,7 +16,8 @@ from attacks.family import Assumption
 from evaluator import routes
 from evaluator.check_items import listed, selected, units
 from evaluator.errors import InputError
-from evaluator.expectations import Library, file_of, profiles_below, read
+from evaluator.expectations import Library, file_of, read
+from evaluator.library_files import profiles_below
 from evaluator.library_init import Found, relative, text_of
 from evaluator.toml_source import Lines
 from reports.check_schema import Item
@@ -247,13 +248,13 @@ def test_a_directory_that_a_glob_cannot_read_is_an_error(
 def test_a_link_to_nothing_is_a_profile_that_cannot_be_used(
     load: Callable[[str], Library], tmp_path: Path
 ) -> None:
-    from evaluator.library_run import load_unit
+    from evaluator.library_run import load_units
     from mitigations.candidate import FailedCandidate
 
     (tmp_path / "web/z.json").symlink_to("nowhere")
     found = load(ENTRY)
     assert [one.profile for one in found.profiles] == ["web/a.json", "web/b.json", "web/z.json"]
-    assert isinstance(load_unit(units(found.profiles)[2]), FailedCandidate)
+    assert isinstance(load_units(units(found.profiles))[2], FailedCandidate)
 
 
 def test_what_is_a_profile(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import yaml
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mitigations import export_spo
+from mitigations import export_daemonset, export_spo
 from mitigations.analysis import difference
 from mitigations.bpf import Filter
 from mitigations.candidate import (
@@ -146,13 +147,14 @@ def layered(**more: Any) -> Candidate:
 
 
 ALLOW = bytes.fromhex("060000000000ff7f")
+PROFILES_ONLY = ("oci", "docker", "spo", "daemonset")
 SAID = {
-    "no_new_privs": ("oci", "docker", "spo", "bpf"),
-    "capability set: CAP_CHOWN": ("oci", "docker", "spo", "bpf", "c"),
-    "AppArmor profile mine": ("oci", "docker", "spo", "bpf", "c"),
+    "no_new_privs": (*PROFILES_ONLY, "bpf"),
+    "capability set: CAP_CHOWN": (*PROFILES_ONLY, "bpf", "c"),
+    "AppArmor profile mine": (*PROFILES_ONLY, "bpf", "c"),
     "Landlock": tuple(FORMATS),
-    "read-only root": ("oci", "docker", "spo", "bpf", "c"),
-    "runs as uid 7": ("oci", "docker", "spo", "bpf", "c"),
+    "read-only root": (*PROFILES_ONLY, "bpf", "c"),
+    "runs as uid 7": (*PROFILES_ONLY, "bpf", "c"),
 }
 
 
@@ -425,3 +427,76 @@ def test_the_program_compiles_without_a_warning(tmp_path: Path, path: Path) -> N
     assert CC is not None
     command = [CC, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", str(source)]
     subprocess.run(command, check=True)
+
+
+# ------------------------------------------------------------------------- ConfigMap and DaemonSet
+
+
+def test_a_daemon_set_copies_the_very_profile(tmp_path: Path) -> None:
+    """Its file is the one that `oci` writes, and our own reader takes its containers."""
+    (before,) = load(LIBRARY / "block-mkdir.json")
+    assert isinstance(before, Candidate)
+    text = export(before, "daemonset").content.decode()
+    config, daemon = yaml.safe_load_all(text)
+    ((file, content),) = config["data"].items()
+    assert content.encode() == export(before, "oci").content
+    assert f"# localhostProfile: {file}\n" in text
+    spec = daemon["spec"]["template"]["spec"]
+    (copies,) = spec["initContainers"]
+    assert f"/profiles/{file} " in copies["command"][2]
+    assert copies["command"][2].endswith(f" /node/{file}")
+    mounted = {one["name"]: one for one in spec["volumes"]}
+    assert {one["name"] for one in copies["volumeMounts"]} == set(mounted)
+    assert mounted["profiles"]["configMap"]["name"] == config["metadata"]["name"]
+    assert mounted["node"]["hostPath"]["path"] == "/var/lib/kubelet/seccomp"
+    labels = daemon["spec"]["template"]["metadata"]["labels"]
+    assert daemon["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert "&id" not in text
+
+    path = tmp_path / "all.yaml"
+    path.write_text(text)
+    found = load(path)
+    assert [one.name for one in found] == [
+        "daemonset/seccomp-block-mkdir:copy",
+        "daemonset/seccomp-block-mkdir:wait",
+    ]
+    for one in found:
+        assert isinstance(one, Candidate)
+        assert one.seccomp  # RuntimeDefault
+        assert {each.code for each in one.warnings} <= {"read-only-root"}
+
+
+def test_what_its_command_does(tmp_path: Path) -> None:
+    (before,) = load(LIBRARY / "block-mkdir.json")
+    assert isinstance(before, Candidate)
+    config, daemon = yaml.safe_load_all(export(before, "daemonset").content)
+    ((file, content),) = config["data"].items()
+    for name in ("profiles", "node"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "profiles" / file).write_text(content)
+    command = daemon["spec"]["template"]["spec"]["initContainers"][0]["command"]
+    here = [one.replace(" /", f" {tmp_path}/") for one in command]
+    subprocess.run(here, check=True)
+    assert [one.name for one in (tmp_path / "node").iterdir()] == [file]
+    assert (tmp_path / "node" / file).read_text() == content
+
+
+def test_another_profile_is_another_template_and_names_fit(tmp_path: Path) -> None:
+    """Otherwise no node would copy it."""
+    texts = [
+        export(candidate(tmp_path, {"defaultAction": one}, f"{'a-' * 60}z.json"), "daemonset")
+        for one in ("SCMP_ACT_LOG", "SCMP_ACT_ERRNO")
+    ]
+    first, second = (list(yaml.safe_load_all(one.content))[1] for one in texts)
+    templates = [one["spec"]["template"]["metadata"]["annotations"] for one in (first, second)]
+    assert templates[0] != templates[1]
+    name = first["metadata"]["name"]
+    assert len(name) <= 63
+    assert not name.endswith("-")
+
+
+def test_no_config_map_holds_a_megabyte() -> None:
+    names = [f"call_{number:06d}" for number in range(60000)]
+    rule = {"names": names, "action": "SCMP_ACT_ERRNO"}
+    with pytest.raises(ProfileError, match="a ConfigMap holds less than"):
+        export_daemonset.objects(json.dumps([rule] * 2).encode(), "big")

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from evaluator import cli
+from evaluator import cli, inputs
 from evaluator.errors import InputError
-from evaluator.inputs import changed_since, expanded, named
+from evaluator.inputs import expanded, named
 from mitigations.candidate import ProfileError
 
 PROFILE = """{"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
@@ -54,6 +55,10 @@ def command(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
         return int(ended.value.code or 0), out, err
 
     return run
+
+
+def changed_since(revision: str, paths: list[str]) -> list[str]:
+    return inputs.changed_since(revision, paths, lambda _: [])
 
 
 def names(out: str) -> list[str]:
@@ -168,12 +173,57 @@ def test_diff_of_files_with_several_candidates(
     assert (code, err) == (0, "")
 
 
-def test_harden_changes_profiles_in_json_only(command: Command) -> None:
-    code, _, err = command(
-        "harden", "one.yml", "--family", "create-directory", "--seccomp-root", "root"
-    )
+LAYERED = """
+[[layer]]
+kind = "seccomp"
+file = "profile.json"
+[[layer]]
+kind = "capabilities"
+drop = ["CHOWN"]
+[[layer]]
+kind = "apparmor"
+profile = "some"
+"""
+
+
+def test_explain_judges_the_filters_and_names_the_other_layers(
+    command: Command, folder: Path
+) -> None:
+    (folder / "some.toml").write_text(LAYERED)
+    said = "not judged: other layers (capabilities, apparmor), which may stop what the filters do"
+    code, out, err = command("explain", "some.toml", "mkdir")
+    assert (code, err) == (0, "")
+    assert "ERRNO(EPERM)" in out
+    assert said in " ".join(out.split())
+    _, out, _ = command("explain", "some.toml", "create-directory/mkdirat", "--json")
+    found = json.loads(out)
+    assert found["variant"]["predicted"] == "DEPENDS"  # on those that are not judged
+    assert found["not_judged"] == ["capabilities", "apparmor"]
+    _, out, _ = command("explain", "some.toml", "create-directory/mkdir", "--json")
+    assert json.loads(out)["variant"]["predicted"] == "BLOCKED"
+    _, out, _ = command("explain", "profile.json", "create-directory/mkdirat", "--json")
+    assert json.loads(out)["variant"]["predicted"] == "BYPASSED"
+    assert "not_judged" not in json.loads(out)
+
+
+def test_a_part_of_a_candidate_is_hardened_with_its_other_layers_in_force(
+    command: Command, folder: Path
+) -> None:
+    from evaluator.drafts import draft_of
+
+    (folder / "some.toml").write_text(LAYERED)
+    draft = draft_of("some.toml", "auto", "runc-1.1", "container")
+    assert [one.kind for one in draft.candidate.layers] == ["capabilities", "seccomp"]
+    assert (draft.is_part, draft.leaves_out) == (True, ("apparmor",))
+    assert json.loads(draft.text)["syscalls"][0]["names"] == ["mkdir"]
+    assert draft.candidate.profile is not None
+    whole = draft_of("profile.json", "auto", "runc-1.1", "container")
+    assert draft.candidate.seccomp == whole.candidate.seccomp
+    assert not whole.is_part
+    (folder / "ruleset.json").write_text('{"ruleset": [{"handledAccessFs": ["make_dir"]}]}')
+    code, _, err = command("harden", "ruleset.json", "--family", "create-directory")
     assert code == 2
-    assert "sidestep export --to oci" in err
+    assert "no filter to change" in err
     assert err.count("\n") == 1
 
 
@@ -193,6 +243,62 @@ def test_only_what_changed(command: Command, folder: Path) -> None:
     arguments = ("evaluate", ".", *FAMILY, "--json", "--seccomp-root", "root")
     _, out, _ = command(*arguments, "--changed-since", "HEAD")
     assert names(out) == ["new", "pod/web:a"]
+
+
+def test_what_a_file_refers_to_counts_as_its_own(command: Command, folder: Path) -> None:
+    (folder / "data.toml").write_text('[[layer]]\nkind = "seccomp"\nfile = "root/deny.json"\n')
+    (folder / "a.service").write_text("[Service]\nSystemCallFilter=~mkdir\n")
+    (folder / "a.service.d").mkdir()
+    (folder / "a.service.d" / "x.conf").write_text("[Service]\nSystemCallFilter=~rmdir\n")
+    (folder / "spo").mkdir()
+    spo = "apiVersion: security-profiles-operator.x-k8s.io/v1\nkind: SeccompProfile\n"
+    base = "metadata: {name: base}\nspec: {defaultAction: SCMP_ACT_ALLOW}\n"
+    (folder / "spo" / "base.yaml").write_text(spo + base)
+    more = "metadata: {name: top}\nspec: {baseProfileName: base, defaultAction: SCMP_ACT_ALLOW}\n"
+    (folder / "spo" / "top.yaml").write_text(spo + more)
+    (folder / "bare.yml").write_text("kind: Pod\nspec: {containers: [{name: c}]}\n")
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "x")
+    options = (*FAMILY, "--json", "--seccomp-root", "root", "--runtime-default", "profile.json")
+
+    def changed(*paths: str) -> list[str]:
+        arguments = ("evaluate", *paths, *options, "--seccomp-default", "--changed-since", "HEAD")
+        return names(command(*arguments)[1])
+
+    every = (".", "spo")
+    assert changed(*every) == []
+    profile = folder / "root" / "deny.json"
+    profile.write_text(PROFILE.replace("mkdir", "rmdir"))
+    assert sorted(changed(*every)) == ["data", "pod/web:a", "pod/web:b", "pod/web:c"]
+    assert changed("web.yaml#pod/web:a") == ["pod/web:a"]
+    profile.unlink()  # no node would start them now
+    assert len(changed(*every)) == 4
+    profile.write_text(PROFILE)
+    (folder / "profile.json").write_text(PROFILE.replace("mkdir", "rmdir"))
+    assert changed("bare.yml", "web.yaml") == ["pod/unnamed:c"]
+    (folder / "profile.json").write_text(PROFILE)
+    (folder / "a.service.d" / "x.conf").unlink()
+    assert changed(*every) == ["a.service"]
+    git(folder, "checkout", "-q", ".")
+    (folder / "service.d").mkdir()
+    (folder / "service.d" / "new.conf").write_text("[Service]\nSystemCallFilter=~chmod\n")
+    assert changed(*every) == ["a.service"]
+    (folder / "spo" / "base.yaml").write_text(spo + base.replace("ALLOW", "LOG"))
+    assert sorted(changed("spo")) == ["seccompprofile/base", "seccompprofile/top"]
+
+
+def test_what_git_does_not_know_counts_as_changed(
+    command: Command, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "x")
+    elsewhere = tmp_path_factory.mktemp("node")
+    arguments = ("evaluate", "one.yml", *FAMILY, "--json", "--seccomp-root", str(elsewhere))
+    assert names(command(*arguments, "--changed-since", "HEAD")[1]) == []
+    (elsewhere / "deny.json").write_text(PROFILE)
+    assert names(command(*arguments, "--changed-since", "HEAD")[1]) == ["pod/web:c"]
 
 
 def test_nothing_changed_is_no_failure(command: Command, folder: Path) -> None:
@@ -222,6 +328,38 @@ def test_where_git_knows_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PATH", str(folder))
     with pytest.raises(InputError, match="git is not installed"):
         changed_since("HEAD", ["web.yaml"])
+
+
+# ------------------------------------------------------------------------------- many documents
+
+
+def test_pods_that_are_alike_are_judged_once_and_shared(command: Command, folder: Path) -> None:
+    """Thousands of documents take the memory of one, and each has its own name and notes."""
+    from evaluator import simulate
+
+    made: list[str] = []
+    run = simulate._run
+
+    def counted(candidate: Any, *rest: Any) -> Any:
+        made.append(candidate.name)
+        return run(candidate, *rest)
+
+    pods = [
+        f"kind: Pod\nmetadata: {{name: p{n}}}\nspec: {{containers: [{{name: c}}]}}\n"
+        for n in range(40)
+    ]
+    (folder / "many.yaml").write_text("---\n".join(pods))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate, "_run", counted)
+        _, out, _ = command("evaluate", "many.yaml", *FAMILY, "--json")
+    document = json.loads(out)
+    assert [one["name"] for one in document["candidates"]] == [f"pod/p{n}:c" for n in range(40)]
+    assert made == ["pod/p0:c"]
+    first, last = document["candidates"][0], document["candidates"][-1]
+    assert first["trials"] == last["trials"] != []
+    assert first["families"] == last["families"]
+    assert first["warnings"][0]["where"] != last["warnings"][0]["where"]
+    assert list(document)[:2] == ["schema", "tool"]
 
 
 # --------------------------------------------------------------------------------------- export

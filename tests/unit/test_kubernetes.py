@@ -18,6 +18,7 @@ from mitigations.candidate import (
     NoNewPrivsLayer,
     OwnPosture,
     ProfileError,
+    ReadOnlyRootLayer,
     SeccompLayer,
 )
 from mitigations.capabilities import CAPABILITIES
@@ -493,6 +494,32 @@ def test_apparmor_by_field_and_by_annotation(node: Node) -> None:
             ),
             True,
         ),
+        (
+            pod(
+                container("c", seccompProfile=LOCALHOST),
+                ephemeralContainers=[{**container("e"), "targetContainerName": "c"}],
+            ),
+            True,
+        ),
+        (
+            pod(
+                container("c", seccompProfile=LOCALHOST),
+                ephemeralContainers=[container("e")],
+            ),
+            False,
+        ),
+        (
+            pod(
+                container("c", seccompProfile=LOCALHOST),
+                container("d"),
+                ephemeralContainers=[
+                    {**container("e", seccompProfile=LOCALHOST), "targetContainerName": "c"}
+                ],
+            ),
+            False,
+        ),
+        (pod(container("c", seccompProfile=LOCALHOST), hostPID=True), True),
+        (pod(container("c", seccompProfile=LOCALHOST), container("d"), hostPID=True), True),
     ],
 )
 def test_an_unfiltered_neighbour(node: Node, manifest: Any, assumes: bool) -> None:
@@ -501,6 +528,9 @@ def test_an_unfiltered_neighbour(node: Node, manifest: Any, assumes: bool) -> No
     assert isinstance(one, Candidate)
     assert one.assumes == (frozenset({"unfiltered-neighbour"}) if assumes else frozenset())
     assert ("unfiltered-neighbour" in codes(one)) is assumes
+    ephemeral = found.get("pod/web:e")
+    if isinstance(ephemeral, Candidate):  # what it joins has a filter, or it has none itself
+        assert not ephemeral.assumes
 
 
 # ---------------------------------------------------------------------------------- pod security
@@ -734,3 +764,85 @@ def test_a_manifest_with_anything_wrong_in_it_is_read_or_one_line(
     for error in errors:
         assert "\n" not in str(error)
         assert str(error).startswith(f"{NODES[0].folder}/web.yaml:")
+
+
+# ---------------------------------------------------------------------------- kinds that hold pods
+
+
+SPEC = {"spec": {"containers": [{"name": "c"}]}}
+
+
+@pytest.mark.parametrize("kind", ["Deploymnet", "deployment", "Whatever"])
+def test_a_kind_that_nobody_knows_with_a_pod_in_it_is_wrong(node: Node, kind: str) -> None:
+    """The API server refuses it: passed over in silence, a gate would pass without it."""
+    wrong = {"kind": kind, "apiVersion": "apps/v1", "spec": {"template": SPEC}}
+    good = {"kind": "Pod", "metadata": {"name": "web"}, **SPEC}
+    (node.folder / "m.yaml").write_text(yaml.safe_dump_all([good, wrong]))
+    first, second = load(node.folder / "m.yaml")
+    assert isinstance(first, Candidate)
+    assert isinstance(second, FailedCandidate)
+    assert second.error.code == "unknown-kind"
+    assert second.error.where.endswith("m.yaml:8")
+    assert ("did you mean 'Deployment'" in str(second.error)) is (kind != "Whatever")
+
+
+def test_every_template_of_a_custom_resource_is_a_candidate(node: Node) -> None:
+    jobs = [{"name": one, "template": {"spec": {"template": SPEC}}} for one in "ab"]
+    resource = {
+        "apiVersion": "jobset.x-k8s.io/v1alpha2",
+        "kind": "JobSet",
+        "metadata": {"name": "js"},
+        "spec": {"replicatedJobs": jobs},
+    }
+    (node.folder / "m.yaml").write_text(yaml.safe_dump(resource))
+    assert [one.name for one in load(node.folder / "m.yaml")] == [
+        f"jobset/js[spec.replicatedJobs[{index}].template.spec.template]:c" for index in (0, 1)
+    ]
+
+
+def test_an_annotation_of_a_container_stands_over_the_profile_of_its_pod(node: Node) -> None:
+    """The API server copies it into the container's field where that has none."""
+    manifest = pod(
+        container("c"),
+        container("d"),
+        securityContext={"appArmorProfile": {"type": "Localhost", "localhostProfile": "k8s"}},
+    )
+    key = "container.apparmor.security.beta.kubernetes.io/c"
+    manifest["metadata"]["annotations"] = {key: "unconfined"}
+    found = {one.name: one for one in node.load(manifest)}
+    layers = {name: getattr(one, "layers", None) for name, one in found.items()}
+    assert layers == {"pod/web:c": (), "pod/web:d": (AppArmorLayer("k8s"),)}
+
+
+def test_ids_are_those_that_the_api_server_takes(node: Node) -> None:
+    with pytest.raises(ProfileError, match=r"not within 0..2147483647: the API server refuses it"):
+        node.load(pod(container("c", runAsUser=1 << 32)))
+
+
+def test_only_one_spelling_contradicts_no_new_privs(node: Node) -> None:
+    def loaded(word: str) -> Candidate | FailedCandidate:
+        capabilities = {"add": [word]}
+        one = container("c", allowPrivilegeEscalation=False, capabilities=capabilities)
+        (found,) = node.load(pod(one))
+        return found
+
+    with pytest.raises(ProfileError, match="the API server refuses it"):
+        loaded("CAP_SYS_ADMIN")
+    assert isinstance(loaded("cap_sys_admin"), Candidate)
+    assert isinstance(loaded("SYS_ADMIN"), Candidate)
+
+
+def test_a_read_only_root_is_a_layer_without_the_volumes(node: Node) -> None:
+    mounts = [
+        {"name": "a", "mountPath": "/var/cache"},
+        {"name": "b", "mountPath": "/etc/app", "readOnly": True},
+        {"name": "c", "mountPath": "/var/cache"},
+    ]
+    one = {**container("c", readOnlyRootFilesystem=True), "volumeMounts": mounts}
+    (found,) = node.load(pod(one))
+    assert isinstance(found, Candidate)
+    assert ReadOnlyRootLayer(("/work", "/var/cache")) in found.layers
+    assert "read-only-root" in codes(found)
+    (other,) = node.load(pod({**container("c"), "volumeMounts": mounts}))
+    assert isinstance(other, Candidate)
+    assert not any(isinstance(each, ReadOnlyRootLayer) for each in other.layers)

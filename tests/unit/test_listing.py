@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from drawn_filters import raw_filters
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from systemd_capture import filters_of, recorded
 
 from mitigations import classic, disassembly, listing
-from mitigations.candidate import FailedCandidate, ProfileError, SeccompLayer
+from mitigations.candidate import Candidate, FailedCandidate, ProfileError, SeccompLayer
 from mitigations.classic import Action, Instruction
 from mitigations.load import load
 
@@ -124,3 +125,24 @@ def test_second_filter_that_no_kernel_takes_is_named(tmp_path: Path) -> None:
     path.write_text(f"{ALLOW} 0000: 0x20 0x00 0x00 0x00000004\n")
     with pytest.raises(ProfileError, match=r"filters\[1\]\[0\]: the last instruction"):
         load(path)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.c", "a"])
+@pytest.mark.parametrize("meaning", ["auto", "raw"])
+def test_initialisers_of_c_need_no_comment_before_them(
+    tmp_path: Path, name: str, meaning: Any
+) -> None:
+    (tmp_path / name).write_text("{ 0x20, 0, 0, 0x00000004 },\n{ 0x06, 0, 0, 0x7fff0000 },\n")
+    (found,) = load(tmp_path / name, meaning=meaning)
+    assert isinstance(found, Candidate)
+    assert len(found.seccomp[0].program) == 16
+
+
+def test_the_number_of_instructions_may_stand_before_them(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("2\n32 0 0 4\n6 0 0 2147418112\n")
+    (found,) = load(tmp_path / "a")
+    assert isinstance(found, Candidate)
+    assert len(found.seccomp[0].program) == 16
+    (tmp_path / "a").write_text("3\n32 0 0 4\n6 0 0 2147418112\n")
+    with pytest.raises(ProfileError, match="3 instructions are announced, and 2 are there"):
+        load(tmp_path / "a")

@@ -101,6 +101,9 @@ def test_what_is_not_handled_is_said(tmp_path: Path) -> None:
     assert warning.code == "rights-not-handled"
     assert "make_reg" in warning.message
     assert "make_dir" not in warning.message
+    assert "refer" not in warning.message  # any ruleset for files denies that
+    ports = loaded(tmp_path, '[[ruleset]]\nhandled_access_net = ["bind_tcp"]\n')
+    assert "refer" in ports.warnings[0].message
     nothing = loaded(tmp_path, 'abi = 1\n[[ruleset]]\nscoped = ["abi.all"]\n')
     assert [one.code for one in nothing.warnings] == ["nothing-handled"]
 

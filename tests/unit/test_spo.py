@@ -92,7 +92,12 @@ def test_a_base_profile_may_be_in_a_file_beside_it(tmp_path: Path) -> None:
     [
         ({"baseProfileName": "bsae"}, [resource("base")], "did you mean 'base'?"),
         ({"baseProfileName": "oci://ghcr.io/x/runc:v1"}, [], "pull it"),
-        ({"baseProfileName": "mine"}, [], "no SeccompProfile 'mine'"),
+        ({"baseProfileName": "mine"}, [], "does not end"),
+        (
+            {"baseProfileName": "base"},
+            [resource("base", baseProfileName="mine")],
+            "does not end",
+        ),
         (
             {"baseProfileName": "a"},
             [resource("a", baseProfileName="b"), resource("b", baseProfileName="a")],
@@ -190,3 +195,42 @@ def test_from_tells_the_two_formats_apart(tmp_path: Path) -> None:
     assert [each.name for each in load(path)] == ["pod/unnamed:c", "seccompprofile/mine"]
     assert [each.name for each in load(path, meaning="spo")] == ["seccompprofile/mine"]
     assert [each.name for each in load(path, meaning="kubernetes")] == ["pod/unnamed:c"]
+
+
+def test_names_of_fields_have_one_spelling(tmp_path: Path) -> None:
+    """The API server drops any other: the file on the node has value 0."""
+    args = [{"index": 1, "Value": 511, "op": "SCMP_CMP_EQ"}]
+    rule = {"action": "SCMP_ACT_ERRNO", "names": ["chmod"], "args": args, "errnoret": 38}
+    found = one(tmp_path, resource(defaultAction="SCMP_ACT_ALLOW", syscalls=[rule]))
+    plain = {"action": "SCMP_ACT_ERRNO", "names": ["chmod"]}
+    plain["args"] = [{"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]
+    spec = resource(defaultAction="SCMP_ACT_ALLOW", syscalls=[plain])["spec"]
+    assert found.seccomp == same_as(tmp_path, spec).seccomp
+    said = [each.message for each in found.warnings if each.code == "unknown-field"]
+    assert [each.partition(":")[0] for each in said] == [
+        "spec.syscalls[0].errnoret",
+        "spec.syscalls[0].args[0].Value",
+    ]
+    assert "action" in refused(tmp_path, resource(syscalls=[{"Action": "x", "names": ["chmod"]}]))
+
+
+def in_namespace(namespace: str, *args: Any, **spec: Any) -> dict[str, Any]:
+    found = resource(*args, **spec)
+    found["metadata"]["namespace"] = namespace
+    return found
+
+
+def test_a_base_is_looked_for_in_the_same_namespace(tmp_path: Path) -> None:
+    right = in_namespace("one", "base", syscalls=[allow("mkdir")])
+    wrong = in_namespace("two", "base", syscalls=[allow("chmod")])
+    (tmp_path / "z.yaml").write_text(yaml.safe_dump(wrong))
+    mine = in_namespace("one", syscalls=[allow("read")], baseProfileName="base")
+    alone = resource(syscalls=[allow("mkdir"), allow("read")])["spec"]
+    assert one(tmp_path, right, mine).seccomp == same_as(tmp_path, alone).seccomp
+    other = in_namespace("three", baseProfileName="base")
+    assert "no SeccompProfile 'base' in namespace 'three'" in refused(tmp_path, right, other)
+    stale = in_namespace("one", "base", syscalls=[allow("chown")])
+    (tmp_path / "z.yaml").write_text(yaml.safe_dump(stale))
+    assert "two SeccompProfiles are called 'base', and differ" in refused(tmp_path, right, mine)
+    (tmp_path / "z.yaml").write_text(yaml.safe_dump(right))
+    assert one(tmp_path, right, mine)

@@ -1,11 +1,13 @@
 """Units of systemd: what is made of them, against what systemd itself was seen to make of them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from systemd_capture import candidate, differences, filters_of, recorded, write
 
+from evaluator import installed_systemd
 from mitigations import libseccomp, systemd, systemd_facts, systemd_keys
 from mitigations.bpf import Filter, decide_stack
 from mitigations.candidate import (
@@ -208,6 +210,48 @@ def test_drop_ins_are_read_by_name_the_most_special_of_each_name(tmp_path: Path)
     ]
 
 
+def test_drop_ins_of_prefixes_are_read_for_a_template_and_its_instances(tmp_path: Path) -> None:
+    for number, folder in enumerate(("a-.service.d", "a-@.service.d", "a-@c.service.d")):
+        drop(tmp_path, f"{folder}/{number}.conf")
+
+    def folders(unit: str) -> set[str]:
+        return {one.parent.name for one in systemd.drop_ins(tmp_path / unit)}
+
+    assert folders("a-b@c.service") == {"a-.service.d", "a-@.service.d", "a-@c.service.d"}
+    assert folders("a-b@.service") == {"a-.service.d", "a-@.service.d"}
+    assert folders("a-b.service") == {"a-.service.d"}
+
+
+def test_a_command_with_one_exclamation_mark_is_run_as_root(tmp_path: Path) -> None:
+    def of(*lines: str) -> Candidate:
+        path = tmp_path / "a.service"
+        path.write_text("\n".join(["[Service]", "User=nobody", "SystemCallFilter=~mkdir", *lines]))
+        return candidate(path)
+
+    def codes(found: Candidate) -> list[str]:
+        return [one.code for one in found.warnings]
+
+    plain, root = of("ExecStart=!!/x"), of("ExecStart=/x", "ExecStart=!/y")
+    assert isinstance(plain.posture, OwnPosture)
+    assert isinstance(root.posture, OwnPosture)
+    assert (plain.posture.uid, codes(plain), plain.brings_no_new_privs) == (1000, [], True)
+    assert (root.posture.uid, codes(root)) == (0, ["unrestricted-command"])
+    assert not root.brings_no_new_privs
+    again = of("ExecStart=!/x", "ExecStart=", "ExecStart=/y", "ExecStartPre=-!/z")
+    assert isinstance(again.posture, OwnPosture)
+    assert again.posture.uid == 1000
+    assert codes(again) == ["unrestricted-command"] * 2
+
+
+@pytest.mark.parametrize("line", ["LimitFSIZE=0", "TasksMax=0", "AllowedCPUs=0", "Group=0"])
+def test_zero_is_a_limit_and_not_off(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "a.service"
+    path.write_text(f"[Service]\nSystemCallFilter=~mkdir\n{line}\n")
+    assert [one.code for one in candidate(path).warnings] == ["not-modelled"]
+    path.write_text("[Service]\nSystemCallFilter=~mkdir\nPrivateTmp=0\nLimitFSIZE=infinity\n")
+    assert not candidate(path).warnings
+
+
 def test_drop_in_that_is_empty_or_a_link_to_null_hides_those_behind_it(tmp_path: Path) -> None:
     (tmp_path / "a.service").write_text("[Service]\n")
     for name in ("one.conf", "two.conf", "three.conf"):
@@ -317,3 +361,45 @@ def test_sets_of_an_installed_systemd_replace_the_recorded_ones(tmp_path: Path) 
 def test_version_that_says_nothing_is_none() -> None:
     assert systemd_facts.recorded().number == systemd_facts.MODELLED
     assert of_installed("what", "").number == 0
+
+
+# ---------------------------------------------------------------------- the systemd of this machine
+
+_ANALYZE = """#!/bin/sh
+if [ "$1" = --version ]; then echo "systemd 255 (255.4-1)"; else cat <<LIST
+@default
+    read
+@mine
+    mkdir
+LIST
+fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [
+        (_ANALYZE, 255),
+        (None, 252),  # not installed
+        ("#!/bin/sh\nexit 1\n", 252),
+        ("#!/bin/sh\necho what\n", 252),
+        (_ANALYZE.replace("@default", "@other"), 252),
+        ("not a program", 252),
+    ],
+)
+def test_sets_are_those_of_the_installed_systemd_or_else_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, version: int
+) -> None:
+    if script is not None:
+        (tmp_path / "systemd-analyze").write_text(script)
+        (tmp_path / "systemd-analyze").chmod(0o755)
+    cat = shutil.which("cat")
+    assert cat is not None
+    (tmp_path / "cat").symlink_to(cat)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = installed_systemd.facts.__wrapped__()
+    assert (found.number, found.installed) == (version, version == 255)
+    if version == 255:
+        assert list(found.sets["@mine"]) == ["mkdir"]
+    else:
+        assert found.sets == systemd_facts.recorded().sets
