@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from evaluator import wire
 from evaluator.errors import EnvironmentLackError, HarnessError, InputError
@@ -82,8 +83,36 @@ def runner_path() -> Path:
     return path
 
 
+_LACKS = {
+    wire.Step.NEEDS_MMAP: "mmap",
+    wire.Step.NEEDS_CLONE: "clone",
+    wire.Step.NEEDS_WAIT: "wait4",
+    wire.Step.ORACLE: "newfstatat or getdents64",
+    wire.Step.NO_TMPFS: "",
+    wire.Step.UNCONFINED: "",
+    wire.Step.PERFORMER: "",
+}
+
+
+def _lacks(step: wire.Step, error: int) -> str:
+    """Why the runner cannot work in somebody else's confinement."""
+    name = errno.errorcode.get(error, str(error))
+    if step is wire.Step.NO_TMPFS:
+        return "there is no tmpfs to work in: name a directory of one (emptyDir medium: Memory)"
+    if step is wire.Step.UNCONFINED:
+        return "nothing confines this process (CAP_SYS_ADMIN in the first user namespace): refused"
+    if step is wire.Step.PERFORMER:
+        return f"the runner did not come up under the confinement ({name})"
+    call = _LACKS[step]
+    if not error:
+        return f"the confinement kills the runner for {call}, which it needs"
+    return f"the confinement denies {call}, which the runner needs ({name})"
+
+
 def explain_step(step: wire.Step, error: int) -> str:
     """One line about a start-up step that failed, with what helps where we know it."""
+    if step in _LACKS:
+        return _lacks(step, error)
     name = errno.errorcode.get(error, str(error))
     hint = _HINTS.get(step)
     failed = step.name.lower().replace("_", " ")
@@ -108,25 +137,53 @@ def check_target(path: str) -> None:
         )
 
 
+class Stage(NamedTuple):
+    """Where a performer starts the subjects (perform.h), instead of a gate of the runner's."""
+
+    scratch: Path
+    """What it sees as /work: a directory of a tmpfs, not below /tmp."""
+    said: int
+    """The descriptor that its answers come from; it is closed here."""
+    told: int
+    """The one that it reads its orders from; it is closed here."""
+
+
 class Sandbox:
     """One runner.  Use as a context manager; ``HarnessError`` means that this one is lost."""
 
-    def __init__(self, runner: Path | None = None, core: int | None = None) -> None:
-        """``core``: the processor that the runner stays on; by default any that we may use."""
+    def __init__(
+        self,
+        runner: Path | None = None,
+        core: int | None = None,
+        *,
+        stage: Stage | None = None,
+        ambient: str | None = None,
+    ) -> None:
+        """``core``: the processor that the runner stays on; by default any that we may use.
+
+        ``ambient``: a directory of a tmpfs to work in; then there is no sandbox, and subjects are
+        under what this very process is under.
+        """
         self._path = runner or runner_path()
         # By descriptor: the mapped user need not be able to enter the directory it lies in.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        root = os.geteuid() == 0
+        root = os.geteuid() == 0 and ambient is None
         id_map = ROOT_MAP if root else f"0 {os.geteuid()} 1"
         if core is None:
             core = min(os.sched_getaffinity(0))
+        arguments = ["serve", id_map, "0" if root else "1", str(core)]
+        if ambient is not None:
+            arguments = ["ambient", ambient]
+        pipes = (stage.said, stage.told) if stage else ()
+        if stage:
+            arguments += [str(stage.scratch), *map(str, pipes)]
         try:
             self._process = subprocess.Popen(
-                [str(self._path), "serve", id_map, "0" if root else "1", str(core)],
+                [str(self._path), *arguments],
                 executable=f"/proc/self/fd/{descriptor}",
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=(descriptor,),
+                pass_fds=(descriptor, *pipes),
                 start_new_session=True,
                 bufsize=0,
             )
@@ -135,7 +192,8 @@ class Sandbox:
                 f"cannot start the native runner {self._path}: {error.strerror}"
             ) from error
         finally:
-            os.close(descriptor)
+            for one in (descriptor, *pipes):
+                os.close(one)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in = self._process.stdin.fileno()

@@ -49,7 +49,7 @@ from attacks.program import (
 from evaluator.errors import HarnessError
 from mitigations.candidate import LandlockLayer
 
-VERSION = 5
+VERSION = 6
 MAX_FRAME = 4 * 1024 * 1024
 
 
@@ -63,6 +63,8 @@ class Frame(IntEnum):
     RESULT = 7
     STATUS = 8
     ERROR = 9
+    NOTE = 10
+    """For whoever reads the results: the runner gives it back as it is."""
 
 
 class Step(IntEnum):
@@ -107,6 +109,15 @@ class Step(IntEnum):
     WITNESS = 36
     GATE_KILLED = 37
     """The error is the number of a signal."""
+    NO_TMPFS = 38
+    UNCONFINED = 39
+    ORACLE = 40
+    NEEDS_MMAP = 41
+    """With an error of 0 the performer died of asking for it; so for the next two."""
+    NEEDS_CLONE = 42
+    NEEDS_WAIT = 43
+    PERFORMER = 44
+    LEFT_OVER = 45
 
 
 class ProgramFlag(IntFlag):
