@@ -87,6 +87,7 @@ _LACKS = {
     wire.Step.NEEDS_MMAP: "mmap",
     wire.Step.NEEDS_CLONE: "clone",
     wire.Step.NEEDS_WAIT: "wait4",
+    wire.Step.NEEDS_TIMER: "setitimer or rt_sigaction",
     wire.Step.ORACLE: "newfstatat or getdents64",
     wire.Step.NO_TMPFS: "",
     wire.Step.UNCONFINED: "",
@@ -317,6 +318,13 @@ class Sandbox:
         except (OSError, IndexError, ValueError):
             return None
         return None
+
+    def init_pid(self) -> int:
+        """In our own /proc: a process in the namespaces that subjects live in."""
+        try:
+            return _children(_children(self.pid)[0])[0]
+        except (OSError, IndexError) as error:
+            raise HarnessError(f"the runner's sandbox is gone: {error}") from error
 
     def _receive(self, deadline: float) -> tuple[wire.Frame, bytes]:
         begin = self._at + 8

@@ -113,11 +113,12 @@ class Step(IntEnum):
     UNCONFINED = 39
     ORACLE = 40
     NEEDS_MMAP = 41
-    """With an error of 0 the performer died of asking for it; so for the next two."""
+    """With an error of 0 the performer died of asking for it; so for the next three."""
     NEEDS_CLONE = 42
     NEEDS_WAIT = 43
-    PERFORMER = 44
-    LEFT_OVER = 45
+    NEEDS_TIMER = 44
+    PERFORMER = 45
+    LEFT_OVER = 46
 
 
 class ProgramFlag(IntFlag):
@@ -803,6 +804,8 @@ class ParkedStatus(Struct, frozen=True):
     error: int
     pid: int
     text: str
+    said: str = ""
+    """Why there is none, in the words of a runtime; empty where the step says it."""
 
 
 def decode_status(payload: bytes) -> ParkedStatus:

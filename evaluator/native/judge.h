@@ -92,7 +92,7 @@ enum {
 	X_VICTIM, X_PROTOCOL, X_SCRATCH_LOST, X_STATUS, X_WITNESS,
 	X_GATE_KILLED,	// its error is a signal
 	X_NO_TMPFS, X_UNCONFINED, X_ORACLE,
-	X_NEEDS_MMAP, X_NEEDS_CLONE, X_NEEDS_WAIT, X_PERFORMER, X_LEFT_OVER,
+	X_NEEDS_MMAP, X_NEEDS_CLONE, X_NEEDS_WAIT, X_NEEDS_TIMER, X_PERFORMER, X_LEFT_OVER,
 };
 
 // Out of the way of what setup and witnesses open, and below 64: the kernel has room for so many
@@ -219,9 +219,9 @@ static char *proc_path(char *to, int pid, const char *file)
 
 #define TICK_US 5000
 
-static void tick_every(i64 us)
+static i64 tick_every(i64 us)
 {
 	i64 every[4] = { 0, us, 0, us };
 
-	SYS3(setitimer, 0, every, 0);
+	return SYS3(setitimer, 0, every, 0);
 }

@@ -4,7 +4,7 @@
 // It is the program that a container runtime executes (or a child of the judge, where that lives in
 // the confinement itself), with two pipes to the judge.  What it is under its subjects are under: it
 // puts nothing on.  It needs little, and says what it is denied: read and write on its pipes, mmap,
-// clone and wait4.  Fixtures and the oracle are the judge's, and so is every answer.
+// clone, wait4 and setitimer.  Fixtures and the oracle are the judge's, and so is every answer.
 
 #define STAGE_US 5000000	// in which a performer answers, beyond a trial's own bound
 
@@ -131,7 +131,11 @@ static int has_needs(int to)
 	say_before(to, X_NEEDS_WAIT);
 	while ((pid = SYS4(wait4, -1, &status, WALL, 0)) == -EINTR)
 		;
-	return say_after(to, pid);
+	if (say_after(to, pid))
+		return -1;
+	calibrate();
+	say_before(to, X_NEEDS_TIMER);
+	return say_after(to, start_ticking());
 }
 
 static void __attribute__((noreturn)) performer(int from, int to)
@@ -152,8 +156,6 @@ static void __attribute__((noreturn)) performer(int from, int to)
 	write_all(to, &hello, sizeof hello);
 	write_all(to, status_text, hello.length);
 	frame = allocate(MAX_FRAME);
-	calibrate();
-	start_ticking();
 	while (frame && !read_all(from, &order, sizeof order) && order.length <= MAX_FRAME && !read_all(from, frame, order.length)) {
 		const struct program *p = (const struct program *)frame;
 

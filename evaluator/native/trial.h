@@ -15,10 +15,10 @@ static void tick_handler(int signal)
 }
 
 // A blocked wait4 ends with EINTR at every tick, so that every wait has a deadline.
-static void start_ticking(void)
+static i64 start_ticking(void)
 {
 	on_signal(SIGALRM, tick_handler);
-	tick_every(TICK_US);
+	return tick_every(TICK_US);
 }
 
 static void calibrate(void)
