@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from evaluator.errors import HarnessError
 from evaluator.pool import Arm, Batch, Pool
 from evaluator.runtimes import CannotPerformError, Container, RefusedError, Runtime
-from evaluator.sandbox import Sandbox
+from evaluator.sandbox import Sandbox, runner_path
 from evaluator.wire import (
     ConfigSpec,
     Filter,
@@ -80,6 +80,7 @@ class Containers(Pool):
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        self._path = runner_path()
         self._profiles: dict[tuple[Filter, ...], Mapping[str, Any]] = {}
         self._stages: dict[ConfigSpec, _Stage] = {}
         self._numbers: list[ConfigSpec] = []

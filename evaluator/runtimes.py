@@ -328,5 +328,9 @@ def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
 
 
 def _last_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
+    """What a runtime said last, without what a log line has around it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', lines[-1])
+    return logged[1].replace('\\"', '"') if logged else lines[-1]

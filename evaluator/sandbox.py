@@ -89,6 +89,7 @@ _LACKS = {
     wire.Step.NEEDS_WAIT: "wait4",
     wire.Step.NEEDS_TIMER: "setitimer or rt_sigaction",
     wire.Step.ORACLE: "newfstatat or getdents64",
+    wire.Step.FIXTURE: "mkdirat",
     wire.Step.NO_TMPFS: "",
     wire.Step.UNCONFINED: "",
     wire.Step.PERFORMER: "",
@@ -287,10 +288,14 @@ class Sandbox:
 
     def next_result(self, timeout_us: int) -> wire.Result:
         """The next RESULT frame.  The runner answers in order, each within its own bound."""
+        return wire.decode_result(self.next_payload(timeout_us))
+
+    def next_payload(self, timeout_us: int) -> bytes:
+        """The same, as it came."""
         kind, payload = self._receive(time.monotonic() + ANSWER_TIMEOUT_S + timeout_us / 1e6)
         if kind is not wire.Frame.RESULT:
             raise HarnessError(f"the runner answered {kind.name} where a result was due")
-        return wire.decode_result(payload)
+        return payload
 
     def park(self, config: int) -> wire.ParkedStatus:
         """Starts a subject under a configuration and parks it, until ``release``."""

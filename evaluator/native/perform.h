@@ -149,8 +149,13 @@ static void __attribute__((noreturn)) performer(int from, int to)
 	if (has_needs(to))
 		SYS1(exit_group, 3);
 	is_first = hello.first = SYS0(getpid) == 1;
-	n = read_file("/proc/self/status", status_text, sizeof status_text);
+	n = read_file("/proc/self/status", status_text, sizeof status_text - 256);
 	hello.length = n > 0 ? (u32)n : 0;
+	if (hello.length) {	// a control that ran on another kernel is none
+		append(status_text + hello.length, "Kernel:\t");
+		n = read_file("/proc/sys/kernel/osrelease", status_text + hello.length + 8, 200);
+		hello.length += 8 + (n > 0 ? (u32)n : 0);
+	}
 	say_before(to, X_NONE);
 	say_after(to, 0);
 	write_all(to, &hello, sizeof hello);
