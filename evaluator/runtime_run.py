@@ -49,7 +49,7 @@ def evaluate(
 ) -> Iterator[CandidateResult]:
     """The candidates' results in their order, as ``campaign.evaluate``."""
     sweep()
-    tried = _testable(plan.families)
+    tried = testable(plan.families)
     theirs = replace(plan, families=tried, rewrites=Rewrites.NONE, jobs=1)
     size = sum(one.size for one in tried)
     done = 0
@@ -70,8 +70,8 @@ def evaluate(
         share.check_controls()
 
 
-def _testable(families: tuple[FamilyInstance, ...]) -> tuple[FamilyInstance, ...]:
-    """What of each family can be tried under a runtime; those without are left out."""
+def testable(families: tuple[FamilyInstance, ...]) -> tuple[FamilyInstance, ...]:
+    """What of each family can be tried under a runtime; families without are left out."""
     held = (one.only({v.id for v in one.variants if not why_not(v)}) for one in families)
     return tuple(one for one in held if one.size)
 

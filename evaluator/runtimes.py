@@ -286,6 +286,11 @@ class Container:
         assert self._process is not None
         status = self.sandbox.park(0)
         if status.step is Step.NONE:
+            deadline = (
+                time.monotonic() + _END_S
+            )  # crun writes the pid when the program runs already
+            while self.pid is None and time.monotonic() < deadline:
+                time.sleep(0.001)
             return status
         _ended(self._process, 1.0)
         code = self._process.poll()

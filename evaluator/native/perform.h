@@ -32,20 +32,14 @@ static int is_first;	// pid 1: orphans are ours, and kill(-1) reaches all that i
 // The kernel writes the child's own pid there: an answer of 0 alone is no proof, a filter may fake it.
 static i64 fork_subject(void)
 {
-	u64 native[6] = { CLONE_CHILD_SETTID | SIGCHLD, 0, 0, A(&page->env[ENV_SUBJECT_PID]), 0, 0 };
-	u64 compat[6] = { CLONE_CHILD_SETTID | SIGCHLD, 0, 0, 0, A(&page->env[ENV_SUBJECT_PID]), 0 };
+	u64 args[6] = { CLONE_CHILD_SETTID | SIGCHLD, 0, 0, A(&page->env[ENV_SUBJECT_PID]), 0, 0 };
 	i64 pid;
 
 	page->env[ENV_SUBJECT_PID] = 0;
-	pid = (i64)enter_syscall(NR_clone, native);
+	pid = (i64)enter_syscall(NR_clone, args);
 	if (!pid && page->env[ENV_SUBJECT_PID])
 		subject();
-	if (pid <= 0) {
-		pid = (i64)(i32)enter_int80(NR_i386_clone, compat);
-		if (!pid && page->env[ENV_SUBJECT_PID])
-			subject();
-	}
-	return pid > 0 ? pid : pid ? pid : -EPERM;
+	return pid ? pid : -EPERM;
 }
 
 // Kills what a trial left, until nobody is there.
