@@ -43,7 +43,7 @@ from evaluator.records import (
 )
 from evaluator.refusals import difference
 from evaluator.sandbox import Sandbox, explain_step, runner_path
-from evaluator.stage import untried, why_not
+from evaluator.stage import untried, why_not_inside
 from evaluator.trial import grade, program_spec
 from evaluator.verdict import Outcome
 from evaluator.wire import (
@@ -129,7 +129,9 @@ def pack(plan: Plan, suite: str, must_hold: Sequence[str] = ()) -> bytes:
 
     ``must_hold``: the families that somebody named, which fail unless they are held.
     """
-    variants = [one for family in plan.families for one in family.variants if not why_not(one)]
+    variants = [
+        one for family in plan.families for one in family.variants if not why_not_inside(one)
+    ]
     if not variants:
         raise InputError("none of these families can be tried in somebody else's confinement")
     stance = posture(plan.posture)
@@ -268,7 +270,7 @@ def families_of(header: Header, where: str) -> tuple[FamilyInstance, ...]:
     found = tuple(library.parse_reference(label) for label in header.families)
     frozen = library.suite(header.suite).variants.keys()
     families = tuple(one.only(frozen) for one in found)
-    packed = [one for family in families for one in family.variants if not why_not(one)]
+    packed = [one for family in families for one in family.variants if not why_not_inside(one)]
     same = [one.id for one in packed] == list(header.variants)
     if not same or _digest(_programs(packed)) != header.digest:
         raise InputError(f"{where}: made by another version of sidestep: pack again with this one")
@@ -318,7 +320,7 @@ def judge(contents: Contents, plan: Plan) -> CandidateRun:
         for variant in family.variants:
             number = place.get(variant.id)
             if number is None:
-                trials.append(untried(variant, terms, why_not(variant)))
+                trials.append(untried(variant, terms, why_not_inside(variant)))
                 continue
             pair = _pair(variant, contents, number)
             trials.append(
@@ -339,7 +341,7 @@ def judge(contents: Contents, plan: Plan) -> CandidateRun:
 def _pair(variant: Variant, contents: Contents, number: int) -> Pair:
     """Both arms.  What is in force there is what is judged, so it is no difference of theirs."""
     control = contents.controls.get(number, "the pack has no control of it")
-    arm: Result | str = "the runner ended before it came to this program"
+    arm: Result | str = "it ended before"
     result = contents.results.get(number)
     if result is not None:
         arm = result if result.ok else result.trouble
@@ -356,17 +358,19 @@ def _record(pair: Pair, terms: Terms, unmet: str | None, *, same_kernel: bool) -
     found = outcome.classify(pair, terms, unmet)
     found = replace(found, reachable_elsewhere=False)
     if isinstance(arm, str) and not isinstance(pair.control, str):
-        if found.outcome is Outcome.HARNESS_ERROR:
-            # What the confinement denies the runner says nothing of the attack.
-            return _unsupported(found, f"the runner was denied what it needs: {arm}")
-        return found
-    if found.outcome is not Outcome.INEFFECTIVE:
+        # What the confinement denies the runner says nothing of the attack.
+        harness = found.outcome is Outcome.HARNESS_ERROR
+        return (
+            _unsupported(found, f"the runner could not try it there: {arm}") if harness else found
+        )
+    # Without a filter to simulate, a kill is nothing that could be disagreed about.
+    if found.outcome not in (Outcome.INEFFECTIVE, Outcome.DISAGREEMENT):
         return found
     if not same_kernel:
         return _unsupported(found, _OTHER_KERNEL)
     stopped = _stopped(pair)
     if stopped is None:
-        return found
+        return replace(found, outcome=Outcome.INEFFECTIVE)
     if variant.effect.kind is EffectKind.WITNESSED and not stopped.decisive:
         return _unsupported(found, _BLIND)
     return replace(

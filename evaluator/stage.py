@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from attacks.family import Variant
+from attacks.family import Need, Variant
 from attacks.program import Env, Environment, Program
 from evaluator import outcome
 from evaluator.outcome import Pair, Terms
@@ -26,7 +26,10 @@ POSTURE = "posture: it brings no_new_privs of its own"
 LIMITS = "limits: it needs room for a core file"
 PID = "pid: who looks for the effect does not know the subject's"
 PLACE = "place: it acts outside the working directory"
-CAUSES = (SENTINEL, SETUP, NEIGHBOUR, NAMESPACES, EVENTS, LIMITS, POSTURE, PID, PLACE)
+IDS = "ids: who looks for the effect counts users as the sandbox does"
+NAME = "name: it calls the working directory by the name that it has in the sandbox"
+CAUSES = (SENTINEL, SETUP, NEIGHBOUR, NAMESPACES, EVENTS, LIMITS, POSTURE, PID, PLACE, IDS, NAME)
+_WORK = b"/work"
 _FOLLOWED = (
     ProgramFlag.WATCH_PROCESS
     | ProgramFlag.WATCH_EXEC
@@ -51,6 +54,14 @@ def why_not(variant: Variant) -> str:
         PLACE: variant.effect.parent.startswith("/"),
     }
     return next((cause for cause, holds in causes.items() if holds), "")
+
+
+def why_not_inside(variant: Variant) -> str:
+    """The same where the judge lives in the confinement too, in a directory of any name."""
+    cause = why_not(variant)
+    if cause or Need.MANY_IDS in variant.needs:
+        return cause or IDS
+    return NAME if any(_WORK in blob.data for blob in variant.program.blobs) else ""
 
 
 def _asks_for_pid(program: Program) -> bool:

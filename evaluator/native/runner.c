@@ -399,11 +399,13 @@ static int has_ambient_scratch(const char *parent)
 	if (e < 0 || fs.type != TMPFS)	// only there inode numbers tell what is new
 		return e < 0 ? fail(X_SCRATCH, e) : fail(X_NO_TMPFS, 0);
 	append_number(append(append(work, parent), "/sidestep-"), (u64)SYS0(getpid));
-	if ((e = SYS3(mkdirat, AT_FDCWD, work, 0755)) < 0 || (e = SYS1(chdir, work)) < 0)
-		return fail(X_SCRATCH, e);
+	if ((e = SYS3(mkdirat, AT_FDCWD, work, 0755)) < 0)
+		return fail(X_FIXTURE, e);
 	scratch_dir = (int)open_at(AT_FDCWD, work, O_DIRECTORY, 0);
-	e = scratch_dir < 0 ? scratch_dir : SYS4(newfstatat, AT_FDCWD, work, &scratch, 0);
-	return e < 0 ? fail(X_SCRATCH, e) : 0;
+	if (scratch_dir < 0 || (e = SYS1(chdir, work)) < 0)
+		return fail(X_SCRATCH, scratch_dir < 0 ? scratch_dir : e);
+	e = SYS4(newfstatat, AT_FDCWD, work, &scratch, 0);
+	return e < 0 ? fail(X_ORACLE, e) : 0;
 }
 
 // Under a filter that hides the world every effect would seem to be missing: it is tried first.
