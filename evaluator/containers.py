@@ -32,6 +32,8 @@ from evaluator.wire import (
 
 _ATTEMPTS = 2
 _LOST = (Step.PERFORMER, Step.LEFT_OVER)
+_FOR_OTHERS = (Step.NEEDS_CLONE, Step.NEEDS_WAIT, Step.NEEDS_TIMER)
+"""What a performer needs that starts others: without it, each program has its own container."""
 _KEPT = 4
 """Containers at a time: a control, a candidate, and what it is without some of its layers."""
 
@@ -84,6 +86,8 @@ class Containers(Pool):
         self._profiles: dict[tuple[Filter, ...], Mapping[str, Any]] = {}
         self._stages: dict[ConfigSpec, _Stage] = {}
         self._numbers: list[ConfigSpec] = []
+        self.alone: set[ConfigSpec] = set()
+        """Those under which a container serves for one program only."""
         self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=runtime.name)
         with Sandbox() as judge:  # its facts are those of all judges
@@ -166,6 +170,10 @@ class Containers(Pool):
         result = judge.next_result(arm.timeout_us)
         if result.tag != number:
             raise HarnessError("the runner answered something that it was not asked")
+        if stage.container.alone:
+            status = 0 if result.timed_out else stage.container.wait_status()
+            self._drop(arm.config)
+            result = replace(result, wait_status=max(0, status))
         return result if result.truth.known else replace(result, truth=stage.truth)
 
     def _stage(self, config: ConfigSpec) -> _Stage:
@@ -183,9 +191,19 @@ class Containers(Pool):
             profile = self._profiles.get(config.filters)
             if profile is None or config.rulesets:
                 raise RefusedError(f"{self.runtime.name}: takes no such layer from us")
-        container = Container(self.runtime, config, profile)
+        container = self._container(config, profile)
         container.sandbox.define_config(0, config)
         return _Stage(container, _truth(container))
+
+    def _container(self, config: ConfigSpec, profile: Mapping[str, Any] | None) -> Container:
+        if config not in self.alone:
+            try:
+                return Container(self.runtime, config, profile)
+            except CannotPerformError as error:
+                if error.step not in _FOR_OTHERS:
+                    raise
+                self.alone.add(config)
+        return Container(self.runtime, config, profile, alone=True)
 
     def _drop(self, config: ConfigSpec) -> None:
         stage = self._stages.pop(config, None)

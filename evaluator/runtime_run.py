@@ -40,6 +40,10 @@ from evaluator.stage import untried, why_not
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate, FailedCandidate
 
+_ALONE = (
+    "nobody may fork under it: each program is pid 1 of a container of its own, which no control is"
+)
+
 
 def evaluate(
     plan: Plan,
@@ -100,6 +104,9 @@ def _run(share: Share, containers: Containers, candidate: Candidate, plan: Plan)
         if cause
     ]
     loads = run.enforcement.enforced
+    if not why and containers.alone:
+        notes.append(_ALONE)
+    containers.alone.clear()
     return replace(
         run,
         trials=trials,

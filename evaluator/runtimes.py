@@ -35,6 +35,8 @@ _START_S = 10.0
 _END_S = 3.0
 _UNIFIED = Path("/sys/fs/cgroup/unified")
 _TMPFS = "tmpfs"
+_MEMORY_SIZE = 0x55000
+_SIGNALLED = 128  # a runtime's exit code for a program that died of signal N is 128 + N
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc")
 # As the runner's gates set them (gate.h), but for CPU time: a performer lives on.
 _LIMITS = {
@@ -84,6 +86,10 @@ class RefusedError(Exception):
 
 class CannotPerformError(HarnessError):
     """The container started, and the performer in it lacks something, as one line says."""
+
+    def __init__(self, said: str, step: Step) -> None:
+        super().__init__(said)
+        self.step = step
 
 
 def find(name: str) -> Runtime:
@@ -190,7 +196,11 @@ class Container:
         runtime: Runtime,
         config: ConfigSpec,
         seccomp: Mapping[str, Any] | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
+        """``alone``: the performer is the subject itself, of one trial, and forks nobody."""
+        self.alone = alone
         self._runtime = runtime
         self._sandbox: Sandbox | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -201,8 +211,10 @@ class Container:
             orders, told = os.pipe()
             try:
                 scratch = self._make_bundle()
-                self._sandbox = Sandbox(stage=Stage(scratch, said, told))
+                memory = os.open(self._memory(), os.O_RDWR | os.O_CLOEXEC) if alone else None
+                self._sandbox = Sandbox(stage=Stage(scratch, said, told, memory))
                 told_to = spec(config, seccomp, self._sandbox.init_pid(), scratch)
+                told_to["process"]["args"] += ["alone"] * alone
                 (self.bundle / "config.json").write_text(json.dumps(told_to))
                 self._process = self._start(orders, answers)
             finally:
@@ -226,6 +238,14 @@ class Container:
             return int((self.bundle / "pid").read_text())
         except (OSError, ValueError):
             return None
+
+    def wait_status(self) -> int:
+        """Of the program, once it has ended; -1 if it does not end."""
+        assert self._process is not None
+        if not _ended(self._process, _END_S):
+            return -1
+        code = self._process.returncode
+        return code - _SIGNALLED if code > _SIGNALLED else code << 8
 
     def __enter__(self) -> Container:
         return self
@@ -270,11 +290,23 @@ class Container:
         (root / "runner").chmod(0o755)
         return scratch
 
+    def _memory(self) -> Path:
+        """What a performer that is alone lives in, as large as the runner shares (shared.h)."""
+        path = self.bundle / "memory"
+        if not path.exists():
+            path.write_bytes(b"")
+            os.truncate(path, _MEMORY_SIZE)
+        return path
+
     def _start(self, orders: int, answers: int) -> subprocess.Popen[bytes]:
         run = ["run", "--bundle", str(self.bundle), "--pid-file", str(self.bundle / "pid")]
+        command = [*self._runtime.command, *self._state(), *run]
+        if self.alone:
+            opening = ["sh", "-c", 'exec "$@" 3<>"$0"', str(self._memory())]
+            command = [*opening, *command, "--preserve-fds", "1"]
         with (self.bundle / "stderr").open("wb") as errors:
             return subprocess.Popen(
-                [*self._runtime.command, *self._state(), *run, self._name],
+                [*command, self._name],
                 stdin=orders,
                 stdout=answers,
                 stderr=errors,
@@ -298,7 +330,7 @@ class Container:
         if said and self.pid is None:
             raise RefusedError(f"{self._runtime.name} does not start the container: {said}")
         why = explain_step(status.step, status.error)
-        raise CannotPerformError(f"{self._runtime.name}: {why} (exit code {code})")
+        raise CannotPerformError(f"{self._runtime.name}: {why} (exit code {code})", status.step)
 
     def _state(self) -> Sequence[str]:
         return ("--root", str(self.bundle / "state"))

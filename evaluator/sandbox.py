@@ -148,6 +148,8 @@ class Stage(NamedTuple):
     """The descriptor that its answers come from; it is closed here."""
     told: int
     """The one that it reads its orders from; it is closed here."""
+    memory: int | None = None
+    """Of the file that is its memory, where it is the subject of one trial; it is closed here."""
 
 
 class Sandbox:
@@ -176,7 +178,7 @@ class Sandbox:
         arguments = ["serve", id_map, "0" if root else "1", str(core)]
         if ambient is not None:
             arguments = ["ambient", ambient]
-        pipes = (stage.said, stage.told) if stage else ()
+        pipes = [one for one in stage[1:] if one is not None] if stage else []
         if stage:
             arguments += [str(stage.scratch), *map(str, pipes)]
         try:

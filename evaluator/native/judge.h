@@ -101,6 +101,7 @@ enum { CONTROL_IN = 62, CONTROL_OUT = 63, WITNESS_IN = 60, WITNESS_OUT = 61, STA
 static int init_to = -1, init_from = -1, init_pid;
 static int many_ids;
 static int staged;	// a performer starts the subjects (perform.h)
+static int alone;	// it is the subject itself, of one trial; its memory is ours to look at
 static int ambient;	// the judge itself lives in what is judged: no namespaces of ours
 static char work[128] = "/s/work";	// the subjects' working directory as the judge sees it
 static int ns_fd[6], own_pid_ns, init_pid_ns;

@@ -5,6 +5,9 @@
 // the confinement itself), with two pipes to the judge.  What it is under its subjects are under: it
 // puts nothing on.  It needs little, and says what it is denied: read and write on its pipes, mmap,
 // clone, wait4 and setitimer.  Fixtures and the oracle are the judge's, and so is every answer.
+//
+// Where it may not fork it is the subject itself, of one trial: `alone`.  Then its memory is a file
+// that the judge has too, so that the trace is there whatever becomes of it.
 
 #define STAGE_US 5000000	// in which a performer answers, beyond a trial's own bound
 
@@ -109,12 +112,20 @@ static int say_after(int to, i64 error)
 	return e ? -1 : 0;
 }
 
+#define ALONE_FD 3	// where whoever is alone finds its memory
+
 static int has_needs(int to)
 {
 	int status;
 	i64 pid;
 
 	say_before(to, X_NEEDS_MMAP);
+	if (alone) {
+		i64 at = SYS6(mmap, ARENA, SHARED_END - ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ALONE_FD, 0);
+
+		SYS1(close, ALONE_FD);
+		return say_after(to, at);
+	}
 	if (say_after(to, map_shared(ARENA, SHARED_END - ARENA) ? -fail_error : 0))
 		return -1;
 	say_before(to, X_NEEDS_CLONE);
@@ -158,6 +169,11 @@ static void __attribute__((noreturn)) performer(int from, int to)
 	while (frame && !read_all(from, &order, sizeof order) && order.length <= MAX_FRAME && !read_all(from, frame, order.length)) {
 		const struct program *p = (const struct program *)frame;
 
+		if (alone) {
+			copy_program(p);
+			page->env[ENV_SUBJECT_PID] = (u64)SYS0(getpid);
+			subject();
+		}
 		memset(&reply, 0, sizeof reply);
 		fail_step = 0;
 		if (perform(&order, p, &reply)) {
@@ -227,6 +243,23 @@ static int greet_stage(void)
 	return 0;
 }
 
+static u8 *stage_memory;
+
+// The one trial of a performer that is alone: its end is the end of its pipe.
+static int await_end(struct trial *t, u64 deadline)
+{
+	const struct trace *its = (const struct trace *)(stage_memory + (TRACE - ARENA));
+	u8 byte;
+	i64 got;
+
+	while ((got = SYS3(read, STAGE_IN, &byte, 1)) == -EINTR && now_us() < deadline)
+		;
+	t->reply->timed_out = got == -EINTR;
+	memcpy((void *)trace->record, its->record, t->p->n_ops * sizeof(struct record));
+	t->reply->learned = t->p->flags & P_SECRET && has_secret(stage_memory, ARENA_SIZE);
+	return 0;
+}
+
 static int ask_stage(struct trial *t)
 {
 	struct order o = { t->q->tag, t->q->timeout_us, (u32)program_bytes[t->q->program], 0, t->probe_ino, { 0 } };
@@ -237,6 +270,8 @@ static int ask_stage(struct trial *t)
 	memcpy(o.secret, secret, sizeof secret);
 	if (write_all(STAGE_OUT, &o, sizeof o) || write_all(STAGE_OUT, t->p, o.length))
 		return fail(X_PERFORMER, -ESRCH);
+	if (alone)
+		return await_end(t, now_us() + t->q->timeout_us);
 	if (hear(&heard, sizeof heard, deadline))
 		return -1;
 	if (heard.tag != o.tag || heard.n_records != t->p->n_ops)	// a subject has written to the pipe

@@ -321,8 +321,9 @@ static void forget_signals(void)
 	SYS4(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
 }
 
-// serve MAP DENY CORE [SCRATCH IN OUT]: MAP is the judge's id map, DENY is 1 where setgroups must be
-// given up first.  IN and OUT are pipes from and to a performer, which sees SCRATCH as /work.
+// serve MAP DENY CORE [SCRATCH IN OUT [MEMORY]]: MAP is the judge's id map, DENY is 1 where setgroups must be
+// given up first.  IN and OUT are pipes from and to a performer, which sees SCRATCH as /work;
+// with MEMORY, its memory, it is alone.
 static int serve_mode(char **argv, int argc)
 {
 	int go[2], status;
@@ -339,6 +340,14 @@ static int serve_mode(char **argv, int argc)
 	if (argc > 7) {
 		shared_scratch = argv[5];
 		take_stage(argv[6], argv[7]);
+	}
+	if (argc > 8) {
+		i64 at = SYS6(mmap, 0, SHARED_END - ARENA, PROT_READ | PROT_WRITE, MAP_SHARED, number_at((const char **)&argv[8]), 0);
+
+		alone = 1;
+		stage_memory = at < 0 ? 0 : (u8 *)at;
+		if (!stage_memory)
+			return 3;
 	}
 	SYS2(pipe2, go, O_CLOEXEC);
 	pid = fork_with(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP);
@@ -491,9 +500,10 @@ static int ambient_mode(char **argv, int argc)
 	return ready ? 0 : 3;
 }
 
-// perform: what a container runtime executes; the judge is at the other end of its pipes.
-static int perform_mode(void)
+// perform [alone]: what a container runtime executes; the judge is at the other end of its pipes.
+static int perform_mode(int argc)
 {
+	alone = argc > 2;
 	forget_signals();
 	take_control_fds();
 	performer(CONTROL_IN, CONTROL_OUT);
@@ -546,7 +556,7 @@ void start(u64 *stack)
 	else if (argc > 1 && same(argv[1], "ambient"))
 		code = ambient_mode(argv, argc);
 	else if (argc > 1 && same(argv[1], "perform"))
-		code = perform_mode();
+		code = perform_mode(argc);
 	else if (argc > 1 && same(argv[1], "record")) {
 		forget_signals();
 		code = record_mode(argv, argc);
