@@ -57,9 +57,11 @@ compared with the bytes that were predicted, all orders that the runtime may cho
 verdicts come from the same code as natively.
 
 The performer needs `read`, `write`, `mmap`, `clone`, `wait4`, `setitimer` and `rt_sigaction`, and says
-which one it is denied. Then nothing is tried and the verdict is `untested`: what the runner is denied is
-never taken for a block. A container that dies is started again for the next program. What a runtime
-refuses to start is `not-enforced`, with its own words, and exit code 3.
+which one it is denied. Without the last four it starts nobody: then every program gets a container of its
+own, in which it is pid 1 itself, and its trace lies in a file that the judge has mapped too. Without the
+first three nothing is tried and the verdict is `untested`: what the runner is denied is never taken for a
+block. A container that dies is started again for the next program. What a runtime refuses to start is
+`not-enforced`, with its own words, and exit code 3.
 
 ## Agreement
 
@@ -114,7 +116,6 @@ denies the runner is `UNSUPPORTED`, never a block.
 NAMED = {
     "raw filter": "attachment: it is for a program that loads its own filter, which no runtime does",
     "listenerPath": "listener: runc takes no notifications without a process that answers them",
-    "denies clone": "processes: it lets nobody fork, and the performer must",
 }
 
 

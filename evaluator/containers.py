@@ -34,6 +34,7 @@ _ATTEMPTS = 2
 _LOST = (Step.PERFORMER, Step.LEFT_OVER)
 _FOR_OTHERS = (Step.NEEDS_CLONE, Step.NEEDS_WAIT, Step.NEEDS_TIMER)
 """What a performer needs that starts others: without it, each program has its own container."""
+_AT_A_TIME = 4
 _KEPT = 4
 """Containers at a time: a control, a candidate, and what it is without some of its layers."""
 
@@ -135,46 +136,64 @@ class Containers(Pool):
         return self._stage(config).container
 
     def _all(self, batch: Batch) -> None:
-        for index in sorted(batch.left, key=lambda one: hash(batch.arms[one].config)):
-            if self._closed:
-                return
-            batch.found[index] = self._one(batch.arms[index])
-            batch.done(1)
+        places: dict[ConfigSpec, list[int]] = {}
+        for index, arm in enumerate(batch.arms):
+            places.setdefault(arm.config, []).append(index)
+        for config, indices in places.items():
+            # A container of its own takes a runtime tens of milliseconds, mostly of waiting.
+            with ThreadPoolExecutor(_AT_A_TIME if self._is_alone(config) else 1) as threads:
+                found = threads.map(self._one, (batch.arms[index] for index in indices))
+                for index, result in zip(indices, found, strict=True):
+                    batch.found[index] = result
+                    batch.done(1)
+
+    def _is_alone(self, config: ConfigSpec) -> bool:
+        try:
+            return self._stage(config).container.alone
+        except (RefusedError, HarnessError):
+            return False  # each arm will say why
 
     def _one(self, arm: Arm) -> Result | str:
         """One arm; a message where its container was lost, or the trial could not be set up."""
-        said = ""
-        for _ in range(_ATTEMPTS):
+        said = "the containers are closed"
+        for _ in range(0 if self._closed else _ATTEMPTS):
             try:
-                result = self._run(self._stage(arm.config), arm)
+                result = self._alone(arm) if arm.config in self.alone else self._together(arm)
             except RefusedError as error:
+                return str(error)
+            except CannotPerformError as error:
                 return str(error)
             except HarnessError as error:
                 said = str(error)
-                self._drop(arm.config)
-                if isinstance(error, CannotPerformError):
-                    break
                 continue
             if result.ok:
                 return result
             said = result.trouble
             if result.step not in _LOST:
                 return said
-            self._drop(arm.config)
         return f"{self.runtime.name}: {said}"
 
-    def _run(self, stage: _Stage, arm: Arm) -> Result:
-        judge = stage.container.sandbox
-        number = _tell(stage, judge, arm.program)
-        judge.ask([Request(number, number, 0, 0, arm.timeout_us, arm.flags)])
-        result = judge.next_result(arm.timeout_us)
-        if result.tag != number:
-            raise HarnessError("the runner answered something that it was not asked")
-        if stage.container.alone:
-            status = 0 if result.timed_out else stage.container.wait_status()
+    def _together(self, arm: Arm) -> Result:
+        """In the container that serves for all arms of a configuration, and is given up if lost."""
+        try:
+            stage = self._stage(arm.config)
+            result = _run(stage, arm)
+        except HarnessError:
             self._drop(arm.config)
-            result = replace(result, wait_status=max(0, status))
-        return result if result.truth.known else replace(result, truth=stage.truth)
+            raise
+        if result.step in _LOST:
+            self._drop(arm.config)
+        return result
+
+    def _alone(self, arm: Arm) -> Result:
+        """In a container of its own; how the program ended, only the runtime can tell."""
+        profile = self._profile(arm.config)
+        with Container(self.runtime, arm.config, profile, alone=True) as container:
+            container.sandbox.define_config(0, arm.config)
+            result = _run(_Stage(container, _truth(container)), arm)
+            if not result.ok or result.timed_out:
+                return result
+            return replace(result, wait_status=container.wait_status())
 
     def _stage(self, config: ConfigSpec) -> _Stage:
         known = self._stages.pop(config, None)
@@ -186,16 +205,20 @@ class Containers(Pool):
         return known
 
     def _started(self, config: ConfigSpec) -> _Stage:
-        profile = None
-        if config.filters or config.rulesets:
-            profile = self._profiles.get(config.filters)
-            if profile is None or config.rulesets:
-                raise RefusedError(f"{self.runtime.name}: takes no such layer from us")
-        container = self._container(config, profile)
+        container = self._container(config)
         container.sandbox.define_config(0, config)
         return _Stage(container, _truth(container))
 
-    def _container(self, config: ConfigSpec, profile: Mapping[str, Any] | None) -> Container:
+    def _profile(self, config: ConfigSpec) -> Mapping[str, Any] | None:
+        if not config.filters and not config.rulesets:
+            return None
+        profile = self._profiles.get(config.filters)
+        if profile is None or config.rulesets:
+            raise RefusedError(f"{self.runtime.name}: takes no such layer from us")
+        return profile
+
+    def _container(self, config: ConfigSpec) -> Container:
+        profile = self._profile(config)
         if config not in self.alone:
             try:
                 return Container(self.runtime, config, profile)
@@ -209,6 +232,16 @@ class Containers(Pool):
         stage = self._stages.pop(config, None)
         if stage is not None:
             stage.container.close()
+
+
+def _run(stage: _Stage, arm: Arm) -> Result:
+    judge = stage.container.sandbox
+    number = _tell(stage, judge, arm.program)
+    judge.ask([Request(number, number, 0, 0, arm.timeout_us, arm.flags)])
+    result = judge.next_result(arm.timeout_us)
+    if result.tag != number:
+        raise HarnessError("the runner answered something that it was not asked")
+    return result if result.truth.known else replace(result, truth=stage.truth)
 
 
 def _tell(stage: _Stage, judge: Sandbox, spec: ProgramSpec) -> int:

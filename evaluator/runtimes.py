@@ -240,10 +240,10 @@ class Container:
             return None
 
     def wait_status(self) -> int:
-        """Of the program, once it has ended; -1 if it does not end."""
+        """Of the program, once it has ended; ``HarnessError`` if it does not."""
         assert self._process is not None
         if not _ended(self._process, _END_S):
-            return -1
+            raise HarnessError(f"{self._runtime.name} does not say how the program ended")
         code = self._process.returncode
         return code - _SIGNALLED if code > _SIGNALLED else code << 8
 

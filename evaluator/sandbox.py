@@ -84,6 +84,7 @@ def runner_path() -> Path:
 
 
 _LACKS = {
+    wire.Step.NEEDS_READ: "read",
     wire.Step.NEEDS_MMAP: "mmap",
     wire.Step.NEEDS_CLONE: "clone",
     wire.Step.NEEDS_WAIT: "wait4",

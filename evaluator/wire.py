@@ -112,13 +112,14 @@ class Step(IntEnum):
     NO_TMPFS = 38
     UNCONFINED = 39
     ORACLE = 40
-    NEEDS_MMAP = 41
-    """With an error of 0 the performer died of asking for it; so for the next three."""
-    NEEDS_CLONE = 42
-    NEEDS_WAIT = 43
-    NEEDS_TIMER = 44
-    PERFORMER = 45
-    LEFT_OVER = 46
+    NEEDS_READ = 41
+    """With an error of 0 the performer died of asking for it; so for the next four."""
+    NEEDS_MMAP = 42
+    NEEDS_CLONE = 43
+    NEEDS_WAIT = 44
+    NEEDS_TIMER = 45
+    PERFORMER = 46
+    LEFT_OVER = 47
 
 
 class ProgramFlag(IntFlag):

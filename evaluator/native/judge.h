@@ -92,7 +92,7 @@ enum {
 	X_VICTIM, X_PROTOCOL, X_SCRATCH_LOST, X_STATUS, X_WITNESS,
 	X_GATE_KILLED,	// its error is a signal
 	X_NO_TMPFS, X_UNCONFINED, X_ORACLE,
-	X_NEEDS_MMAP, X_NEEDS_CLONE, X_NEEDS_WAIT, X_NEEDS_TIMER, X_PERFORMER, X_LEFT_OVER,
+	X_NEEDS_READ, X_NEEDS_MMAP, X_NEEDS_CLONE, X_NEEDS_WAIT, X_NEEDS_TIMER, X_PERFORMER, X_LEFT_OVER,
 };
 
 // Out of the way of what setup and witnesses open, and below 64: the kernel has room for so many

@@ -114,11 +114,14 @@ static int say_after(int to, i64 error)
 
 #define ALONE_FD 3	// where whoever is alone finds its memory
 
-static int has_needs(int to)
+static int has_needs(int from, int to)
 {
 	int status;
 	i64 pid;
 
+	say_before(to, X_NEEDS_READ);
+	if (say_after(to, SYS3(read, from, &status, 0)))
+		return -1;
 	say_before(to, X_NEEDS_MMAP);
 	if (alone) {
 		i64 at = SYS6(mmap, ARENA, SHARED_END - ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ALONE_FD, 0);
@@ -151,7 +154,7 @@ static void __attribute__((noreturn)) performer(int from, int to)
 	struct reply reply;
 	i64 n;
 
-	if (has_needs(to))
+	if (has_needs(from, to))
 		SYS1(exit_group, 3);
 	is_first = hello.first = SYS0(getpid) == 1;
 	n = read_file("/proc/self/status", status_text, sizeof status_text - 256);
