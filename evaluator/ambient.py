@@ -139,7 +139,7 @@ def pack(plan: Plan, suite: str, must_hold: Sequence[str] = ()) -> bytes:
         config = control_of(pool, stance)
         needs = Needs(pool, config)
         controls = _controls(pool.first, pool.config_number(config), variants)
-    programs = _programs(variants)
+    programs = programs_of(variants)
     header = Header(
         _FORMAT,
         platform.release(),
@@ -180,7 +180,7 @@ def _request(place: int, variant: Variant, wait_us: int = _WAIT_US) -> Request:
     return Request(place, place, 0, 0, wait_us, flags)
 
 
-def _programs(variants: Sequence[Variant]) -> bytes:
+def programs_of(variants: Sequence[Variant]) -> bytes:
     """A PROGRAM frame for each variant, under its place, and for each witness, behind them."""
     frames: list[bytes] = []
     witnesses: dict[int, int] = {}
@@ -203,7 +203,7 @@ def _encoded(number: int, spec: ProgramSpec, witness: int | None = None) -> byte
 
 def _controls(sandbox: Sandbox, config: int, variants: Sequence[Variant]) -> list[bytes]:
     """What each variant comes to here, as the runner says it."""
-    sandbox.send(_programs(variants))
+    sandbox.send(programs_of(variants))
     found: list[bytes] = []
     for place, variant in enumerate(variants):
         payload = b""
@@ -272,7 +272,7 @@ def families_of(header: Header, where: str) -> tuple[FamilyInstance, ...]:
     families = tuple(one.only(frozen) for one in found)
     packed = [one for family in families for one in family.variants if not why_not_inside(one)]
     same = [one.id for one in packed] == list(header.variants)
-    if not same or _digest(_programs(packed)) != header.digest:
+    if not same or _digest(programs_of(packed)) != header.digest:
         raise InputError(f"{where}: made by another version of sidestep: pack again with this one")
     return families
 

@@ -164,7 +164,8 @@ def profile_for(candidate: Candidate) -> Mapping[str, Any] | None:
     path = Path(candidate.source)
     if candidate.meaning == "oci" and path.is_file():
         found: Mapping[str, Any] = json.loads(path.read_bytes())
-        return found
+        if "defaultAction" in found:  # or it is a section of something else
+            return found
     return candidate.profile.as_dict() if candidate.profile is not None else None
 
 

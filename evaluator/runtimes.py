@@ -109,7 +109,7 @@ def find(name: str) -> Runtime:
         raise EnvironmentLackError(f"{name} does not answer: {error}") from None
     match = re.search(rf"{name} version (\S+)", done.stdout)
     if done.returncode or match is None:
-        raise EnvironmentLackError(f"{name} --version: {_last_line(done.stderr) or 'no answer'}")
+        raise EnvironmentLackError(f"{name} --version: {last_line(done.stderr) or 'no answer'}")
     return Runtime(name, path, match[1])
 
 
@@ -326,7 +326,7 @@ class Container:
             return status
         _ended(self._process, 1.0)
         code = self._process.poll()
-        said = _last_line((self.bundle / "stderr").read_text(errors="replace"))
+        said = last_line((self.bundle / "stderr").read_text(errors="replace"))
         if said and self.pid is None:
             raise RefusedError(f"{self._runtime.name} does not start the container: {said}")
         why = explain_step(status.step, status.error)
@@ -364,7 +364,7 @@ def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
     return True
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
     """What a runtime said last, without what a log line has around it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:

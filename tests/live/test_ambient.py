@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from attacks import library
-from evaluator import runtime_run
+from evaluator import ambient, runtime_run
 from evaluator.ambient import Contents, candidate, families_of, judge, pack, read
 from evaluator.errors import EnvironmentLackError, InputError
 from evaluator.plan import Plan
@@ -24,8 +25,9 @@ from evaluator.records import TrialRecord
 from evaluator.request import families
 from evaluator.runtimes import SCRATCH, find, spec
 from evaluator.sandbox import Sandbox, runner_path
+from evaluator.stage import why_not_inside
 from evaluator.verdict import Outcome
-from evaluator.wire import ConfigSpec
+from evaluator.wire import ConfigSpec, Request
 from mitigations.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +160,45 @@ def test_what_the_runner_is_denied_is_named(
     with pytest.raises(EnvironmentLackError, match="the confinement denies") as error:
         read(results, "results")
     assert said in str(error.value)
+
+
+def test_a_batch_in_there_takes_at_most_three_times_the_native_time(
+    scratch: Path, record_property: Callable[[str, object], None]
+) -> None:
+    everything = families([], library.SUITE)
+    variants = [
+        one
+        for family in everything
+        for one in family.variants
+        if not why_not_inside(one) and not one.negative
+    ]
+    chosen = [family.only({one.id for one in variants}) for family in everything]
+    contents = pack(
+        Plan((candidate(),), tuple(one for one in chosen if one.size), workloads=()), library.SUITE
+    )
+
+    def native() -> float:
+        begin = time.monotonic()
+        with Sandbox() as sandbox:
+            sandbox.define_config(0, CONTROL)
+            sandbox.send(ambient.programs_of(variants))
+            requests = [Request(n, n, 0, 0, 300_000) for n in range(len(variants))]
+            for at in range(0, len(requests), 40):
+                assert all(one.ok for one in sandbox.run(requests[at : at + 40]))
+        return time.monotonic() - begin
+
+    def contained() -> float:
+        begin = time.monotonic()
+        results = read(confined(contents, None, scratch), "results").results
+        assert len(results) == len(variants)
+        return time.monotonic() - begin
+
+    ours, theirs = min(native() for _ in range(2)), min(contained() for _ in range(2))
+    record_property(
+        f"{len(variants)} programs natively / from inside a container",
+        f"{ours * 1000:.0f} / {theirs * 1000:.0f} ms",
+    )
+    assert theirs < 3 * ours
 
 
 def test_a_faked_success_is_no_block(packed: bytes, scratch: Path) -> None:

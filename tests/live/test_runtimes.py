@@ -174,7 +174,7 @@ def test_a_batch_in_a_container_takes_at_most_three_times_the_native_time(
         for place, one in enumerate(specs):
             sandbox.define_program(place, one, numbers[id(one.witness)] if one.witness else None)
         requests = [Request(n, n, 0, 0, 300_000) for n in range(len(specs))]
-        times = []
+        times: list[float] = []
         for _ in range(3):
             begin = time.monotonic()
             for at in range(0, len(requests), 40):

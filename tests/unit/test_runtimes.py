@@ -97,7 +97,7 @@ def test_the_version_says_how_filters_are_made(name: str, version: str, model: s
     ],
 )
 def test_a_runtime_is_quoted_without_what_its_log_adds(said: str, line: str) -> None:
-    assert runtimes._last_line(said) == line
+    assert runtimes.last_line(said) == line
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
