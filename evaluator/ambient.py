@@ -226,6 +226,8 @@ def read(data: bytes, where: str) -> Contents:
 
     ``EnvironmentLackError`` where the runner could not work in the confinement, and says why.
     """
+    if not data:
+        raise InputError(f"{where}: empty: the runner did not start, or was killed at once")
     header: Header | None = None
     controls: dict[int, Result | str] = {}
     results: dict[int, Result] = {}

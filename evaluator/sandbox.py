@@ -100,6 +100,8 @@ _LACKS = {
 def _lacks(step: wire.Step, error: int) -> str:
     """Why the runner cannot work in somebody else's confinement."""
     name = errno.errorcode.get(error, str(error))
+    if step is wire.Step.NO_TMPFS and error:
+        return f"the directory to work in cannot be opened ({name}): name one of a tmpfs"
     if step is wire.Step.NO_TMPFS:
         return "there is no tmpfs to work in: name a directory of one (emptyDir medium: Memory)"
     if step is wire.Step.UNCONFINED:

@@ -402,11 +402,11 @@ static int has_ambient_scratch(const char *parent)
 	i64 e, fd = open_at(AT_FDCWD, parent, O_DIRECTORY, 0);
 
 	if (fd < 0)
-		return fail(X_SCRATCH, fd);
+		return fail(X_NO_TMPFS, fd);
 	e = SYS2(fstatfs, fd, &fs);
 	SYS1(close, fd);
 	if (e < 0 || fs.type != TMPFS)	// only there inode numbers tell what is new
-		return e < 0 ? fail(X_SCRATCH, e) : fail(X_NO_TMPFS, 0);
+		return fail(X_NO_TMPFS, e);
 	append_number(append(append(work, parent), "/sidestep-"), (u64)SYS0(getpid));
 	if ((e = SYS3(mkdirat, AT_FDCWD, work, 0755)) < 0)
 		return fail(X_FIXTURE, e);

@@ -227,12 +227,36 @@ def test_results_that_are_cut_off_count_for_nothing(packed: bytes, scratch: Path
     assert any("the runner ended early" in note for note in judge(cut, plan(*FAMILIES)).notes)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"nothing of ours", bytes(64), b"\x08\0\0\0\xff\xff\xff\x7f"]
-)
+@pytest.mark.parametrize("data", [b"nothing of ours", bytes(64), b"\x08\0\0\0\xff\xff\xff\x7f"])
 def test_what_is_no_pack_is_one_line(data: bytes) -> None:
     with pytest.raises(InputError, match="x: no pack and no results of one"):
         read(data, "x")
+
+
+def test_a_runner_that_said_nothing_is_one_line() -> None:
+    with pytest.raises(InputError, match="x: empty: the runner did not start"):
+        read(b"", "x")
+
+
+@pytest.mark.parametrize(
+    ("directory", "said"),
+    [
+        ("/nowhere", r"cannot be opened \(ENOENT\): name one of a tmpfs"),
+        ("/usr", "there is no tmpfs to work in: name a directory of one"),
+    ],
+)
+def test_a_place_to_work_in_is_needed(packed: bytes, directory: str, said: str) -> None:
+    nobody = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"]
+    with runner_path().open("rb") as runner:  # nobody may enter the directory that it lies in
+        done = subprocess.run(
+            [*nobody, f"/proc/self/fd/{runner.fileno()}", "ambient", directory],
+            input=packed,
+            stdout=subprocess.PIPE,
+            pass_fds=(runner.fileno(),),
+            check=False,
+        )
+    with pytest.raises(EnvironmentLackError, match=said):
+        read(done.stdout, "x")
 
 
 def test_a_pack_of_another_version_is_refused(packed: bytes) -> None:
