@@ -103,7 +103,6 @@ def _run(share: Share, containers: Containers, candidate: Candidate, plan: Plan)
         for cause, count in left_out.most_common()
         if cause
     ]
-    loads = run.enforcement.enforced
     if not why and containers.alone:
         notes.append(_ALONE)
     containers.alone.clear()
@@ -111,10 +110,15 @@ def _run(share: Share, containers: Containers, candidate: Candidate, plan: Plan)
         run,
         trials=trials,
         notes=(*run.notes, *notes),
-        starts=Starts(
-            loads=loads, runtime=loads, static=loads or None, reason=run.enforcement.reason
-        ),
+        starts=Starts(reason=why) if why else _starts(run),
     )
+
+
+def _starts(run: CandidateRun) -> Starts:
+    """The runtime did its own work under the filter, and executed a static program."""
+    loads = run.enforcement.enforced
+    reason = run.enforcement.reason
+    return Starts(loads=loads, runtime=loads, static=loads or None, reason=reason)
 
 
 def _with_untried(run: CandidateRun, plan: Plan, why: str) -> tuple[TrialRecord, ...]:

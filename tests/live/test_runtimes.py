@@ -345,6 +345,42 @@ def test_a_raw_filter_is_no_profile(runtime: Runtime) -> None:
     assert any("raw filter" in note for note in found.notes)
 
 
+def test_a_pod_is_started_as_its_manifest_says(runtime: Runtime, tmp_path: Path) -> None:
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
+    (profiles / "p.json").write_text((PROFILES / "block-mkdir.json").read_text())
+    context = {
+        "runAsUser": 1000,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/p.json"},
+    }
+    container = {"name": "app", "image": "x", "securityContext": context}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web"},
+        "spec": {"containers": [container]},
+    }
+    done = command(
+        *("evaluate", written(tmp_path, pod, "pod.json"), "--seccomp-root", tmp_path),
+        *("--runtime", runtime.name, "--family", "create-directory", "--json"),
+    )
+    (found,) = json.loads(done.stdout)["candidates"]
+    assert found["enforced"], found["notes"]
+    assert found["ground_truth"]["no_new_privs"] is True
+    assert found["ground_truth"]["read_back"] == "identical"
+    assert found["posture"] == "uid 1000"
+    assert [one["verdict"] for one in found["families"]] == ["leaky"]
+
+
+def test_layers_that_no_runtime_is_given_are_not_said_to_fail(runtime: Runtime) -> None:
+    found = evaluated(runtime, ROOT / "mitigations/examples/data-by-path.toml", "create-directory")
+    assert found.families[0].verdict is Verdict.UNTESTED
+    assert found.starts.ok is None
+    assert "landlock" in found.starts.reason
+
+
 def test_families_without_a_testable_variant_fail_their_gate(runtime: Runtime) -> None:
     done = command(
         *("evaluate", PROFILES / "no-new-directories.json", "--runtime", runtime.name),
