@@ -51,6 +51,7 @@ docs: dev
 	$(BIN)/python docs/reference.py --write
 	$(BIN)/python docs/attainable.py --write
 	$(BIN)/python docs/claims.py --write
+	$(BIN)/python docs/runtimes.py --write
 	$(BIN)/python docs/readme.py
 
 # Pages for a browser, from docs/: build/site/index.html.

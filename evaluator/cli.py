@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from evaluator.plan import Plan, Progress
     from evaluator.records import CandidateResult, CandidateRun, Environment, Run
     from evaluator.request import Request
+    from evaluator.runtimes import Runtime
     from mitigations.load import Meaning
 
 INTERRUPTED = 130
@@ -303,6 +304,37 @@ def cli() -> None:
     help="Predict and run nothing: for places where nothing can run. A prediction is no evidence.",
 )
 @click.option(
+    "--runtime",
+    type=click.Choice(("native", "runc", "crun")),
+    default="native",
+    show_default=True,
+    help="Who puts the candidate on: our own sandbox, or a container of runc or crun (needs root).",
+)
+@click.option(
+    "--ambient",
+    is_flag=True,
+    help="Judge the confinement that sidestep itself runs in; with --pack or --unpack, one that "
+    "the native runner alone is taken to.",
+)
+@click.option(
+    "--control",
+    metavar="PACK",
+    shell_complete=offer.files,
+    help="With --ambient: the programs, and what they do outside, as --pack wrote it there.",
+)
+@click.option(
+    "--pack",
+    metavar="FILE",
+    shell_complete=offer.files,
+    help="With --ambient: run the controls here, and write programs for a runner elsewhere.",
+)
+@click.option(
+    "--unpack",
+    metavar="FILE",
+    shell_complete=offer.files,
+    help="With --ambient: judge what a runner wrote elsewhere.",
+)
+@click.option(
     "--fast-path/--no-fast-path",
     default=True,
     show_default=True,
@@ -328,14 +360,61 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
     """
     from evaluator.request import Request
 
+    request = Request(**options)
+    if request.ambient or request.control or request.pack or request.unpack:
+        with border():
+            context.exit(_ambient(request))
     if not options["paths"] and not options["pids"]:
         raise click.UsageError("Missing argument 'CANDIDATE...', or --pid.", context)
     with border():
-        code = _evaluate(Request(**options))
+        runtime = None
+        if request.runtime != "native":
+            runtime = _runtime(request.runtime)
+            chosen = context.get_parameter_source("runtime_model")
+            given = chosen is click.core.ParameterSource.COMMANDLINE
+            if given and request.runtime_model != runtime.model:
+                raise InputError(
+                    f"--runtime-model {request.runtime_model}: {runtime.name} {runtime.version} "
+                    f"is {runtime.model}: leave it out"
+                )
+            options["runtime_model"] = runtime.model
+        code = _evaluate(Request(**options), runtime)
     context.exit(code)
 
 
-def _evaluate(request: Request) -> int:
+def _runtime(name: str) -> Runtime:
+    from evaluator.runtimes import find
+
+    return find(name)
+
+
+def _ambient(request: Request) -> int:
+    """A confinement that somebody else put on: packs programs for it, or judges what they did."""
+    from evaluator.cli_ambient import check, contents, write_pack
+    from evaluator.request import plan
+
+    check(request)
+    started = time.time()
+    if request.output is not None:
+        _check_output(request.output, ())
+    if request.pack is not None:
+        return write_pack(request, plan(request))
+    found, planned, request = contents(request)
+    where = _isolated(_where(simulated=False), "somebody else's confinement")
+    from evaluator.ambient import judge
+    from evaluator.records import assemble
+
+    results = [assemble(judge(found, planned), planned)]
+    return _publish(request, _run(request, planned, where, results, started, None))
+
+
+def _isolated(where: Environment, isolation: str) -> Environment:
+    from msgspec.structs import replace
+
+    return replace(where, isolation=isolation)
+
+
+def _evaluate(request: Request, runtime: Runtime | None = None) -> int:
     from evaluator.request import plan
 
     started = time.time()
@@ -349,7 +428,9 @@ def _evaluate(request: Request) -> int:
     if failures and failures == len(planned.candidates) and not request.prints_json:
         return InputError.exit_code
     where = _where(simulated=request.simulate)
-    results, stopped = _campaign(planned, request)
+    if runtime is not None:
+        where = _isolated(where, f"{runtime.name} {runtime.version}")
+    results, stopped = _campaign(planned, request, runtime)
     return _publish(request, _run(request, planned, where, results, started, stopped))
 
 
@@ -403,13 +484,17 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
         check(path)
 
 
-def _campaign(plan: Plan, request: Request) -> tuple[list[CandidateResult], int | None]:
+def _campaign(
+    plan: Plan, request: Request, runtime: Runtime | None
+) -> tuple[list[CandidateResult], int | None]:
     """The results, and the exit code if it ended early; what was finished before is kept."""
     results: list[CandidateResult] = []
     runs: list[CandidateRun] = []
     try:
         with progress_bar() as on_progress:
-            results.extend(_results(plan, on_progress, runs, simulated=request.simulate))
+            results.extend(
+                _results(plan, on_progress, runs, simulated=request.simulate, runtime=runtime)
+            )
             if request.search:
                 from evaluator.deepen import deepen
 
@@ -430,6 +515,7 @@ def _results(
     runs: list[CandidateRun],
     *,
     simulated: bool,
+    runtime: Runtime | None,
 ) -> Iterator[CandidateResult]:
     """The results as they come; ``runs`` gets what they were made of."""
     if simulated:
@@ -445,6 +531,10 @@ def _results(
         runs.append(run)
         return assembled(run, plan)
 
+    if runtime is not None:
+        from evaluator.runtime_run import evaluate as run_contained
+
+        return run_contained(plan, runtime, on_progress, keep)
     return run_campaign(plan, on_progress, keep)
 
 
@@ -581,11 +671,11 @@ def doctor(
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = {"meaning": "--from"}.get(name, f"--{name.replace('_', '-')}")
             raise InputError(f"{option} says something about a candidate: add --self-filter")
-    from evaluator.doctor import probe
+    from evaluator.doctor import probe, runtime_probes
     from evaluator.records import plain
     from evaluator.table import show_probes
 
-    probes = probe()
+    probes = [*probe(), *runtime_probes()]
     if prints_json:
         say(json.dumps({"probes": plain(probes)}))
         return

@@ -15,7 +15,8 @@ from evaluator.needs import Needs, core_pattern
 from evaluator.pool import Arm, Pool
 from evaluator.posture import POSTURES
 from evaluator.records import Environment, Probe
-from evaluator.wire import ProgramSpec, Result
+from evaluator.runtimes import RUNTIMES, Container, RefusedError, find
+from evaluator.wire import ConfigSpec, ProgramSpec, Result
 from evaluator.workloads import builtin
 from mitigations import libseccomp
 
@@ -50,6 +51,23 @@ def probe() -> list[Probe]:
     except SidestepError as error:
         probes.append(Probe("sandbox", "cannot be built", str(error), ok=False))
     return probes
+
+
+def runtime_probes() -> list[Probe]:
+    """Which container runtimes can put a candidate on here: a container of each is started."""
+    return [_runtime_probe(name) for name in RUNTIMES]
+
+
+def _runtime_probe(name: str) -> Probe:
+    control = ConfigSpec(0, 0, POSTURES["container"].mask, no_new_privs=False)
+    try:
+        runtime = find(name)
+        with Container(runtime, control):
+            pass
+    except (SidestepError, RefusedError) as error:
+        return Probe(name, "not usable", str(error), ok=False)
+    meaning = f"--runtime {name}: filters as {runtime.model} makes them"
+    return Probe(name, runtime.version, meaning, ok=True)
 
 
 def environment(probes: list[Probe], isolation: str = "namespaces") -> Environment:

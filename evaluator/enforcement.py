@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from operator import contains
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -113,7 +114,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
             refused = _refusal(status)
             if not refused:
                 back = _read_back(pool, status.pid, candidate)
-                truth = _ground_truth(status_fields(before.text), status_fields(status.text), back)
+                truth = ground_truth(status_fields(before.text), status_fields(status.text), back)
         if not refused and config.rulesets:
             counted = rulesets_in_force(pool, control, config)
             if isinstance(counted, str):
@@ -123,7 +124,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
     if not refused and config.writable is not None:
         odd = read_only_in_force(pool, control, config)
         refused = f"read-only root: {odd}" if odd else ""
-    reason = refused or _not_in_force(truth, config)
+    reason = refused or not_in_force(truth, config)
     lacking = "; ".join(dict.fromkeys(one.reason for one in confined.absent))
     return Applied(
         stance,
@@ -159,6 +160,8 @@ def _rulesets(candidate: Candidate) -> list[LandlockLayer]:
 
 def _refusal(status: ParkedStatus) -> str:
     """Why no subject came under the candidate; empty if one did."""
+    if status.said:
+        return status.said
     match status.step:
         case Step.NONE:
             return ""
@@ -212,7 +215,9 @@ def _read_back(pool: Pool, judge_view: int, candidate: Candidate) -> str:
         return loaded
     # Filters that were there before us are older, and so come first.
     own = loaded[len(loaded) - len(candidate.seccomp) :] if candidate.seccomp else []
-    return "identical" if own == [layer.program for layer in candidate.seccomp] else "different"
+    expected = [layer.valid for layer in candidate.seccomp]
+    same = len(own) == len(expected) and all(map(contains, expected, own))
+    return "identical" if same else "different"
 
 
 def _filters_of(pool: Pool, judge_view: int) -> list[bytes] | str:
@@ -245,7 +250,8 @@ def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() else None
 
 
-def _ground_truth(control: dict[str, str], status: dict[str, str], back: str) -> GroundTruth:
+def ground_truth(control: dict[str, str], status: dict[str, str], back: str) -> GroundTruth:
+    """What two status files of /proc say of the candidate; ``back``: of reading it back."""
     before, after = _number(control.get("Seccomp_filters")), _number(status.get("Seccomp_filters"))
     return GroundTruth(
         seccomp_mode=_number(status.get("Seccomp")),
@@ -258,7 +264,8 @@ def _ground_truth(control: dict[str, str], status: dict[str, str], back: str) ->
     )
 
 
-def _not_in_force(truth: GroundTruth, config: ConfigSpec) -> str:
+def not_in_force(truth: GroundTruth, config: ConfigSpec) -> str:
+    """The layer of a configuration that is not in force, by the kernel's word; empty if all are."""
     filters, no_new_privs = len(config.filters), config.no_new_privs
     if truth.seccomp_filters is not None and truth.seccomp_filters != filters:
         return f"the kernel counts {truth.seccomp_filters} filters of this candidate, not {filters}"

@@ -61,6 +61,12 @@ class Request(Struct, frozen=True, kw_only=True):
     output: str | None
     changed_since: str | None = None
     pids: tuple[int, ...] = ()
+    runtime: str = "native"
+    ambient: bool = False
+    control: str | None = None
+    """The pack that an ambient run takes its programs and its control from."""
+    pack: str | None = None
+    unpack: str | None = None
 
     @property
     def prints_json(self) -> bool:
@@ -77,6 +83,7 @@ def plan(request: Request) -> Plan:
         raise InputError("--simulate runs nothing, and --search runs programs: choose one")
     if request.simulate and request.workloads:
         raise InputError("--simulate runs nothing, and --workload runs programs: choose one")
+    _check_runtime(request)
     _check_known(list(FailOn), request.fail_on, "condition")
     _check_known(list(Assumption), request.assume, "assumption")
     goal = objective(request.objective) if request.objective is not None else None
@@ -99,6 +106,21 @@ def plan(request: Request) -> Plan:
         suite=frozenset(library.suite(request.suite or library.SUITE).variants),
         sources=_texts(candidates),
     )
+
+
+def _check_runtime(request: Request) -> None:
+    """What a container runtime cannot be asked for."""
+    if request.runtime == "native":
+        return
+    for given, option in (
+        (request.simulate, "--simulate"),
+        (request.search, "--search"),
+        (request.workloads, "--workload"),
+        (request.exhaustive, "--exhaustive"),
+        (request.pids, "--pid"),
+    ):
+        if given:
+            raise InputError(f"--runtime {request.runtime} does not take {option}: leave one out")
 
 
 def _check_known(known: Sequence[str], values: Sequence[str], kind: str) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from evaluator import wire
 from evaluator.errors import EnvironmentLackError, HarnessError, InputError
@@ -82,8 +83,41 @@ def runner_path() -> Path:
     return path
 
 
+_LACKS = {
+    wire.Step.NEEDS_READ: "read",
+    wire.Step.NEEDS_MMAP: "mmap",
+    wire.Step.NEEDS_CLONE: "clone",
+    wire.Step.NEEDS_WAIT: "wait4",
+    wire.Step.NEEDS_TIMER: "setitimer or rt_sigaction",
+    wire.Step.ORACLE: "newfstatat or getdents64",
+    wire.Step.FIXTURE: "mkdirat",
+    wire.Step.NO_TMPFS: "",
+    wire.Step.UNCONFINED: "",
+    wire.Step.PERFORMER: "",
+}
+
+
+def _lacks(step: wire.Step, error: int) -> str:
+    """Why the runner cannot work in somebody else's confinement."""
+    name = errno.errorcode.get(error, str(error))
+    if step is wire.Step.NO_TMPFS and error:
+        return f"the directory to work in cannot be opened ({name}): name one of a tmpfs"
+    if step is wire.Step.NO_TMPFS:
+        return "there is no tmpfs to work in: name a directory of one (emptyDir medium: Memory)"
+    if step is wire.Step.UNCONFINED:
+        return "nothing confines this process (CAP_SYS_ADMIN in the first user namespace): refused"
+    if step is wire.Step.PERFORMER:
+        return f"the runner did not come up under the confinement ({name})"
+    call = _LACKS[step]
+    if not error:
+        return f"the confinement kills the runner for {call}, which it needs"
+    return f"the confinement denies {call}, which the runner needs ({name})"
+
+
 def explain_step(step: wire.Step, error: int) -> str:
     """One line about a start-up step that failed, with what helps where we know it."""
+    if step in _LACKS:
+        return _lacks(step, error)
     name = errno.errorcode.get(error, str(error))
     hint = _HINTS.get(step)
     failed = step.name.lower().replace("_", " ")
@@ -108,25 +142,55 @@ def check_target(path: str) -> None:
         )
 
 
+class Stage(NamedTuple):
+    """Where a performer starts the subjects (perform.h), instead of a gate of the runner's."""
+
+    scratch: Path
+    """What it sees as /work: a directory of a tmpfs, not below /tmp."""
+    said: int
+    """The descriptor that its answers come from; it is closed here."""
+    told: int
+    """The one that it reads its orders from; it is closed here."""
+    memory: int | None = None
+    """Of the file that is its memory, where it is the subject of one trial; it is closed here."""
+
+
 class Sandbox:
     """One runner.  Use as a context manager; ``HarnessError`` means that this one is lost."""
 
-    def __init__(self, runner: Path | None = None, core: int | None = None) -> None:
-        """``core``: the processor that the runner stays on; by default any that we may use."""
+    def __init__(
+        self,
+        runner: Path | None = None,
+        core: int | None = None,
+        *,
+        stage: Stage | None = None,
+        ambient: str | None = None,
+    ) -> None:
+        """``core``: the processor that the runner stays on; by default any that we may use.
+
+        ``ambient``: a directory of a tmpfs to work in; then there is no sandbox, and subjects are
+        under what this very process is under.
+        """
         self._path = runner or runner_path()
         # By descriptor: the mapped user need not be able to enter the directory it lies in.
         descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        root = os.geteuid() == 0
+        root = os.geteuid() == 0 and ambient is None
         id_map = ROOT_MAP if root else f"0 {os.geteuid()} 1"
         if core is None:
             core = min(os.sched_getaffinity(0))
+        arguments = ["serve", id_map, "0" if root else "1", str(core)]
+        if ambient is not None:
+            arguments = ["ambient", ambient]
+        pipes = [one for one in stage[1:] if one is not None] if stage else []
+        if stage:
+            arguments += [str(stage.scratch), *map(str, pipes)]
         try:
             self._process = subprocess.Popen(
-                [str(self._path), "serve", id_map, "0" if root else "1", str(core)],
+                [str(self._path), *arguments],
                 executable=f"/proc/self/fd/{descriptor}",
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=(descriptor,),
+                pass_fds=(descriptor, *pipes),
                 start_new_session=True,
                 bufsize=0,
             )
@@ -135,7 +199,8 @@ class Sandbox:
                 f"cannot start the native runner {self._path}: {error.strerror}"
             ) from error
         finally:
-            os.close(descriptor)
+            for one in (descriptor, *pipes):
+                os.close(one)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in = self._process.stdin.fileno()
@@ -228,10 +293,14 @@ class Sandbox:
 
     def next_result(self, timeout_us: int) -> wire.Result:
         """The next RESULT frame.  The runner answers in order, each within its own bound."""
+        return wire.decode_result(self.next_payload(timeout_us))
+
+    def next_payload(self, timeout_us: int) -> bytes:
+        """The same, as it came."""
         kind, payload = self._receive(time.monotonic() + ANSWER_TIMEOUT_S + timeout_us / 1e6)
         if kind is not wire.Frame.RESULT:
             raise HarnessError(f"the runner answered {kind.name} where a result was due")
-        return wire.decode_result(payload)
+        return payload
 
     def park(self, config: int) -> wire.ParkedStatus:
         """Starts a subject under a configuration and parks it, until ``release``."""
@@ -259,6 +328,13 @@ class Sandbox:
         except (OSError, IndexError, ValueError):
             return None
         return None
+
+    def init_pid(self) -> int:
+        """In our own /proc: a process in the namespaces that subjects live in."""
+        try:
+            return _children(_children(self.pid)[0])[0]
+        except (OSError, IndexError) as error:
+            raise HarnessError(f"the runner's sandbox is gone: {error}") from error
 
     def _receive(self, deadline: float) -> tuple[wire.Frame, bytes]:
         begin = self._at + 8

@@ -63,6 +63,8 @@ class Frame(IntEnum):
     RESULT = 7
     STATUS = 8
     ERROR = 9
+    NOTE = 10
+    """For whoever reads the results: the runner gives it back as it is."""
 
 
 class Step(IntEnum):
@@ -107,7 +109,18 @@ class Step(IntEnum):
     WITNESS = 36
     GATE_KILLED = 37
     """The error is the number of a signal."""
-    READ_ONLY = 38
+    NO_TMPFS = 38
+    UNCONFINED = 39
+    ORACLE = 40
+    NEEDS_READ = 41
+    """With an error of 0 the performer died of asking for it; so for the next four."""
+    NEEDS_MMAP = 42
+    NEEDS_CLONE = 43
+    NEEDS_WAIT = 44
+    NEEDS_TIMER = 45
+    PERFORMER = 46
+    LEFT_OVER = 47
+    READ_ONLY = 48
 
 
 class ProgramFlag(IntFlag):
@@ -804,6 +817,8 @@ class ParkedStatus(Struct, frozen=True):
     error: int
     pid: int
     text: str
+    said: str = ""
+    """Why there is none, in the words of a runtime; empty where the step says it."""
 
 
 def decode_status(payload: bytes) -> ParkedStatus:

@@ -455,6 +455,18 @@ static u64 field(const char *text, const char *name, u64 base)
 
 static char status_text[8192];
 
+// Of the status file that was read last.
+static void parse_truth(struct truth *t)
+{
+	t->seccomp = (u32)field(status_text, "Seccomp:", 10);
+	t->filters = (u32)field(status_text, "Seccomp_filters:", 10);
+	t->no_new_privs = (u32)field(status_text, "NoNewPrivs:", 10);
+	t->effective = field(status_text, "CapEff:", 16);
+	t->permitted = field(status_text, "CapPrm:", 16);
+	t->bounding = field(status_text, "CapBnd:", 16);
+	t->known = 1;
+}
+
 static int read_truth(int pid, struct truth *t)
 {
 	char path[64];
@@ -463,13 +475,7 @@ static int read_truth(int pid, struct truth *t)
 	memset(t, 0, sizeof *t);
 	if (n <= 0)
 		return fail(X_STATUS, n ? n : -ENOENT);
-	t->seccomp = (u32)field(status_text, "Seccomp:", 10);
-	t->filters = (u32)field(status_text, "Seccomp_filters:", 10);
-	t->no_new_privs = (u32)field(status_text, "NoNewPrivs:", 10);
-	t->effective = field(status_text, "CapEff:", 16);
-	t->permitted = field(status_text, "CapPrm:", 16);
-	t->bounding = field(status_text, "CapBnd:", 16);
-	t->known = 1;
+	parse_truth(t);
 	return 0;
 }
 

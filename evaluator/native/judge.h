@@ -86,7 +86,7 @@ struct reply {
 	struct facts before, after;
 };
 
-enum { T_HELLO = 1, T_PROGRAM, T_CONFIG, T_RUN, T_PROBE, T_RELEASE, T_RESULT, T_STATUS, T_ERROR };
+enum { T_HELLO = 1, T_PROGRAM, T_CONFIG, T_RUN, T_PROBE, T_RELEASE, T_RESULT, T_STATUS, T_ERROR, T_NOTE };
 enum { M_GATE = 1, M_FRESH_GATE, M_DIRECT };
 
 // Each step that can fail has a number; evaluator/wire.py has the names.
@@ -96,14 +96,20 @@ enum {
 	X_FORK, X_SEIZE, X_JOIN, X_FRESH, X_POSTURE, X_SETUP, X_LOADER, X_LOAD, X_GATE_DIED, X_GATE_WAIT, X_FIXTURE, X_SUBJECT,
 	X_VICTIM, X_PROTOCOL, X_SCRATCH_LOST, X_STATUS, X_WITNESS,
 	X_GATE_KILLED,	// its error is a signal
+	X_NO_TMPFS, X_UNCONFINED, X_ORACLE,
+	X_NEEDS_READ, X_NEEDS_MMAP, X_NEEDS_CLONE, X_NEEDS_WAIT, X_NEEDS_TIMER, X_PERFORMER, X_LEFT_OVER,
 	X_READ_ONLY,
 };
 
 // Out of the way of what setup and witnesses open, and below 64: the kernel has room for so many
 // descriptors in the process itself, and whoever closes them all looks at each number of the table.
-enum { CONTROL_IN = 62, CONTROL_OUT = 63, WITNESS_IN = 60, WITNESS_OUT = 61 };
+enum { CONTROL_IN = 62, CONTROL_OUT = 63, WITNESS_IN = 60, WITNESS_OUT = 61, STAGE_IN = 58, STAGE_OUT = 59 };
 static int init_to = -1, init_from = -1, init_pid;
 static int many_ids;
+static int staged;	// a performer starts the subjects (perform.h)
+static int alone;	// it is the subject itself, of one trial; its memory is ours to look at
+static int ambient;	// the judge itself lives in what is judged: no namespaces of ours
+static char work[128] = "/s/work";	// the subjects' working directory as the judge sees it
 static int ns_fd[6], own_pid_ns, init_pid_ns;
 static const char *const ns_name[6] = { "user", "mnt", "net", "ipc", "uts", "cgroup" };
 static const u32 ns_flag[6] = { CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS, CLONE_NEWCGROUP };
@@ -220,9 +226,9 @@ static char *proc_path(char *to, int pid, const char *file)
 
 #define TICK_US 5000
 
-static void tick_every(i64 us)
+static i64 tick_every(i64 us)
 {
 	i64 every[4] = { 0, us, 0, us };
 
-	SYS3(setitimer, 0, every, 0);
+	return SYS3(setitimer, 0, every, 0);
 }

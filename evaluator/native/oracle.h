@@ -3,7 +3,10 @@
 
 static char *inside(char *to, const char *path)
 {
-	append(append(to, path[0] == '/' ? "/s" : "/s/work/"), path);
+	if (path[0] == '/')
+		append(append(to, "/s"), path);
+	else
+		append(append(append(to, work), "/"), path);
 	return to;
 }
 
@@ -233,12 +236,12 @@ static int restore_scratch(u32 uid, u32 gid)
 {
 	struct stat st;
 
-	if (SYS4(newfstatat, AT_FDCWD, "/s/work", &st, AT_SYMLINK_NOFOLLOW) || st.st_ino != scratch.st_ino || st.st_dev != scratch.st_dev)
+	if (SYS4(newfstatat, AT_FDCWD, work, &st, AT_SYMLINK_NOFOLLOW) || st.st_ino != scratch.st_ino || st.st_dev != scratch.st_dev)
 		return fail(X_SCRATCH_LOST, -ENOENT);
 	if (st.st_uid != uid || st.st_gid != gid)
-		SYS5(fchownat, AT_FDCWD, "/s/work", uid, gid, 0);
+		SYS5(fchownat, AT_FDCWD, work, uid, gid, 0);
 	if ((st.st_mode & 07777) != 0755)
-		SYS3(fchmodat, AT_FDCWD, "/s/work", 0755);
+		SYS3(fchmodat, AT_FDCWD, work, 0755);
 	return 0;
 }
 

@@ -339,13 +339,6 @@ static void wake_handler(int signal)
 	(void)signal;
 }
 
-static void on_signal(int signal, void (*to)(int))
-{
-	struct { void (*to)(int); u64 flags; void (*restorer)(void); u64 mask; } act = { to, 0x04000000 /* SA_RESTORER */, restore_rt, 0 };
-
-	SYS4(rt_sigaction, signal, &act, 0, 8);
-}
-
 static i64 load_one(const u8 *filter, u32 bytes, u32 flags)
 {
 	struct sock_fprog prog = { (u16)(bytes / 8), filter };

@@ -8,6 +8,7 @@
 //            holds the namespaces that subjects live in, and sweeps them with kill(-1)
 //   gate G   a child of R in R's pid namespace, so subjects cannot see it; joins P's namespaces,
 //            enters the posture, gets the layers, and then needs one permitted call: clone
+//   performer  in place of init and gates, where somebody else puts the confinement on (perform.h)
 //   subject  a sibling of the gate by CLONE_PARENT, in P's pid namespace: runs the attack and dies
 //
 // Where a filter denies every clone, the subject is loaded directly, once per trial ("direct").
@@ -25,6 +26,7 @@
 #include "gate.h"
 #include "witness.h"
 #include "trial.h"
+#include "perform.h"
 #include "record.h"
 
 // A subject of a configuration that does nothing, so that somebody outside can look at it.
@@ -207,38 +209,17 @@ static void serve(void)
 					flush();
 			}
 			flush();
+		} else if (head[0] == T_NOTE) {	// for whoever reads the results
+			put_frame(T_NOTE, head[1]);
+			put(frame, head[1]);
+			flush();
 		} else if (head[0] == T_PROBE && head[1] == 4)
-			probe(*(u32 *)frame);
+			(staged ? show_stage : probe)(*(u32 *)frame);
 		else if (head[0] == T_RELEASE)
 			release();
 		else
 			put_error(head[0]);
 	}
-}
-
-static void tick_handler(int signal)
-{
-	(void)signal;
-	ticks_seen++;
-}
-
-// A blocked wait4 ends with EINTR at every tick, so that every wait has a deadline.
-static void start_ticking(void)
-{
-	on_signal(SIGALRM, tick_handler);
-	tick_every(TICK_US);
-}
-
-static void calibrate(void)
-{
-	u64 begin = clock_us(), from = ticks(), us;
-
-	do
-		us = clock_us() - begin;
-	while (us < 200);
-	ticks_per_us = (ticks() - from) / us;
-	if (!ticks_per_us)
-		ticks_per_us = 1;
 }
 
 static int build(void)
@@ -327,6 +308,15 @@ static void take_control_fds(void)
 		SYS1(close, null);
 }
 
+static void take_stage(const char *in, const char *to)
+{
+	SYS2(dup2, number_at(&in), STAGE_IN);
+	SYS2(dup2, number_at(&to), STAGE_OUT);
+	SYS3(fcntl, STAGE_IN, 2, 1);
+	SYS3(fcntl, STAGE_OUT, 2, 1);
+	staged = 1;
+}
+
 // Judge, gate and subject take turns, so they are quickest on one processor.
 static void stay_on(const char *core)
 {
@@ -347,7 +337,9 @@ static void forget_signals(void)
 	SYS4(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, 8);
 }
 
-// serve MAP DENY CORE: MAP is the judge's id map, DENY is 1 where setgroups must be given up first.
+// serve MAP DENY CORE [SCRATCH IN OUT [MEMORY]]: MAP is the judge's id map, DENY is 1 where setgroups must be
+// given up first.  IN and OUT are pipes from and to a performer, which sees SCRATCH as /work;
+// with MEMORY, its memory, it is alone.
 static int serve_mode(char **argv, int argc)
 {
 	int go[2], status;
@@ -361,6 +353,18 @@ static int serve_mode(char **argv, int argc)
 	out = allocate(MAX_FRAME);
 	many_ids = argv[3][0] == '0';
 	take_control_fds();
+	if (argc > 7) {
+		shared_scratch = argv[5];
+		take_stage(argv[6], argv[7]);
+	}
+	if (argc > 8) {
+		i64 at = SYS6(mmap, 0, SHARED_END - ARENA, PROT_READ | PROT_WRITE, MAP_SHARED, number_at((const char **)&argv[8]), 0);
+
+		alone = 1;
+		stage_memory = at < 0 ? 0 : (u8 *)at;
+		if (!stage_memory)
+			return 3;
+	}
 	SYS2(pipe2, go, O_CLOEXEC);
 	pid = fork_with(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP);
 	if (pid < 0) {
@@ -377,10 +381,148 @@ static int serve_mode(char **argv, int argc)
 		answer[0] = 0;
 	SYS1(close, CONTROL_IN);
 	SYS1(close, CONTROL_OUT);
+	SYS1(close, STAGE_IN);
+	SYS1(close, STAGE_OUT);
 	write_all(go[1], answer, 8);
 	while (SYS4(wait4, pid, &status, WALL, 0) == -EINTR)
 		;
 	return status ? 1 : 0;
+}
+
+// Whether anything confines us: with all that counts of root in the first user namespace, every
+// program would act on the machine itself.
+static int is_confined(void)
+{
+	static char map[256];
+	struct truth own;
+	const char *p = map;
+	u64 numbers[3];
+
+	if (read_truth((int)SYS0(getpid), &own) || read_file("/proc/self/uid_map", map, sizeof map) <= 0)
+		return 1;	// it is denied to look
+	for (int i = 0; i < 3; i++) {
+		while (*p == ' ')
+			p++;
+		numbers[i] = number_at(&p);
+	}
+	int whole = !numbers[0] && !numbers[1] && numbers[2] == 0xffffffff;
+
+	return !whole || !(own.effective >> 21 & 1 /* CAP_SYS_ADMIN */);
+}
+
+#define TMPFS 0x01021994
+
+static int has_ambient_scratch(const char *parent)
+{
+	struct { i64 type, rest[14]; } fs;
+	i64 e, fd = open_at(AT_FDCWD, parent, O_DIRECTORY, 0);
+
+	if (fd < 0)
+		return fail(X_NO_TMPFS, fd);
+	e = SYS2(fstatfs, fd, &fs);
+	SYS1(close, fd);
+	if (e < 0 || fs.type != TMPFS)	// only there inode numbers tell what is new
+		return fail(X_NO_TMPFS, e);
+	append_number(append(append(work, parent), "/sidestep-"), (u64)SYS0(getpid));
+	if ((e = SYS3(mkdirat, AT_FDCWD, work, 0755)) < 0)
+		return fail(X_FIXTURE, e);
+	scratch_dir = (int)open_at(AT_FDCWD, work, O_DIRECTORY, 0);
+	if (scratch_dir < 0 || (e = SYS1(chdir, work)) < 0)
+		return fail(X_SCRATCH, scratch_dir < 0 ? scratch_dir : e);
+	e = SYS4(newfstatat, AT_FDCWD, work, &scratch, 0);
+	return e < 0 ? fail(X_ORACLE, e) : 0;
+}
+
+// Under a filter that hides the world every effect would seem to be missing: it is tried first.
+static int can_look(void)
+{
+	struct facts f;
+	struct view v;
+	i64 e;
+
+	memset(&v, 0, sizeof v);
+	v.root = AT_FDCWD;
+	append(append(v.path, work), "/p");
+	v.name = "p";
+	v.dir = scratch_dir;
+	v.held = -1;
+	if ((e = SYS3(mkdirat, AT_FDCWD, v.path, 0755)) < 0)
+		return fail(X_FIXTURE, e);
+	observe(&f, &v);
+	SYS3(unlinkat, AT_FDCWD, v.path, AT_REMOVEDIR);
+	if (f.path.error || f.by_fd.error || f.n_names != 1)
+		return fail(X_ORACLE, -(f.path.error ? f.path.error : f.by_fd.error ? f.by_fd.error : EACCES));
+	return 0;
+}
+
+static int start_stage(void)
+{
+	int down[2] = { -1, -1 }, up[2] = { -1, -1 };
+	i64 e = SYS2(pipe2, down, O_CLOEXEC), pid;
+
+	if (e < 0 || (e = SYS2(pipe2, up, O_CLOEXEC)) < 0)
+		return fail(X_NAMESPACES, e);
+	if ((pid = fork_with(0)) < 0)
+		return fail(X_NEEDS_CLONE, pid);
+	if (!pid) {
+		SYS2(prctl, PR_SET_PDEATHSIG, SIGKILL);
+		SYS2(prctl, PR_SET_CHILD_SUBREAPER, 1);
+		SYS1(umask, 022);
+		SYS2(dup2, down[0], 60);
+		SYS2(dup2, up[1], 61);
+		SYS3(close_range, 3, 59, 0);
+		SYS3(close_range, 62, ~0U, 0);
+		performer(60, 61);
+	}
+	SYS2(dup2, up[0], STAGE_IN);
+	SYS2(dup2, down[1], STAGE_OUT);
+	for (int i = 0; i < 2; i++) {
+		SYS1(close, up[i]);
+		SYS1(close, down[i]);
+	}
+	staged = 1;
+	return 0;
+}
+
+// ambient [DIRECTORY]: the judge in somebody else's confinement, as it is; frames on stdin, answers
+// on stdout.  It works below DIRECTORY, which must be a tmpfs.
+static int ambient_mode(char **argv, int argc)
+{
+	int ready;
+
+	ambient = 1;
+	forget_signals();
+	out = allocate(MAX_FRAME);
+	take_control_fds();
+	SYS1(umask, 0);
+	work[0] = 0;
+	if (!out)
+		return 3;
+	if (is_confined())
+		ready = !has_ambient_scratch(argc > 2 ? argv[2] : "/dev/shm") && !can_look() && !map_shared(ARENA, SHARED_END - ARENA) &&
+			!map_shared(CONTROL, 4096) && !start_stage();
+	else
+		ready = fail(X_UNCONFINED, 0) + 1;
+	calibrate();
+	start_ticking();
+	ready = ready && !greet_stage();
+	say_hello(ready ? 0 : fail_step, ready ? 0 : fail_error);
+	if (ready)
+		serve();
+	if (scratch_dir >= 0) {
+		wipe_scratch();
+		SYS3(unlinkat, AT_FDCWD, work, AT_REMOVEDIR);
+	}
+	return ready ? 0 : 3;
+}
+
+// perform [alone]: what a container runtime executes; the judge is at the other end of its pipes.
+static int perform_mode(int argc)
+{
+	alone = argc > 2;
+	forget_signals();
+	take_control_fds();
+	performer(CONTROL_IN, CONTROL_OUT);
 }
 
 // readback PID: the filters of a process, oldest first, each as a count and its instructions.
@@ -427,6 +569,10 @@ void start(u64 *stack)
 		code = serve_mode(argv, argc);
 	else if (argc > 1 && same(argv[1], "readback"))
 		code = readback_mode(argv, argc);
+	else if (argc > 1 && same(argv[1], "ambient"))
+		code = ambient_mode(argv, argc);
+	else if (argc > 1 && same(argv[1], "perform"))
+		code = perform_mode(argc);
 	else if (argc > 1 && same(argv[1], "record")) {
 		forget_signals();
 		code = record_mode(argv, argc);

@@ -56,6 +56,9 @@ static int bind_devices(void)
 	return 0;
 }
 
+// What somebody else shows to a container as well, for the subjects' working directory.
+static const char *shared_scratch;
+
 static int judge_mounts(void)
 {
 	i64 e = SYS5(mount, 0, "/", 0, MS_REC | MS_PRIVATE, 0);
@@ -75,7 +78,11 @@ static int judge_mounts(void)
 	SYS3(symlinkat, "s/work", AT_FDCWD, "/tmp/work");
 	if (bind_programs() || bind_devices())
 		return -1;
-	if ((e = SYS5(mount, "sidestep", "/tmp/s/work", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m,nr_inodes=8192")) < 0)
+	if (shared_scratch)
+		e = SYS5(mount, shared_scratch, "/tmp/s/work", 0, MS_BIND, 0);
+	else
+		e = SYS5(mount, "sidestep", "/tmp/s/work", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=64m,nr_inodes=8192");
+	if (e < 0)
 		return fail(X_SCRATCH, e);
 	if ((e = SYS5(mount, "proc", "/tmp/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, 0)) < 0)
 		return fail(X_PROC, e);

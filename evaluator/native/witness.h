@@ -21,6 +21,8 @@ static void enter_namespaces_of(int pid, int first)
 	char path[64], name[16];
 	i64 fd[6];
 
+	if (ambient)
+		return;
 	for (int i = first; i < 6; i++)
 		fd[i] = pid ? open_at(AT_FDCWD, proc_path(path, pid, (append(append(name, "ns/"), ns_name[i]), name)), 0, 0) : ns_fd[i];
 	for (int i = first; i < 6; i++)

@@ -18,7 +18,7 @@ enum {
 	NR_openat = 257, NR_mkdirat = 258, NR_mknodat = 259, NR_fchownat = 260, NR_newfstatat = 262,
 	NR_unlinkat = 263, NR_fstatfs = 138, NR_symlinkat = 266, NR_readlinkat = 267, NR_fchmodat = 268,
 	NR_unshare = 272, NR_pipe2 = 293, NR_prlimit64 = 302, NR_setns = 308, NR_getrandom = 318, NR_seccomp = 317,
-	NR_setpgid = 109, NR_close_range = 436, NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446, NR_clone3 = 435, NR_mount_setattr = 442,
+	NR_getuid = 102, NR_getgid = 104, NR_setpgid = 109, NR_close_range = 436, NR_landlock_create_ruleset = 444, NR_landlock_add_rule = 445, NR_landlock_restrict_self = 446, NR_clone3 = 435, NR_mount_setattr = 442,
 	NR_i386_exit = 1, NR_i386_clone = 120,
 };
 

@@ -1,0 +1,373 @@
+"""Containers of runc and crun: the bundle, the start, the end.
+
+One container is one candidate (or, without a filter, its control).  The program that the runtime
+executes is the native runner as a performer; the judge is a runner of ours outside, in a sandbox of
+its own, and the container joins that sandbox's user, network, IPC and UTS namespaces.  So the
+runtime puts on the filter, the capabilities, the user and no_new_privs, and everything else is as
+in a native trial.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from msgspec import Struct
+
+from evaluator.errors import EnvironmentLackError, HarnessError
+from evaluator.posture import CAPABILITY_NUMBERS
+from evaluator.sandbox import ROOT_IDS, Sandbox, Stage, explain_step, runner_path
+from evaluator.wire import ConfigSpec, ParkedStatus, Step
+
+RUNTIMES = ("runc", "crun")
+SCRATCH = Path("/dev/shm")  # noqa: S108 - a tmpfs, where inode numbers tell what is new
+_FIRST_ID = 100001  # id 0 of the subjects of a sandbox that root starts (sandbox.py, ROOT_MAP)
+_START_S = 10.0
+_END_S = 3.0
+_UNIFIED = Path("/sys/fs/cgroup/unified")
+_TMPFS = "tmpfs"
+_MEMORY_SIZE = 0x55000
+_SIGNALLED = 128  # a runtime's exit code for a program that died of signal N is 128 + N
+_SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc")
+# As the runner's gates set them (gate.h), but for CPU time: a performer lives on.
+_LIMITS = {
+    "RLIMIT_CORE": 1,
+    "RLIMIT_FSIZE": 32 << 20,
+    "RLIMIT_DATA": 512 << 20,
+    "RLIMIT_NPROC": 256,
+    "RLIMIT_NOFILE": 256,
+}
+_NAMESPACES = {"user": "user", "network": "net", "ipc": "ipc", "uts": "uts"}
+
+
+class Runtime(Struct, frozen=True):
+    """An OCI runtime of this machine."""
+
+    name: str
+    path: str
+    version: str
+
+    @property
+    def model(self) -> str:
+        """Which of ``mitigations.runtimes.MODELS`` predicts its filters."""
+        if self.name == "crun":
+            return "crun"
+        numbers = [int(one) for one in re.findall(r"\d+", self.version)[:2]]
+        return "runc-1.1" if numbers < [1, 2] else "runc-1.2"
+
+    @property
+    def command(self) -> list[str]:
+        """What its command line begins with.
+
+        crun refuses a hybrid of both cgroup versions.  In a mount namespace of its own it does not
+        see the second one, and without limits to set it needs neither.
+        """
+        if self.name != "crun":
+            return [self.path]
+        own = [self.path, "--cgroup-manager=disabled"]
+        if not _UNIFIED.is_dir():
+            return own
+        script = f'umount {_UNIFIED} && exec "$0" "$@"'
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, *own]
+
+
+class RefusedError(Exception):
+    """The runtime did not start the container: what it said, in one line."""
+
+
+class CannotPerformError(HarnessError):
+    """The container started, and the performer in it lacks something, as one line says."""
+
+    def __init__(self, said: str, step: Step) -> None:
+        super().__init__(said)
+        self.step = step
+
+
+def find(name: str) -> Runtime:
+    """The runtime of that name; ``EnvironmentLackError`` says what it lacks here."""
+    path = shutil.which(name)
+    if path is None:
+        raise EnvironmentLackError(f"{name} is not installed: apt-get install {name}")
+    if os.geteuid() != 0:
+        raise EnvironmentLackError(f"{name}: containers are started as root: use sudo")
+    if not _is_tmpfs(SCRATCH):
+        raise EnvironmentLackError(f"{name}: {SCRATCH} is no tmpfs, and trials need one")
+    try:
+        done = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvironmentLackError(f"{name} does not answer: {error}") from None
+    match = re.search(rf"{name} version (\S+)", done.stdout)
+    if done.returncode or match is None:
+        raise EnvironmentLackError(f"{name} --version: {last_line(done.stderr) or 'no answer'}")
+    return Runtime(name, path, match[1])
+
+
+def _is_tmpfs(directory: Path) -> bool:
+    lines = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
+    kinds = [fields[2] for fields in lines if fields[1] == str(directory)]
+    return bool(kinds) and kinds[-1] == _TMPFS
+
+
+def spec(
+    config: ConfigSpec, seccomp: Mapping[str, Any] | None, init: int, scratch: Path
+) -> dict[str, Any]:
+    """The ``config.json`` of a bundle (OCI runtime specification).
+
+    ``seccomp``: what the runtime makes the filters of ``config`` from; ``init``: a process in the
+    namespaces to join; ``scratch``: what is /work inside.
+    """
+    capabilities = [
+        name
+        for name, number in CAPABILITY_NUMBERS.items()
+        if config.capabilities_left >> number & 1
+    ]
+    ids = [{"containerID": 0, "hostID": _FIRST_ID, "size": ROOT_IDS}]
+    joined = [
+        {"type": kind, "path": f"/proc/{init}/ns/{name}"} for kind, name in _NAMESPACES.items()
+    ]
+    read_only = ["bind", "ro", "nosuid", "nodev"]
+    system = [
+        {"destination": f"/{name}", "type": "bind", "source": f"/{name}", "options": read_only}
+        for name in _SYSTEM
+        if Path("/", name).is_dir() and not Path("/", name).is_symlink()
+    ]
+    linux: dict[str, Any] = {
+        "namespaces": [*joined, {"type": "pid"}, {"type": "mount"}],
+        "uidMappings": ids,
+        "gidMappings": ids,
+    }
+    if seccomp is not None:
+        linux["seccomp"] = seccomp
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False,
+            "user": {"uid": config.uid, "gid": config.gid, "umask": 0o022},
+            "args": ["/runner", "perform"],
+            "env": ["PATH=/usr/bin:/bin"],
+            "cwd": "/work",
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
+            "noNewPrivileges": config.no_new_privs,
+            "rlimits": [
+                {"type": name, "hard": most, "soft": most} for name, most in _LIMITS.items()
+            ],
+        },
+        "root": {"path": "rootfs", "readonly": True},
+        "mounts": [
+            *system,
+            {
+                "destination": "/proc",
+                "type": "proc",
+                "source": "proc",
+                "options": ["nosuid", "nodev", "noexec"],
+            },
+            {
+                "destination": "/dev",
+                "type": _TMPFS,
+                "source": _TMPFS,
+                "options": ["nosuid", "mode=755", "size=64k"],
+            },
+            {"destination": "/work", "type": "bind", "source": str(scratch), "options": ["bind"]},
+        ],
+        "linux": linux,
+    }
+
+
+class Container:
+    """A container with a performer in it, and the judge outside.  Use as a context manager.
+
+    ``RefusedError`` if the runtime does not start it; ``CannotPerformError`` if it starts, and
+    nothing can be tried in it.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        config: ConfigSpec,
+        seccomp: Mapping[str, Any] | None = None,
+        *,
+        alone: bool = False,
+    ) -> None:
+        """``alone``: the performer is the subject itself, of one trial, and forks nobody."""
+        self.alone = alone
+        self._runtime = runtime
+        self._sandbox: Sandbox | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.bundle = Path(tempfile.mkdtemp(prefix=f"sidestep-{os.getpid()}-", dir=SCRATCH))
+        self._name = self.bundle.name
+        try:
+            said, answers = os.pipe()
+            orders, told = os.pipe()
+            try:
+                scratch = self._make_bundle()
+                memory = os.open(self._memory(), os.O_RDWR | os.O_CLOEXEC) if alone else None
+                self._sandbox = Sandbox(stage=Stage(scratch, said, told, memory))
+                told_to = spec(config, seccomp, self._sandbox.init_pid(), scratch)
+                told_to["process"]["args"] += ["alone"] * alone
+                (self.bundle / "config.json").write_text(json.dumps(told_to))
+                self._process = self._start(orders, answers)
+            finally:
+                os.close(answers)
+                os.close(orders)
+            self.status = self._greeted()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The judge."""
+        assert self._sandbox is not None
+        return self._sandbox
+
+    @property
+    def pid(self) -> int | None:
+        """The performer's, in our own /proc; None if the runtime has not said."""
+        try:
+            return int((self.bundle / "pid").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def wait_status(self) -> int:
+        """Of the program, once it has ended; ``HarnessError`` if it does not."""
+        assert self._process is not None
+        if not _ended(self._process, _END_S):
+            raise HarnessError(f"{self._runtime.name} does not say how the program ended")
+        code = self._process.returncode
+        return code - _SIGNALLED if code > _SIGNALLED else code << 8
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the container and its judge; nothing of them stays."""
+        if self._sandbox is not None:
+            self._sandbox.close()  # the performer sees its pipe closed
+        if self._process is not None and not _ended(self._process, _END_S):
+            self._control("kill", self._name, "KILL")
+            if not _ended(self._process, _END_S):
+                self._process.kill()
+                self._process.wait()
+        if (self.bundle / "state" / self._name).exists():
+            self._control("delete", "--force", self._name)
+        shutil.rmtree(self.bundle, ignore_errors=True)
+
+    def _make_bundle(self) -> Path:
+        """The root file system and the working directory of the trials, which is the answer."""
+        self.bundle.chmod(0o711)
+        root = self.bundle / "rootfs"
+        scratch = self.bundle / "work"
+        for directory in (root, scratch, *(root / name for name in ("proc", "dev", "work"))):
+            directory.mkdir()
+        os.chown(scratch, _FIRST_ID, _FIRST_ID)
+        (root / "tmp").symlink_to("work")
+        for name in _SYSTEM:
+            there = Path("/", name)
+            if there.is_symlink():
+                (root / name).symlink_to(there.readlink())
+            elif there.is_dir():
+                (root / name).mkdir()
+        shutil.copy(runner_path(), root / "runner")
+        (root / "runner").chmod(0o755)
+        return scratch
+
+    def _memory(self) -> Path:
+        """What a performer that is alone lives in, as large as the runner shares (shared.h)."""
+        path = self.bundle / "memory"
+        if not path.exists():
+            path.write_bytes(b"")
+            os.truncate(path, _MEMORY_SIZE)
+        return path
+
+    def _start(self, orders: int, answers: int) -> subprocess.Popen[bytes]:
+        run = ["run", "--bundle", str(self.bundle), "--pid-file", str(self.bundle / "pid")]
+        command = [*self._runtime.command, *self._state(), *run]
+        if self.alone:
+            opening = ["sh", "-c", 'exec "$@" 3<>"$0"', str(self._memory())]
+            command = [*opening, *command, "--preserve-fds", "1"]
+        with (self.bundle / "stderr").open("wb") as errors:
+            return subprocess.Popen(
+                [*command, self._name],
+                stdin=orders,
+                stdout=answers,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    def _greeted(self) -> ParkedStatus:
+        """The performer's first words."""
+        assert self._process is not None
+        status = self.sandbox.park(0)
+        if status.step is Step.NONE:
+            deadline = (
+                time.monotonic() + _END_S
+            )  # crun writes the pid when the program runs already
+            while self.pid is None and time.monotonic() < deadline:
+                time.sleep(0.001)
+            return status
+        _ended(self._process, 1.0)
+        code = self._process.poll()
+        said = last_line((self.bundle / "stderr").read_text(errors="replace"))
+        if said and self.pid is None:
+            raise RefusedError(f"{self._runtime.name} does not start the container: {said}")
+        why = explain_step(status.step, status.error)
+        raise CannotPerformError(f"{self._runtime.name}: {why} (exit code {code})", status.step)
+
+    def _state(self) -> Sequence[str]:
+        return ("--root", str(self.bundle / "state"))
+
+    def _control(self, *what: str) -> None:
+        try:
+            subprocess.run(
+                [*self._runtime.command, *self._state(), *what],
+                capture_output=True,
+                timeout=_START_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return  # what is left is told by the state that is left
+
+
+def sweep() -> None:
+    """Removes the bundles of processes that were killed before they could do it themselves."""
+    for left in SCRATCH.glob("sidestep-*-*"):
+        pid = left.name.split("-")[1]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def last_line(text: str) -> str:
+    """What a runtime said last, without what a log line has around it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', lines[-1])
+    return logged[1].replace('\\"', '"') if logged else lines[-1]
