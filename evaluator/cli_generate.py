@@ -133,6 +133,7 @@ def generate(context: click.Context, /, **options: Any) -> None:
 
 def _generate(context: click.Context, request: _Request) -> int:
     from evaluator.generation import Wanted
+    from evaluator.samples import added
     from evaluator.shown import Level
     from mitigations.generate.conversation import Strategy
     from reports.files import check_names
@@ -145,6 +146,8 @@ def _generate(context: click.Context, request: _Request) -> int:
         raise InputError("--model: say which model to ask, as the API names it")
     if request.batch and request.strategy != STRATEGIES[0]:
         raise InputError("--batch: a batch holds one request a sample: --strategy single")
+    if request.batch and request.model.max_cost is not None:
+        raise InputError("--batch: a batch is sent as a whole, whatever it costs: no --max-cost")
     if not request.output:
         raise InputError("--output: say with -o in which directory the answers are kept")
     wanted = Wanted(
@@ -167,6 +170,7 @@ def _generate(context: click.Context, request: _Request) -> int:
     if request.dry_run:
         _say_what(wanted, asker(request.model, directory / REPLIES, prices))
         return 0
+    added(directory / SAMPLES, ())  # what cannot be read is said before anything is paid for
     done, interrupted = _asked(request, wanted, prices, directory)
     _write(done, wanted, prices, directory)
     _show(done, directory)
@@ -224,7 +228,7 @@ def _asked(
             if request.batch:
                 why = "no batch brought it yet"
                 try:
-                    await send_batches(wanted, asking, prices, _counter(on_progress))
+                    await send_batches(wanted, asking, _counter(on_progress))
                 except NotAskedError as error:
                     why = str(error)
                 asking.stop(why)
@@ -254,15 +258,16 @@ def _counter(on_progress: Callable[[Progress], None]) -> Callable[[Counts], None
 
 
 def _write(done: Generated, wanted: Wanted, prices: Prices, directory: Path) -> None:
+    """Adds to what is there: another model, other levels, more samples."""
     import json
 
     from evaluator.generation import manifest
-    from evaluator.samples import line
+    from evaluator.samples import added, line
     from reports.files import write_texts
 
-    lines = (line(one) + "\n" for one in done.samples)
-    made = {**manifest(done, wanted, prices), "sidestep": own_version()}
-    write_texts({SAMPLES: "".join(lines), MANIFEST: json.dumps(made, indent=2) + "\n"}, directory)
+    lines = "".join(line(one) + "\n" for one in added(directory / SAMPLES, done.samples))
+    made = manifest(directory / MANIFEST, done, wanted, prices, own_version())
+    write_texts({SAMPLES: lines, MANIFEST: json.dumps(made, indent=2) + "\n"}, directory)
 
 
 def _show(done: Generated, directory: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from attacks.library import SUITE
@@ -24,6 +26,13 @@ from mitigations.generate.conversation import Judge, Outcome, Said, Strategy, Ta
 from mitigations.generate.prices import Prices
 from mitigations.generate.reply import Status
 from mitigations.generate.store import Asked
+
+_MANIFEST = "sidestep.generation/1"
+
+
+class _Manifest(Struct):
+    format: str
+    runs: list[dict[str, Any]]
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -130,33 +139,51 @@ async def generate(
 
 
 async def send_batches(
-    wanted: Wanted, asker: Asker, prices: Prices, on_counts: Callable[[batches.Counts], None]
+    wanted: Wanted, asker: Asker, on_counts: Callable[[batches.Counts], None]
 ) -> None:
     """Puts the answers into the store by Message Batches, which hold one request a sample."""
     asked = [Asked(item.task.opening(), item.number) for item in wanted.items()]
-    await batches.ask_all(asker, prices, asked, on_counts)
+    await batches.ask_all(asker, asked, on_counts)
 
 
-def manifest(done: Generated, wanted: Wanted, prices: Prices) -> dict[str, Any]:
-    """What somebody needs who wants to ask the same again, as JSON."""
-    return {
-        "format": "sidestep.generation/1",
+def manifest(
+    path: Path, done: Generated, wanted: Wanted, prices: Prices, version: str
+) -> dict[str, Any]:
+    """What somebody needs who wants to ask the same again, as JSON: one entry for each run.
+
+    A run that asked the same as an earlier one takes its place in the file that is there.
+    """
+    asked = {
+        "sidestep": version,
         "prompts": prompts.VERSION,
         "suite": SUITE,
-        "canary": CANARY,
-        "models": wanted.models,
-        "answered_by": sorted({one.answered_by for one in done.samples if one.answered_by}),
+        "models": list(wanted.models),
         "scenarios": [one.name for one in wanted.scenarios],
-        "levels": wanted.levels,
+        "levels": list(wanted.levels),
         "samples": wanted.samples,
-        "strategy": wanted.strategy,
+        "strategy": str(wanted.strategy),
         "rounds": wanted.rounds,
         "effort": wanted.effort,
         "max_tokens": wanted.max_tokens,
+    }
+    run = {
+        "asked": asked,
+        "answered_by": sorted({one.answered_by for one in done.samples if one.answered_by}),
         "statuses": Counter(str(one.status) for one in done.samples),
         "not_asked": len(done.not_asked),
         "prices": prices.date,
     }
+    earlier = [one for one in _runs(path) if one.get("asked") != asked]
+    return {"format": _MANIFEST, "canary": CANARY, "runs": [*earlier, run]}
+
+
+def _runs(path: Path) -> list[dict[str, Any]]:
+    """Those of a manifest; none where there is none that could be read."""
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=_Manifest)
+    except (OSError, msgspec.DecodeError):
+        return []
+    return found.runs if found.format == _MANIFEST else []
 
 
 class _Run:

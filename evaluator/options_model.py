@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
@@ -88,6 +89,10 @@ def priced(request: ModelRequest, models: tuple[str, ...]) -> Prices:
     """The prices; ``InputError`` if a budget was given that nobody could keep."""
     from mitigations.generate.prices import SHIPPED, load_prices
 
+    if request.max_cost is not None and not math.isfinite(request.max_cost):
+        raise InputError(f"--max-cost: {request.max_cost} is no number of dollars")
+    if odd := [name for name in models if not (name.isascii() and name.isprintable() and name)]:
+        raise InputError(f"--model: {odd[0]!a} is no name of a model")
     prices = load_prices(Path(request.prices) if request.prices is not None else SHIPPED)
     unknown = [name for name in models if not prices.knows(name)]
     if request.max_cost is not None and unknown:
@@ -105,6 +110,8 @@ def asker(
     from mitigations.generate.client import Asker
     from mitigations.generate.store import Store
 
+    if request.store == "":
+        raise InputError("--store: an empty path")
     return Asker(
         Store(Path(request.store) if request.store is not None else directory),
         prices,

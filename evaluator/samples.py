@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +49,11 @@ class Sample(Struct, frozen=True, kw_only=True):
     """Where it stands, for messages."""
 
     @property
+    def key(self) -> tuple[object, ...]:
+        """No two samples have the same."""
+        return self.scenario, *self.arm, self.sample
+
+    @property
     def arm(self) -> tuple[str, str, str]:
         """What is compared: model, strategy and level."""
         return self.model, self.strategy, self.level
@@ -68,11 +73,23 @@ def read_samples(path: Path) -> list[Sample]:
         raise InputError(f"{path}: holds no sample")
     taken: dict[tuple[object, ...], str] = {}
     for one in found:
-        key = (one.scenario, *one.arm, one.sample)
-        if key in taken:
-            raise InputError(f"{one.source}: is the same sample as {taken[key]}")
-        taken[key] = one.source
+        if one.key in taken:
+            raise InputError(f"{one.source}: is the same sample as {taken[one.key]}")
+        taken[one.key] = one.source
     return found
+
+
+def added(path: Path, new: Iterable[Sample]) -> list[Sample]:
+    """The samples of a file, if it is there, with new ones in the place of the same, or at the end.
+
+    No answer takes the place of one.
+    """
+    is_new = not path.exists() or not path.stat().st_size
+    found = {} if is_new else {one.key: one for one in read_samples(path)}
+    for one in new:
+        if one.status is not Status.API_ERROR or one.key not in found:
+            found[one.key] = one
+    return list(found.values())
 
 
 def _lines(path: Path) -> Iterator[Sample]:
@@ -158,8 +175,10 @@ def _entries(path: Path) -> list[Path]:
 
 
 def line(one: Sample) -> str:
-    """One line of ``samples.jsonl``, without what is empty."""
-    fields: dict[str, object] = msgspec.to_builtins(one)
+    """One line of ``samples.jsonl``: without what is empty, with the text wherever it came from."""
+    fields: dict[str, object] = msgspec.to_builtins(
+        msgspec.structs.replace(one, path=None, source="")
+    )
     filled = {name: value for name, value in fields.items() if value not in ("", None)}
     return msgspec.json.encode(filled).decode()
 

@@ -14,7 +14,6 @@ import msgspec
 from msgspec import Struct
 
 from mitigations.generate.client import Asker, api_errors, read
-from mitigations.generate.prices import Prices
 from mitigations.generate.reply import Reply, Status
 from mitigations.generate.store import Asked, Batch
 
@@ -38,7 +37,6 @@ def custom_id(asked: Asked) -> str:
 
 async def ask_all(
     asker: Asker,
-    prices: Prices,
     wanted: Iterable[Asked],
     on_counts: Callable[[Counts], None],
 ) -> None:
@@ -60,7 +58,7 @@ async def ask_all(
             part = {name: missing[name] for name in names[start : start + _LARGEST]}
             # What was paid for must be remembered, even if somebody interrupts just now.
             pending.append(await asyncio.shield(_send(asker, part)))
-        await _fetch_all(asker, prices, pending, on_counts)
+        await _fetch_all(asker, pending, on_counts)
 
 
 def _is_missing(asker: Asker, one: Asked) -> bool:
@@ -87,7 +85,7 @@ def _identity(created: object) -> str:
 
 
 async def _fetch_all(
-    asker: Asker, prices: Prices, pending: Sequence[Batch], on_counts: Callable[[Counts], None]
+    asker: Asker, pending: Sequence[Batch], on_counts: Callable[[Counts], None]
 ) -> None:
     pause = _FIRST_POLL_S
     left = list(pending)
@@ -95,7 +93,7 @@ async def _fetch_all(
     while left:
         for batch in list(left):
             if await _has_ended(asker, batch):
-                done += await _fetch(asker, prices, batch)
+                done += await _fetch(asker, batch)
                 left.remove(batch)
         on_counts(Counts(sum(len(one.asked) for one in left), done))
         if left:
@@ -134,7 +132,7 @@ class _Entry(Struct):
     result: _Result
 
 
-async def _fetch(asker: Asker, prices: Prices, batch: Batch) -> int:
+async def _fetch(asker: Asker, batch: Batch) -> int:
     """Stores the results; what failed or expired is not stored, and so asked again next time."""
     from anthropic import NotFoundError
 
@@ -147,7 +145,7 @@ async def _fetch(asker: Asker, prices: Prices, batch: Batch) -> int:
     for line in lines:
         entry = msgspec.json.decode(line, type=_Entry)
         if (asked := missing.pop(entry.custom_id, None)) is not None:
-            asker.keep(asked.request, asked.sample, _reply(entry.result, prices))
+            asker.keep(asked.request, asked.sample, _reply(entry.result))
     gone = Reply(status=Status.API_ERROR, why="the provider no longer has the result of the batch")
     for asked in missing.values():
         asker.keep(asked.request, asked.sample, gone)
@@ -155,8 +153,8 @@ async def _fetch(asker: Asker, prices: Prices, batch: Batch) -> int:
     return len(batch.asked)
 
 
-def _reply(result: _Result, prices: Prices) -> Reply:
+def _reply(result: _Result) -> Reply:
     if result.type == "succeeded":
-        return read(result.message, prices, batch=True)
+        return read(result.message, batch=True)
     said = (result.type, result.error.error.type, result.error.error.message)
     return Reply(status=Status.API_ERROR, why=f"in a batch: {': '.join(filter(None, said))}")

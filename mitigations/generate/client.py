@@ -12,14 +12,14 @@ import os
 import time
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from mitigations.candidate import ProfileError
 from mitigations.generate.prices import Prices
-from mitigations.generate.reply import Reply, Status, Usage
+from mitigations.generate.reply import Message, Reply, Status, Usage
 from mitigations.generate.request import Request
 from mitigations.generate.store import Store
 
@@ -33,6 +33,9 @@ _RETRIES = 4
 _CUT = frozenset({"max_tokens", "model_context_window_exceeded"})
 _FATAL = frozenset({401, 402, 403, 404})
 _LONGEST_WHY = 300
+_DEEPEST = 200
+"""Levels of an answer: a request nests it a few deeper, and Python's JSON ends below 1,000."""
+_TOO_DEEP = object()
 
 
 class NotAskedError(Exception):
@@ -71,6 +74,8 @@ class Asker:
         self.spent: float | None = 0.0
 
     async def __aenter__(self) -> Asker:
+        if not self._replay:
+            self._store.lock()
         return self
 
     async def __aexit__(
@@ -79,6 +84,7 @@ class Asker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._store.unlock()
         if self._client is not None:
             await self._client.close()
 
@@ -123,15 +129,22 @@ class Asker:
             async with self._slots:
                 kept = await self._send(request)
             self.keep(request, sample, kept)
-        self._on_reply(kept)
-        return kept
+        priced = self._priced(request, kept)
+        self._on_reply(priced)
+        return priced
+
+    def _priced(self, request: Request, reply: Reply) -> Reply:
+        """With what it costs by the list of prices of this run, whenever it was asked."""
+        model = reply.model if self._prices.knows(reply.model) else request.model
+        return replace(reply, usage=self._prices.priced(reply.usage, model, batch=reply.batch))
 
     def keep(self, request: Request, sample: int, reply: Reply) -> None:
         """Stores a reply; one that says nothing of the model is not kept, and asked for again."""
         if reply.status is not Status.API_ERROR:
             self._store.put(request, sample, reply)
-            known = self.spent is not None and reply.usage.cost is not None
-            self.spent = (self.spent or 0) + (reply.usage.cost or 0) if known else None
+            cost = self._priced(request, reply).usage.cost
+            known = self.spent is not None and cost is not None
+            self.spent = (self.spent or 0) + (cost or 0) if known else None
             return
         self._failed[request.digest(), sample] = reply
         if reply.fatal:
@@ -152,7 +165,7 @@ class Asker:
         except (AnthropicError, ValueError, TypeError) as error:
             return failed(error, time.monotonic() - began)
         seconds = time.monotonic() - began
-        return read(_decoded(body), self._prices, answer.request_id or "", seconds=seconds)
+        return read(_decoded(body), answer.request_id or "", seconds=seconds)
 
 
 def connect() -> AsyncAnthropic:
@@ -199,70 +212,48 @@ def failed(error: Exception, seconds: float = 0.0) -> Reply:
         why=_line(f"{where}{said}"),
         request_id=str(getattr(error, "request_id", None) or ""),
         seconds=seconds,
-        raw=_plain(getattr(error, "body", None)),
+        raw=_body(error),
         fatal=status in _FATAL,
     )
 
 
-class _Block(Struct):
-    type: str
-
-
-class _Details(Struct):
-    category: str | None = None
-
-
-class _Counts(Struct):
-    input_tokens: Annotated[int, Meta(ge=0)]
-    output_tokens: Annotated[int, Meta(ge=0)]
-    cache_creation_input_tokens: Annotated[int, Meta(ge=0)] | None = None
-    cache_read_input_tokens: Annotated[int, Meta(ge=0)] | None = None
-
-
-class _Message(Struct):
-    """Of a message, what is used here."""
-
-    content: list[_Block]
-    model: str
-    stop_reason: str
-    usage: _Counts
-    stop_details: _Details | None = None
+def _body(error: Exception) -> dict[str, Any] | None:
+    body: object = getattr(error, "body", None)
+    return None if _is_too_deep(body) else _plain(body)
 
 
 def read(
-    answer: object,
-    prices: Prices,
-    request_id: str = "",
-    *,
-    batch: bool = False,
-    seconds: float = 0.0,
+    answer: object, request_id: str = "", *, batch: bool = False, seconds: float = 0.0
 ) -> Reply:
-    """A message, given as JSON that nobody has checked, as a reply."""
+    """A message, given as JSON that nobody has checked, as a reply without its cost."""
+    if _is_too_deep(answer):
+        why = "the answer is nested too deeply"
+        return Reply(status=Status.INVALID, why=why, request_id=request_id, batch=batch)
     raw = _plain(answer)
     try:
-        message = msgspec.convert(raw, _Message)
+        message = msgspec.convert(raw, Message)
     except msgspec.ValidationError as error:
         why = f"malformed answer: {error}" if raw is not None else "the answer is no JSON object"
         return Reply(status=Status.API_ERROR, why=why, seconds=seconds, raw=raw)
     category = (message.stop_details and message.stop_details.category) or ""
     status, why = _status(message.stop_reason, category)
     counted = message.usage
-    usage = Usage(
-        counted.input_tokens,
-        counted.output_tokens,
-        counted.cache_creation_input_tokens or 0,
-        counted.cache_read_input_tokens or 0,
-    )
     return Reply(
         status=status,
         why=why,
         model=message.model,
         stop_reason=message.stop_reason,
         category=category,
-        usage=prices.priced(usage, message.model, batch=batch),
+        usage=Usage(
+            counted.input_tokens,
+            counted.output_tokens,
+            counted.cache_creation_input_tokens or 0,
+            counted.cache_read_input_tokens or 0,
+        ),
         request_id=request_id,
         seconds=seconds,
         raw=raw,
+        batch=batch,
     )
 
 
@@ -277,8 +268,26 @@ def _status(reason: str, category: str) -> tuple[Status, str]:
 def _decoded(body: bytes) -> object:
     try:
         return json.loads(body)
-    except (ValueError, RecursionError):
+    except RecursionError:
+        return _TOO_DEEP
+    except ValueError:
         return None
+
+
+def _is_too_deep(value: object) -> bool:
+    """Level by level: how deep it is, is the author's choice."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        below: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                below.extend(cast("dict[str, object]", one).values())
+            elif isinstance(one, list):
+                below.extend(cast("list[object]", one))
+        if not below:
+            return value is _TOO_DEEP
+        level = below
+    return True
 
 
 def _plain(value: object) -> dict[str, Any] | None:
@@ -286,12 +295,8 @@ def _plain(value: object) -> dict[str, Any] | None:
 
     Half a surrogate pair cannot be sent: it becomes a question mark.
     """
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
-        plain: object = json.loads(text)
-        msgspec.json.encode(plain)
-    except (RecursionError, ValueError):
-        return None
+    text = json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    plain: object = json.loads(text)
     return cast("dict[str, Any]", plain) if isinstance(plain, dict) else None
 
 

@@ -158,10 +158,7 @@ async def _with_tool(asker: Asker, task: Task, sample: int, judge: Judge) -> Out
     for _ in range(task.rounds * MOST_TURNS):
         reply = await asker.ask(request, sample)
         outcome = _add(outcome, request, reply)
-        if reply.stop_reason == "pause_turn":
-            request = _continued(request, reply, [])
-            continue
-        if reply.status is not Status.OK or not reply.tool_uses:
+        if reply.status is not Status.OK or not (reply.tool_uses or _is_paused(reply)):
             return outcome
         results: list[dict[str, Any]] = []
         for use in reply.tool_uses:
@@ -171,6 +168,11 @@ async def _with_tool(asker: Asker, task: Task, sample: int, judge: Judge) -> Out
         request = _continued(request, reply, results)
     why = f"no answer after {task.rounds * MOST_TURNS} turns with the tool"
     return replace(outcome, status=Status.INVALID, why=why, answer=None)
+
+
+def _is_paused(reply: Reply) -> bool:
+    """Whether it goes on as soon as it is sent back; with nothing in it, it cannot be."""
+    return reply.stop_reason == "pause_turn" and bool(_echo(reply))
 
 
 async def _used(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +14,12 @@ from msgspec.structs import replace
 
 from mitigations.candidate import ProfileError
 from mitigations.generate.reply import Usage
+from mitigations.strict_json import read_limited
 
 SHIPPED = Path(__file__).parent.parent / "data" / "prices.toml"
 _MILLION = 1_000_000
 
-_Price = Annotated[float, Meta(ge=0)]
+_Price = Annotated[float, Meta(ge=0, le=1_000_000)]
 
 
 class Price(Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,6 +27,10 @@ class Price(Struct, frozen=True, forbid_unknown_fields=True):
 
     input: _Price
     output: _Price
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.input) or math.isnan(self.output):
+            raise ValueError("nan is no price")
 
 
 class Prices(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,8 +68,9 @@ def _undated(model: str) -> str:
 def load_prices(path: Path = SHIPPED) -> Prices:
     """The prices of a TOML file; ``ProfileError`` with the field that is wrong."""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Prices, strict=False)
-    except OSError as error:
-        raise ProfileError(f"cannot read: {error.strerror}", str(path)) from None
+        text = read_limited(path).decode("utf-8")
+        return msgspec.convert(tomllib.loads(text), Prices, strict=False)
+    except ProfileError as error:
+        raise ProfileError(str(error), str(path)) from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise ProfileError(f"no list of prices: {error}", str(path)) from None

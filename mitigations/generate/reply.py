@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+_Tokens = Annotated[int, Meta(ge=0)]
 
 
 class Status(StrEnum):
@@ -26,12 +28,12 @@ class Status(StrEnum):
 class Usage(Struct, frozen=True):
     """Tokens as the provider counted them, and US dollars; None where the price is not known."""
 
-    input_tokens: int = 0
+    input_tokens: _Tokens = 0
     """Without those that were written to the cache or read from it."""
-    output_tokens: int = 0
-    cache_write_tokens: int = 0
-    cache_read_tokens: int = 0
-    cost: float | None = None
+    output_tokens: _Tokens = 0
+    cache_write_tokens: _Tokens = 0
+    cache_read_tokens: _Tokens = 0
+    cost: Annotated[float, Meta(ge=0)] | None = None
 
     def plus(self, other: Usage) -> Usage:
         known = self.cost is not None and other.cost is not None
@@ -42,6 +44,31 @@ class Usage(Struct, frozen=True):
             self.cache_read_tokens + other.cache_read_tokens,
             (self.cost or 0) + (other.cost or 0) if known else None,
         )
+
+
+class _Block(Struct):
+    type: str
+
+
+class _Details(Struct):
+    category: str | None = None
+
+
+class _Counts(Struct):
+    input_tokens: _Tokens
+    output_tokens: _Tokens
+    cache_creation_input_tokens: _Tokens | None = None
+    cache_read_input_tokens: _Tokens | None = None
+
+
+class Message(Struct):
+    """Of a message of the API, what is used here: one that is not of this shape is none."""
+
+    content: list[_Block]
+    model: str
+    stop_reason: str
+    usage: _Counts
+    stop_details: _Details | None = None
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -59,6 +86,8 @@ class Reply(Struct, frozen=True, kw_only=True):
     request_id: str = ""
     seconds: float = 0.0
     raw: Mapping[str, Any] | None = None
+    batch: bool = False
+    """Whether it came by a batch, for half the price."""
     fatal: bool = False
     """Whether asking again, for anything, would end the same way: the key, the model, the bill."""
 

@@ -8,6 +8,7 @@ DIR/said.DIGEST          what a conversation was told between two requests
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -19,9 +20,10 @@ import msgspec
 from msgspec import Struct
 
 from mitigations.candidate import ProfileError
-from mitigations.generate.reply import Reply
+from mitigations.generate.reply import Message, Reply
 from mitigations.generate.request import Request
 
+_LOCK = ".lock"
 _T = TypeVar("_T")
 
 
@@ -53,14 +55,43 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._locked: int | None = None
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ProfileError(f"cannot make it: {error.strerror}", str(directory)) from None
 
+    def lock(self) -> None:
+        """Keeps others out who would ask the same; ``ProfileError`` if somebody is in."""
+        path = self._directory / _LOCK
+        try:
+            self._locked = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.unlock()
+            raise ProfileError("another run keeps its answers there", str(path.parent)) from None
+        except OSError as error:
+            raise ProfileError(f"cannot lock: {error.strerror}", str(path)) from None
+
+    def unlock(self) -> None:
+        if self._locked is not None:
+            os.close(self._locked)
+            self._locked = None
+
     def get(self, request: Request, sample: int) -> Reply | None:
-        found = self._read(f"{request.digest()}.{sample}.json", Kept)
-        return None if found is None else found.reply
+        """The reply; ``ProfileError`` if what is stored is damaged, or answers something else."""
+        name = f"{request.digest()}.{sample}.json"
+        found = self._read(name, Kept)
+        if found is None:
+            return None
+        if (found.asked, found.sample) != (request.parameters(), sample):
+            raise self._unreadable(name, ValueError("it answers another request"))
+        if found.reply.raw is not None:
+            try:
+                msgspec.convert(found.reply.raw, Message)
+            except msgspec.ValidationError as error:
+                raise self._unreadable(name, error) from None
+        return found.reply
 
     def put(self, request: Request, sample: int, reply: Reply) -> None:
         kept = Kept(request.parameters(), sample, reply)
@@ -95,7 +126,7 @@ class Store:
             return msgspec.json.decode((self._directory / name).read_bytes(), type=kind)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._unreadable(name, error) from None
 
     def _unreadable(self, name: str, error: Exception) -> ProfileError:

@@ -490,7 +490,7 @@ def send(store: Path, samples: int = 4, **options: Any) -> list[Reply | None]:
     async def main() -> list[Reply | None]:
         async with Asker(Store(store), PRICES, **options) as asker:
             wanted = [Asked(REQUEST, number) for number in range(samples)]
-            await batches.ask_all(asker, PRICES, wanted, lambda counts: None)
+            await batches.ask_all(asker, wanted, lambda counts: None)
             return [asker.store.get(one.request, one.sample) for one in wanted]
 
     return asyncio.run(main())
@@ -512,11 +512,13 @@ def test_a_batch_is_kept_at_half_the_price(quick: MessagesApi, tmp_path: Path) -
     quick.script(MODEL, [replies.text(str(at), usage=usage) for at in range(4)])
     found = send(tmp_path)
     assert sorted(one.text for one in found if one) == list("0123")
-    assert {one.usage.cost for one in found if one} == {PRICES.models[MODEL].output / 2}
+    assert all(one.batch for one in found if one)
     before = len(quick.requests)
     assert send(tmp_path) == found
+    asked = ask(tmp_path, samples=4)
     assert len(quick.requests) == before
-    assert [one.text for one in ask(tmp_path, samples=4)] == [one.text for one in found if one]
+    assert [one.text for one in asked] == [one.text for one in found if one]
+    assert {one.usage.cost for one in asked} == {PRICES.models[MODEL].output / 2}
 
 
 def test_entries_without_an_answer_are_asked_for_again(quick: MessagesApi, tmp_path: Path) -> None:
@@ -538,7 +540,7 @@ def test_a_batch_that_was_left_is_taken_up(api: MessagesApi, tmp_path: Path) -> 
     async def main() -> None:
         async with Asker(Store(tmp_path), PRICES) as asker:
             wanted = [Asked(REQUEST, number) for number in range(4)]
-            await batches.ask_all(asker, PRICES, wanted, lambda counts: asker.stop())
+            await batches.ask_all(asker, wanted, lambda counts: asker.stop())
 
     with pytest.raises(NotAskedError):
         asyncio.run(main())
@@ -609,7 +611,7 @@ def test_faults_that_pass_are_not_seen(
     [
         replies.text('{"a": "\ud800"}'),
         replies.tool_use(TOOL, {"profile": {"\ud800": "\udfff"}}),
-        replies.tool_use(TOOL, nested(450)),
+        replies.tool_use(TOOL, nested(150)),
     ],
     ids=["half a character", "half a character for the tool", "deep for the tool"],
 )
@@ -632,3 +634,14 @@ def test_feedback_to_an_empty_answer_is_something_that_the_api_takes(
     outcome = talk(tmp_path, WITH_FEEDBACK)
     assert {one.status for one in api.requests} == {200}
     assert outcome.status in (Status.OK, Status.INVALID)
+
+
+@pytest.mark.parametrize("depth", [250, 450, 900])
+def test_an_answer_that_is_too_deep_is_invalid_and_never_asked_for_again(
+    api: MessagesApi, tmp_path: Path, depth: int
+) -> None:
+    api.script(MODEL, [replies.tool_use(TOOL, nested(depth))])
+    found = ask_one(tmp_path)
+    assert (found.status, found.why) == (Status.INVALID, "the answer is nested too deeply")
+    ask_one(tmp_path)
+    assert len(api.requests) == 1

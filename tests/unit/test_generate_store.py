@@ -20,9 +20,13 @@ REQUEST = Request(
     messages=({"role": "user", "content": "a task"},),
     max_tokens=1000,
 )
-REPLY = Reply(
-    status=Status.OK, model="some-model-1", usage=Usage(10, 20, 30, 40, 0.5), raw={"a": 1}
-)
+RAW = {
+    "content": [{"type": "text", "text": "x"}],
+    "model": "some-model-1",
+    "stop_reason": "end_turn",
+    "usage": {"input_tokens": 10, "output_tokens": 20},
+}
+REPLY = Reply(status=Status.OK, model="some-model-1", usage=Usage(10, 20, 30, 40, 0.5), raw=RAW)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_a_wrong_list_of_prices_is_one_line(text: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_list_of_prices_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="cannot read"):
+    with pytest.raises(ProfileError, match="No such file"):
         load_prices(tmp_path / "prices.toml")
 
 
@@ -139,3 +143,50 @@ def test_without_a_key_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     with pytest.raises(ProfileError, match=KEY):
         connect()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"type":"text"', b'"kind":"text"'),
+        (b'"sample":0', b'"sample":7'),
+        (b'"a task"', b'"another"'),
+        (b'"input_tokens":10', b'"input_tokens":-3'),
+        (b'"cost":0.5', b'"cost":-5'),
+        (b'"raw":{', b'"raw":{"x":' + b"[" * 3000 + b"]" * 3000 + b","),
+    ],
+)
+def test_what_does_not_answer_the_request_is_not_taken(
+    tmp_path: Path, old: bytes, new: bytes
+) -> None:
+    store = Store(tmp_path)
+    store.put(REQUEST, 0, REPLY)
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(ProfileError, match="remove the file"):
+        store.get(REQUEST, 0)
+
+
+def test_two_do_not_ask_into_one_store(tmp_path: Path) -> None:
+    first, second = Store(tmp_path), Store(tmp_path)
+    first.lock()
+    with pytest.raises(ProfileError, match="another run"):
+        second.lock()
+    first.unlock()
+    second.lock()
+    second.unlock()
+
+
+@pytest.mark.parametrize("price", ["nan", "inf", "1e400", "-1", "1e308"])
+def test_what_is_no_price_is_refused(tmp_path: Path, price: str) -> None:
+    text = f'date = "2026-11-21"\n[models]\nm = {{ input = 1.0, output = {price} }}\n'
+    (tmp_path / "prices.toml").write_text(text)
+    with pytest.raises(ProfileError, match="no list of prices"):
+        load_prices(tmp_path / "prices.toml")
+
+
+def test_endless_prices_are_not_read() -> None:
+    with pytest.raises(ProfileError, match="not a regular file"):
+        load_prices(Path("/dev/zero"))

@@ -1,6 +1,7 @@
 """Rates and comparisons of models, on samples whose worth is known."""
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from evaluator.errors import InputError
 from evaluator.intervals import detectable, interval
 from evaluator.leaderboard import Bypassed, leaderboard, value
-from evaluator.samples import Sample, read_samples
+from evaluator.samples import Sample, added, line, read_samples
 from evaluator.scenarios import Expect, scenario, scenarios
 from evaluator.score_run import Scored
 from evaluator.scoring import Score, Tried, Ways, declined
@@ -243,3 +244,22 @@ def test_hidden_ways_that_nobody_had_to_try_are_not_held() -> None:
     one = msgspec.structs.replace(sample("m", NAMES[0], 0, right=False), score=worst)
     assert value(one, "hidden_held") == 0.0
     assert value(msgspec.structs.replace(one, hides=False), "hidden_held") is None
+
+
+def test_new_samples_join_those_of_a_file_and_no_answer_replaces_one(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    old = [Sample(scenario=NAMES[n], model="m", mitigation=str(n)) for n in range(3)]
+    path.write_text("".join(line(one) + "\n" for one in old))
+    new = [
+        Sample(scenario=NAMES[0], model="m", status=Status.API_ERROR),
+        Sample(scenario=NAMES[1], model="m", status=Status.REFUSED),
+        Sample(scenario=NAMES[0], model="n", status=Status.API_ERROR),
+    ]
+    found = [(one.scenario, one.model, one.status) for one in added(path, new)]
+    assert found == [
+        (NAMES[0], "m", Status.OK),
+        (NAMES[1], "m", Status.REFUSED),
+        (NAMES[2], "m", Status.OK),
+        (NAMES[0], "n", Status.API_ERROR),
+    ]
+    assert added(tmp_path / "none.jsonl", new) == new
