@@ -66,9 +66,9 @@ class Asks(Protocol):
 class Remembers(Protocol):
     """What keeps what was told of a program: ``Store``."""
 
-    def said(self, key: str) -> str | None: ...
+    def said(self, key: str, kind: type[str]) -> str | None: ...
 
-    def say(self, key: str, text: str) -> None: ...
+    def say(self, key: str, what: str) -> None: ...
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -243,7 +243,7 @@ class Attack:
             digest,
         )
         key = hashlib.sha256("\n".join(about).encode()).hexdigest()
-        kept = self._memory.said(key)
+        kept = self._memory.said(key, str)
         if kept is not None:
             return kept
         said = attack_prompt.observation(trial, effect=effect, black_box=self._target.black_box)

@@ -32,7 +32,6 @@ SPLITS = ("dev", "held-out", "all")
 SAMPLES = "samples.jsonl"
 MANIFEST = "manifest.json"
 REPLIES = "replies"
-_INTERRUPTED = 130
 
 
 class _Request(Struct, frozen=True, kw_only=True):
@@ -180,7 +179,7 @@ def _generate(context: click.Context, request: _Request) -> int:
         samples = str(directory / SAMPLES)
         context.invoke(score, samples=samples, jobs=request.jobs, output=request.output)
     if interrupted:
-        return _INTERRUPTED
+        return interrupted
     _complain_of_missing(done)
     return 0
 
@@ -214,8 +213,8 @@ def _say_what(wanted: Wanted, asking: Asker) -> None:
 
 def _asked(
     request: _Request, wanted: Wanted, prices: Prices, directory: Path
-) -> tuple[Generated, bool]:
-    """What was answered, and whether Ctrl-C ended it early."""
+) -> tuple[Generated, int]:
+    """What was answered, and the exit code if a signal ended it early."""
     from evaluator.generation import generate as ask_for
     from evaluator.generation import send_batches
     from mitigations.generate.client import NotAskedError

@@ -100,6 +100,8 @@ def score(
         return
     if samples is None:
         raise InputError("name a file of JSON lines, or a directory MODEL/SCENARIO/SAMPLE.json")
+    if seed is not None and not seed.isprintable():
+        raise InputError("--private-suite: the seed is no text that can be printed")
     if seed == "":
         raise InputError("--private-suite: an empty seed; write any text that only you know")
     form = "json" if as_json else form

@@ -185,7 +185,7 @@ def _attacked(
         code: int | None = None
         try:
             _, interrupted = run(main(), stop)
-            code = _INTERRUPTED if interrupted else None
+            code = interrupted or None
         except KeyboardInterrupt as error:
             complain("interrupted")
             code = getattr(error, "exit_code", _INTERRUPTED)

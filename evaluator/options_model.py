@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _T = TypeVar("_T")
+_SIGNALLED = 128
 
 
 class ModelRequest(Struct, frozen=True, kw_only=True):
@@ -122,27 +123,26 @@ def asker(
     )
 
 
-def run(asking: Coroutine[Any, Any, _T], stop: Callable[[], None]) -> tuple[_T, bool]:
-    """The result of ``asking``, and whether Ctrl-C ended it early.
+def run(asking: Coroutine[Any, Any, _T], stop: Callable[[], None]) -> tuple[_T, int]:
+    """The result of ``asking``, and the exit code if a signal ended it early; else 0.
 
-    The first Ctrl-C calls ``stop``, which lets what was asked be answered; the second one does not
-    wait, and comes out as ``KeyboardInterrupt``.
+    The first Ctrl-C or SIGTERM calls ``stop``, which lets what was asked be answered; the second
+    one does not wait, and does what it does where nobody asks a model.
     """
     import asyncio
 
-    interrupted, ended_by = False, 0
+    ended_by = 0
 
     async def main() -> _T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
         def on_signal(number: int, frame: object) -> None:
-            nonlocal interrupted, ended_by
+            nonlocal ended_by
             del frame
-            if interrupted or number != signal.SIGINT:
-                ended_by = number
+            if ended_by:
                 loop.call_soon_threadsafe(task.cancel if task is not None else stop)
                 return
-            interrupted = True
+            ended_by = number
             complain("waiting for what is on its way; Ctrl-C again does not wait")
             loop.call_soon_threadsafe(stop)
 
@@ -150,9 +150,9 @@ def run(asking: Coroutine[Any, Any, _T], stop: Callable[[], None]) -> tuple[_T, 
             return await asking
 
     try:
-        return asyncio.run(main()), interrupted
+        return asyncio.run(main()), _SIGNALLED + ended_by if ended_by else 0
     except asyncio.CancelledError:
-        signal.raise_signal(ended_by)  # for whoever handles it where nobody asks a model
+        signal.raise_signal(ended_by)
         raise KeyboardInterrupt from None
 
 

@@ -19,7 +19,7 @@ KNOWN = "known"
 _LARGEST_LINE = 4 * 1024 * 1024
 
 
-class Sample(Struct, frozen=True, kw_only=True):
+class Sample(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One answer, or why there is none.  A line of ``samples.jsonl`` is one of these as JSON."""
 
     scenario: Annotated[str, Meta(min_length=1)]
@@ -93,6 +93,7 @@ def added(path: Path, new: Iterable[Sample]) -> list[Sample]:
 
 
 def _lines(path: Path) -> Iterator[Sample]:
+    _refuse_what_never_ends(path)
     with path.open("rb") as file:
         number = 0
         while line := file.readline(_LARGEST_LINE + 1):
@@ -119,6 +120,8 @@ def _decoded(line: bytes, where: str) -> Sample:
     if one.status is Status.OK and one.declined is _has_text(one):
         said = "declined, and a mitigation" if one.declined else "neither mitigation nor path"
         raise InputError(f"{where}: status ok, and {said}")
+    if one.status is not Status.OK and one.declined:
+        raise InputError(f"{where}: status {one.status}, and declined: only an answer declines")
     return msgspec.structs.replace(one, source=where)
 
 
@@ -131,14 +134,20 @@ def _with_text(one: Sample, directory: Path) -> Sample:
         return one
     try:
         return msgspec.structs.replace(one, mitigation=_text(directory / one.path))
+    except ValueError:
+        raise InputError(f"{one.source}: path: a null character is in no path") from None
     except InputError as error:
         raise InputError(f"{one.source}: {error}") from None
 
 
-def _text(path: Path) -> str:
-    """What a file says, whatever it is; one that is too large is cut, and will be too large."""
+def _refuse_what_never_ends(path: Path) -> None:
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is not a regular file")
+
+
+def _text(path: Path) -> str:
+    """What a file says, whatever it is; one that is too large is cut, and will be too large."""
+    _refuse_what_never_ends(path)
     with path.open("rb") as file:
         return file.read(_LARGEST_LINE).decode("utf-8", errors="replace")
 

@@ -119,7 +119,8 @@ def _scored(one: Answer, next_of: dict[str, Iterator[Score]], private: bool) -> 
     if isinstance(one.candidate, Candidate):
         score: Score | None = next(next_of[asked.name])
     else:
-        score = declined(asked) if sample.declined else None
+        right = sample.declined and sample.status is Status.OK
+        score = declined(asked) if right else None
     return Scored(
         sample.scenario,
         sample.model,

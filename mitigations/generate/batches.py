@@ -7,7 +7,7 @@ the waiting where it was left, and asks for nothing twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -56,9 +56,18 @@ async def ask_all(
     with api_errors():
         for start in range(0, len(names), _LARGEST):
             part = {name: missing[name] for name in names[start : start + _LARGEST]}
-            # What was paid for must be remembered, even if somebody interrupts just now.
-            pending.append(await asyncio.shield(_send(asker, part)))
+            pending.append(await _whole(_send(asker, part)))
         await _fetch_all(asker, pending, on_counts)
+
+
+async def _whole(sending: Coroutine[Any, Any, Batch]) -> Batch:
+    """Not interrupted half-way: what was paid for must be remembered."""
+    task = asyncio.ensure_future(sending)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def _is_missing(asker: Asker, one: Asked) -> bool:
@@ -108,7 +117,7 @@ async def _has_ended(asker: Asker, batch: Batch) -> bool:
     try:
         state = await asker.client.messages.batches.retrieve(batch.id)
     except NotFoundError:
-        return True  # its results are gone as well, as fetching them will show
+        return True  # as fetching its results will show
     return str(state.processing_status) == "ended"
 
 
@@ -133,7 +142,11 @@ class _Entry(Struct):
 
 
 async def _fetch(asker: Asker, batch: Batch) -> int:
-    """Stores the results; what failed or expired is not stored, and so asked again next time."""
+    """Stores the results; what failed or expired is not stored, and so asked again next time.
+
+    What is not among them may be there the next time, or for the key that the batch was sent with:
+    it is asked again only if somebody removes the record of the batch.
+    """
     from anthropic import NotFoundError
 
     try:
@@ -143,14 +156,24 @@ async def _fetch(asker: Asker, batch: Batch) -> int:
         lines = []
     missing = dict(batch.asked)
     for line in lines:
-        entry = msgspec.json.decode(line, type=_Entry)
-        if (asked := missing.pop(entry.custom_id, None)) is not None:
+        entry = _entry(line)
+        asked = None if entry is None else missing.pop(entry.custom_id, None)
+        if entry is not None and asked is not None:
             asker.keep(asked.request, asked.sample, _reply(entry.result))
-    gone = Reply(status=Status.API_ERROR, why="the provider no longer has the result of the batch")
+    where = asker.store.place(batch)
+    why = f"the provider gives no result of its batch; to ask again, remove {where}"
     for asked in missing.values():
-        asker.keep(asked.request, asked.sample, gone)
-    asker.store.drop_batch(batch)
+        asker.keep(asked.request, asked.sample, Reply(status=Status.API_ERROR, why=why))
+    if not missing:
+        asker.store.drop_batch(batch)
     return len(batch.asked)
+
+
+def _entry(line: bytes) -> _Entry | None:
+    try:
+        return msgspec.json.decode(line, type=_Entry)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _reply(result: _Result) -> Reply:

@@ -7,7 +7,6 @@ store with the answers: a conversation that is read again needs no evaluation ei
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Any
@@ -203,13 +202,11 @@ def _result(use: Mapping[str, Any], text: str, *, wrong: bool) -> dict[str, Any]
 async def _judged(asker: Asker, task: Task, profile: str, judge: Judge) -> Said:
     """From the store, or by the judge, whose word is then kept."""
     name = f"{task.judged_as}:{hashlib.sha256(profile.encode()).hexdigest()}"
-    kept = asker.store.said(name)
+    kept = asker.store.said(name, Said)
     if kept is None:
-        said = await judge(profile)
-        asker.store.say(name, json.dumps([said.content, said.text]))
-        return said
-    content, text = json.loads(kept)
-    return Said(text, content)
+        kept = await judge(profile)
+        asker.store.say(name, kept)
+    return kept
 
 
 def _continued(request: Request, reply: Reply, content: list[dict[str, Any]]) -> Request:

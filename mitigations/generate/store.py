@@ -107,19 +107,18 @@ class Store:
         self._write(_batch_name(batch.id), msgspec.json.encode(batch))
 
     def drop_batch(self, batch: Batch) -> None:
-        (self._directory / _batch_name(batch.id)).unlink(missing_ok=True)
+        self.place(batch).unlink(missing_ok=True)
 
-    def said(self, key: str) -> str | None:
+    def place(self, batch: Batch) -> Path:
+        """The file of a batch."""
+        return self._directory / _batch_name(batch.id)
+
+    def said(self, key: str, kind: type[_T]) -> _T | None:
         """What ``say`` kept under that key."""
-        try:
-            return (self._directory / _said_name(key)).read_text("utf-8")
-        except FileNotFoundError:
-            return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._unreadable(_said_name(key), error) from None
+        return self._read(_said_name(key), kind)
 
-    def say(self, key: str, text: str) -> None:
-        self._write(_said_name(key), text.encode())
+    def say(self, key: str, what: object) -> None:
+        self._write(_said_name(key), msgspec.json.encode(what))
 
     def _read(self, name: str, kind: type[_T]) -> _T | None:
         try:

@@ -68,11 +68,12 @@ class Memory:
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
 
-    def said(self, key: str) -> str | None:
+    def said(self, key: str, kind: type[str]) -> str | None:
+        assert kind is str
         return self.kept.get(key)
 
-    def say(self, key: str, text: str) -> None:
-        self.kept[key] = text
+    def say(self, key: str, what: str) -> None:
+        self.kept[key] = what
 
 
 PATH = {"string": "d/t"}
