@@ -209,7 +209,7 @@ def failed(error: Exception, seconds: float = 0.0) -> Reply:
     where = f"HTTP {status}: " if status is not None else f"{type(error).__name__}: "
     return Reply(
         status=Status.API_ERROR,
-        why=_line(f"{where}{said}"),
+        why=_without_key(_line(f"{where}{said}")),
         request_id=str(getattr(error, "request_id", None) or ""),
         seconds=seconds,
         raw=_body(error),
@@ -219,7 +219,16 @@ def failed(error: Exception, seconds: float = 0.0) -> Reply:
 
 def _body(error: Exception) -> dict[str, Any] | None:
     body: object = getattr(error, "body", None)
-    return None if _is_too_deep(body) else _plain(body)
+    if _is_too_deep(body):
+        return None
+    told: object = json.loads(_without_key(json.dumps(body, default=str)))
+    return _plain(told)
+
+
+def _without_key(text: str) -> str:
+    """Whoever is between us and the API may say the key back."""
+    key = os.environ.get(KEY, "").strip()
+    return text.replace(key, "[the key]") if key else text
 
 
 def read(

@@ -51,19 +51,16 @@ class Batch(Struct, frozen=True):
 
 
 class Store:
-    """One directory; ``ProfileError`` where it cannot be read or written."""
+    """One directory, made when it is needed; ``ProfileError`` where it cannot be used."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._locked: int | None = None
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ProfileError(f"cannot make it: {error.strerror}", str(directory)) from None
 
     def lock(self) -> None:
         """Keeps others out who would ask the same; ``ProfileError`` if somebody is in."""
         path = self._directory / _LOCK
+        self._make()
         try:
             self._locked = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,8 +132,15 @@ class Store:
             str(self._directory / name),
         )
 
+    def _make(self) -> None:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProfileError(f"cannot make it: {error.strerror}", str(self._directory)) from None
+
     def _write(self, name: str, content: bytes) -> None:
         """Whole or not at all, whatever happens meanwhile."""
+        self._make()
         temporary = ""
         try:
             handle, temporary = tempfile.mkstemp(dir=self._directory, prefix=".writing-")

@@ -640,3 +640,13 @@ def test_an_answer_that_is_too_deep_is_invalid_and_never_asked_for_again(
     assert (found.status, found.why) == (Status.INVALID, "the answer is nested too deeply")
     ask_one(tmp_path)
     assert len(api.requests) == 1
+
+
+def test_a_key_that_is_said_back_is_not_told(
+    api: MessagesApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", api.api_key)
+    api.script(MODEL, [replies.failure(400, f"no: {api.api_key}")])
+    reply = ask_one(tmp_path)
+    assert "[the key]" in reply.why
+    assert api.api_key not in f"{reply.why}{reply.raw}"

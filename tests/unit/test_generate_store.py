@@ -96,7 +96,7 @@ def test_nothing_is_left_of_what_could_not_be_written(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ProfileError, match="cannot make it"):
-        Store(tmp_path / "file" / "store")
+        Store(tmp_path / "file" / "store").lock()
 
 
 PRICES = Prices("2026-11-21", {"m": Price(2.0, 10.0)})
