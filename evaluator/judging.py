@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -153,20 +153,51 @@ def _judged(lots: Sequence[Asked], jobs: int, private: str) -> Iterator[tuple[in
         return
     # Forked: they start with all that is imported here.
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(jobs, context, campaign.begin_worker) as processes:
-        waiting: dict[Future[list[Score]], int] = {}
+    todo = iter(range(len(lots)))
+    workers: dict[Connection, BaseProcess] = {}
+    try:
+        for _ in range(jobs):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, lots, private))
+            process.start()
+            theirs.close()  # so that we see it closed if the process is lost
+            workers[ours] = process
+            ours.send(next(todo))
+        while workers:
+            for one in wait(list(workers)):
+                assert isinstance(one, Connection)
+                following = next(todo, None)
+                found = _exchanged(one, following)
+                if following is None:
+                    workers.pop(one).join()
+                yield found
+    finally:
+        for left in workers.values():
+            left.terminate()
+            left.join()
+
+
+def _exchanged(worker: Connection, following: int | None) -> tuple[int, list[Score]]:
+    """What a process has found, after it was told what to do next."""
+    try:
+        place, found = worker.recv()
+        worker.send(following)
+    except (EOFError, OSError):
+        raise HarnessError("a process that evaluates answers was lost") from None
+    if isinstance(found, Exception):
+        raise found
+    return place, found
+
+
+def _work(to_main: Connection, lots: Sequence[Asked], private: str) -> None:
+    """What a process does: one lot after another, until there is none."""
+    campaign.begin_worker()
+    place: int | None
+    while (place := to_main.recv()) is not None:
         try:
-            for place, lot in enumerate(lots):
-                waiting[processes.submit(_scores_of, lot, private)] = place
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except BrokenProcessPool:
-            raise HarnessError("a process that evaluates answers was lost") from None
-        except BaseException:
-            processes.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+            to_main.send((place, _scores_of(lots[place], private)))
+        except Exception as error:
+            to_main.send((place, error))
 
 
 def _scores_of(lot: Asked, private: str) -> list[Score]:
