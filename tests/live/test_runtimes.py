@@ -40,7 +40,10 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 
 
 def left() -> dict[str, set[str]]:
-    """What a run may leave: bundles, cgroups, mounts, processes of ours."""
+    """What a run may leave: bundles, cgroups, mounts, processes of ours, devices of another owner.
+
+    A runtime gives what a container writes to, and be it the host's ``/dev/null``, to its user.
+    """
     cgroups = Path("/sys/fs/cgroup")
     return {
         "bundles": {one.name for one in SCRATCH.glob(f"sidestep-{os.getpid()}-*")},
@@ -52,6 +55,10 @@ def left() -> dict[str, set[str]]:
             one.parent.name
             for one in Path("/proc").glob("[0-9]*/cmdline")
             if b"/runner\0perform" in _text(one)
+        },
+        "devices": {
+            f"{one} {one.stat().st_mode:o} {one.stat().st_uid}:{one.stat().st_gid}"
+            for one in map(Path, ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/tty"))
         },
     }
 
