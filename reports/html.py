@@ -169,7 +169,7 @@ class Page(Struct, frozen=True):
 
 def render(document: Document) -> str:
     """The page as text."""
-    style, script = inline("report.css"), inline("report.js")
+    style, script = inline("report.css"), inline("report.js") + inline("unfold.js")
     return (
         template_environment()
         .get_template("report.html.j2")

@@ -8,7 +8,7 @@
   addEventListener("hashchange", unfold);
   unfold();
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details:not([open])").forEach((node) => { node.open = true; node.dataset.folded = ""; });
+    document.querySelectorAll("details:not([open]):not(.memory):not(.aside)").forEach((node) => { node.open = true; node.dataset.folded = ""; });
   });
   addEventListener("afterprint", () => {
     document.querySelectorAll("details[data-folded]").forEach((node) => { node.open = false; delete node.dataset.folded; });
