@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from mitigations.candidate import AppArmorLayer, ProfileError
 
 _COMMENT = re.compile(r"#(?!include\b).*")
+# The brace that begins a profile stands alone or ends its line; those of a path do neither.
+_BODY = re.compile(r"[\s)]\{[\s}]|\{\s*$")
 _HEAD = re.compile(r'\s*(?:profile\s+)?("[^"]+"|[^\s{(]+)')
 
 
@@ -33,7 +35,7 @@ def _profiles(text: str) -> Iterator[str]:
     """
     opened: list[int] = []
     for number, line in enumerate(text.splitlines(), 1):
-        if not opened and line.rstrip().endswith("{") and (found := _HEAD.match(line)):
+        if not opened and _BODY.search(line) and (found := _HEAD.match(line)):
             yield found[1].strip('"')
         for letter in line:
             if letter == "{":

@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -335,8 +335,10 @@ class _Loader:
 
     def _compiled(self, path: Path, reading: Reading, intent: str = "") -> Candidate:
         profile, warnings = reading.profile, reading.findings
+        if self._model.has_strict_parser and reading.meaning == "oci":
+            _refuse_other_case(warnings)
         if profile is None:
-            if self._model.refuses_pointless_errno:
+            if self._model.has_strict_parser:
                 raise ProfileError(
                     "no default action given: crun refuses that, others run unconfined",
                     "defaultAction",
@@ -364,6 +366,16 @@ class _Loader:
             profile=profile,
             warnings=(*warnings, *find_traps(profile, Filter.decode(layer.program))),
         )
+
+
+def _refuse_other_case(findings: Iterable[Finding]) -> None:
+    """ProfileError for a key in another case: it counts only if containerd reads it first."""
+    for one in findings:
+        if one.code == "key-case":
+            message = (
+                "crun passes over a key in another case, containerd reads it: write it exactly"
+            )
+            raise ProfileError(message, one.where, "key-case")
 
 
 def _is_manifest(content: bytes, path: Path) -> bool:

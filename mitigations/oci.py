@@ -202,6 +202,7 @@ def _read_rule(section: Section) -> _SourceRule:
         section.number("errnoRet", _largest_errno(section.text("action")), "errno-out-of-range"),
         tuple(_read_condition(each) for each in section.sections("args", _ARGUMENT)),
         section.where,
+        section.has("names"),
     )
     return _SourceRule(
         rule,
@@ -399,7 +400,8 @@ def _docker_rule(each: _SourceRule, findings: list[Finding]) -> Rule:
     elif number != errno_ret and number is not None:
         message = f"podman answers {each.errno_name}, Docker errnoRet {errno_ret} (taken here)"
         findings.append(Finding("errno-disagrees", message, where))
-    return Rule(names, named_at, rule.action, errno_ret, rule.conditions, rule.where)
+    has_names = rule.has_names or bool(each.legacy_name)
+    return Rule(names, named_at, rule.action, errno_ret, rule.conditions, rule.where, has_names)
 
 
 def _errno_number(name: str, where: str) -> int | None:

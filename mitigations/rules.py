@@ -60,7 +60,10 @@ class Condition(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """`named_at` holds where each name stands in the source."""
+    """`named_at` holds where each name stands in the source.
+
+    `has_names` is whether it has a list of names at all, be it empty.
+    """
 
     names: tuple[str, ...]
     named_at: tuple[str, ...]
@@ -68,6 +71,7 @@ class Rule(Struct, frozen=True):
     errno_ret: int | None
     conditions: tuple[Condition, ...]
     where: str
+    has_names: bool = True
 
 
 class Profile(Struct, frozen=True):

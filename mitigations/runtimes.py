@@ -71,6 +71,7 @@ class Model(Struct, frozen=True):
     stub_has_native: bool = False
     builds_tree: bool = False
     refuses_pointless_errno: bool = False
+    has_strict_parser: bool = False
     needs_listener_calls: bool = False
     most_conditions: int | None = None
 
@@ -96,6 +97,9 @@ MODELS = {
             (_LOG, _SPEC_ALLOW, _TSYNC, _WAIT_KILLABLE),
             (_SPEC_ALLOW,),
             refuses_pointless_errno=True,
+            # Of config.json: it wants `defaultAction` and, be it empty, a list of names in each
+            # rule, and passes over keys in another case.
+            has_strict_parser=True,
             # It does not look at the seventh condition of a rule and those after it.
             most_conditions=6,
         ),
@@ -173,6 +177,14 @@ def _refuse(profile: Profile, model: Model) -> None:
         for rule in profile.rules:
             if rule.errno_ret is not None and rule.action not in ERRNO_ACTIONS:
                 raise _pointless_errno(rule.action, f"{rule.where}.errnoRet")
+    if model.has_strict_parser:
+        for rule in profile.rules:
+            if not rule.has_names:
+                raise ProfileError(
+                    "crun refuses a rule without names (it does not know name)",
+                    rule.where,
+                    "missing-names",
+                )
     if model.needs_listener_calls:
         if profile.default_action == "SCMP_ACT_NOTIFY":
             raise ProfileError(

@@ -124,7 +124,7 @@ def contexts(pod: Pod, all_capabilities: frozenset[str]) -> list[SecurityContext
     if not any(group == "containers" for group, _ in containers):
         raise pod.spec.error("a pod without containers", "no-containers")
     _refuse_windows(pod.spec)
-    shared = _PodContext(pod, [_name(node) for _, node in containers])
+    shared = _PodContext(pod, _names([node for _, node in containers]))
     found: list[SecurityContext | ContainerError] = []
     for group, node in containers:
         name = _name(node)
@@ -138,6 +138,17 @@ def contexts(pod: Pod, all_capabilities: frozenset[str]) -> list[SecurityContext
             found.append(_context(shared, node, name, all_capabilities, stays=stays))
         except ProfileError as error:
             found.append(ContainerError(name, error))
+    return found
+
+
+def _names(containers: Iterable[Node]) -> list[str]:
+    found: list[str] = []
+    for node in containers:
+        name = _name(node)
+        if name in found:
+            said = f"a second container called {quote(name)}: the API server refuses it"
+            raise node.error(said, "refused-by-api")
+        found.append(name)
     return found
 
 
@@ -163,12 +174,21 @@ class _PodContext:
         self.context = spec.get("securityContext")
         self.is_shared = flag_of(spec.get("shareProcessNamespace")) or False
         self.is_of_node = flag_of(spec.get("hostPID")) or False
+        self.has_own_users = flag_of(spec.get("hostUsers")) is False
+        self._refuse(spec)
         self.findings = (
             *misspelt_keys(spec, (*_POD_FIELDS, *_OTHER_POD_FIELDS), _POD_FIELDS),
             *self._context_findings(),
             *self._pod_findings(spec),
             *self._annotation_findings(names),
         )
+
+    def _refuse(self, spec: Node) -> None:
+        if self.is_shared and self.is_of_node:
+            said = "shareProcessNamespace and hostPID are both true: the API server refuses it"
+            raise spec.error(said, "refused-by-api")
+        for key in ("runAsUser", "runAsGroup", "fsGroup"):
+            _id(self.get(key))
 
     def pid_namespace(self, name: str, target: str) -> str:
         """That of a container; an ephemeral one may join another's by its ``target``."""
@@ -278,7 +298,8 @@ def _context(
         raise non_root.error(
             "runAsUser is 0: the kubelet does not start the container", "refused-by-kubelet"
         )
-    findings += _unenforced(get("readOnlyRootFilesystem"), get("procMount"))
+    findings += _unenforced(get("readOnlyRootFilesystem"))
+    findings += _unmasked(pod, get("procMount"))
     return SecurityContext(
         name=name,
         node=node,
@@ -301,11 +322,10 @@ def _context(
 
 
 def _id(node: Node | None) -> int | None:
-    found = number_of(node)
-    if node is not None and found is not None and found > _LARGEST_ID:
-        said = f"{found} is not within 0..{_LARGEST_ID}: the API server refuses it"
+    if node is not None and type(node.value) is int and not 0 <= node.value <= _LARGEST_ID:
+        said = f"{node.value} is not within 0..{_LARGEST_ID}: the API server refuses it"
         raise node.error(said, "refused-by-api")
-    return found
+    return number_of(node)
 
 
 def _strangers(own: Node) -> list[str]:
@@ -330,14 +350,20 @@ def _refuse_escalation(node: Node | None, privileged: bool, added: Iterable[str]
         raise node.error(f"false with {why}: the API server refuses it", "refused-by-api")
 
 
-def _unenforced(read_only: Node | None, proc_mount: Node | None) -> Iterator[Finding]:
+def _unenforced(read_only: Node | None) -> Iterator[Finding]:
     if read_only is not None and read_only.flag():
         what = (
             "asked about by a target (create-file@/data): without one, variants have a writable "
             "directory, as /dev/shm is in every container"
         )
         yield read_only.finding("read-only-root", what)
+
+
+def _unmasked(pod: _PodContext, proc_mount: Node | None) -> Iterator[Finding]:
     if proc_mount is not None and proc_mount.one_of(("Default", "Unmasked")) == "Unmasked":
+        if not pod.has_own_users:
+            said = "Unmasked without hostUsers: false: the API server refuses it"
+            raise proc_mount.error(said, "refused-by-api")
         what = "not enforced here: the sandbox has a /proc of its own, not the runtime's masks"
         yield proc_mount.finding("proc-mount", what)
 
@@ -421,7 +447,10 @@ def _known(nodes: Iterable[Node], known: frozenset[str], findings: list[Finding]
             yield f"CAP_{word}"
         elif word in known:
             short = word.removeprefix("CAP_")
-            what = f"without effect under containerd: Kubernetes wants it without CAP_ ({short})"
+            what = (
+                f"without effect: containerd makes CAP_{word} of it, which runc and crun leave "
+                f"out, for nobody knows it: Kubernetes wants it without CAP_ ({short})"
+            )
             findings.append(node.finding("capability-prefix", what))
         else:
             hint = did_you_mean(word, [one.removeprefix("CAP_") for one in known])

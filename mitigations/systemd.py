@@ -25,7 +25,7 @@ from mitigations.capabilities import CAPABILITIES
 from mitigations.suggestion import did_you_mean, quote
 from mitigations.systemd_facts import MODELLED, Facts
 from mitigations.systemd_settings import KILL, SECTIONS, Settings
-from mitigations.unit_file import UnitText
+from mitigations.unit_file import Assignment, UnitText
 
 SUFFIXES = tuple(SECTIONS)
 # systemd.unit(5), for the system manager: an earlier one wins.
@@ -61,6 +61,10 @@ MASKED = "masked-unit"
 _SOMEBODY = 1000
 _LARGEST_UID = 65535  # so many ids does the sandbox map
 _EVERYTHING = frozenset(CAPABILITIES)
+_NO_USER = re.compile(r"[:/\x00-\x1f\x7f]")
+_NO_ID, _NO_ID_16 = (1 << 32) - 1, (1 << 16) - 1
+"""(uid_t) -1, which is nobody's, also where ids have 16 bits."""
+_MOST_DIGITS = len(str(_NO_ID))
 
 
 class _Effect(Struct, frozen=True):
@@ -89,8 +93,11 @@ def load(path: Path, content: bytes, facts: Facts, intent: str = "") -> Candidat
     section = _section(path)
     findings: list[Finding] = []
     more = drop_ins(path)
-    texts = [_parsed(content, path, findings)]
-    texts += [_parsed(strict_json.read_limited(each), each, findings) for each in more]
+    texts = [_parsed(content, path, section, findings)]
+    texts += [
+        _parsed(strict_json.read_limited(each), each, section, findings, is_drop_in=True)
+        for each in more
+    ]
     _note_sections(texts, section, facts, findings)
     _note_kind(path, findings)
     lines = [one for text in texts for one in text.assignments]
@@ -118,12 +125,36 @@ def _section(path: Path) -> str:
     return SECTIONS.get(path.suffix, SECTIONS[".service"])
 
 
-def _parsed(content: bytes, path: Path, findings: list[Finding]) -> UnitText:
+def _parsed(
+    content: bytes, path: Path, section: str, findings: list[Finding], *, is_drop_in: bool = False
+) -> UnitText:
     if not content:
         raise ProfileError("an empty file: systemd takes the unit for masked", code=MASKED)
-    text = unit_file.parse(content, str(path))
+
+    def fatal(one: Assignment) -> str:
+        is_wrong = one.section == section and one.key in ("User", "Group") and not _names_one(one)
+        return f"{one.key}={quote(one.value)[1:-1]} is neither a name nor an id" if is_wrong else ""
+
+    text = unit_file.parse(content, str(path), is_drop_in=is_drop_in, fatal=fatal)
     findings += text.findings
     return text
+
+
+def _names_one(one: Assignment) -> bool:
+    """Whether systemd takes the value for a user or group, be there one of that name or not."""
+    value = one.value
+    if not value or "%" in value:
+        return True
+    if _is_number(value):
+        is_id = (value == "0" or value[0] != "0") and len(value) <= _MOST_DIGITS
+        return is_id and int(value) < _NO_ID and int(value) != _NO_ID_16
+    if _is_number(value.removeprefix("-")):
+        return False
+    return value not in (".", "..") and not _NO_USER.search(value)
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdecimal()
 
 
 # --- drop-ins -----------------------------------------------------------------------------------
@@ -199,6 +230,13 @@ def _shorter(prefix: str) -> str:
 
 def _effect(settings: Settings, facts: Facts, findings: list[Finding]) -> _Effect:
     user = _uid(settings)
+    is_number = _is_number(settings.user) and settings.user != "0"
+    if is_number and not settings.has("DynamicUser"):
+        message = (
+            f"User={settings.user}: systemd starts the unit only where a user has this uid, which "
+            "is not looked up"
+        )
+        findings.append(Finding("user-not-looked-up", message))
     bounding = settings.bounding.difference(
         *(taken for switch, taken in _TAKEN.items() if settings.has(switch))
     )
@@ -233,7 +271,7 @@ def _uid(settings: Settings) -> int:
         return _SOMEBODY if settings.has("DynamicUser") else 0
     if settings.user in ("root", "0"):
         return 0
-    number = int(settings.user) if settings.user.isdecimal() else _SOMEBODY
+    number = int(settings.user) if _is_number(settings.user) else _SOMEBODY
     return number if number <= _LARGEST_UID else _SOMEBODY
 
 

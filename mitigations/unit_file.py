@@ -5,7 +5,7 @@ is not decided here.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from msgspec import Struct
 
@@ -16,6 +16,8 @@ BLANKS = " \t\n\r"
 _LINE_END = re.compile(r"\r\n|\n\r|\n|\r")
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _COMMENTS = ("#", ";")
+_NOT_UTF_8 = re.compile("[\udc80-\udcff]")
+_NO_NAME = re.compile(r"""['"\\]""")
 _QUOTES = ("'", '"')
 
 
@@ -37,16 +39,34 @@ class UnitText(Struct, frozen=True):
     findings: tuple[Finding, ...]
 
 
-def parse(content: bytes, source: str) -> UnitText:
-    """The assignments of a unit file or drop-in; ProfileError where systemd refuses the file."""
+def _nothing_fatal(_: Assignment) -> str:
+    return ""
+
+
+def parse(
+    content: bytes,
+    source: str,
+    *,
+    is_drop_in: bool = False,
+    fatal: Callable[[Assignment], str] = _nothing_fatal,
+) -> UnitText:
+    """The assignments of a unit file or drop-in.
+
+    Of a unit with a mistake at which systemd stops reading, nothing is started: ProfileError.  Of
+    such a drop-in the lines before the mistake are in force, and no other.  ``fatal`` says what
+    mistake of this kind an assignment is; nothing for most.
+    """
     assignments: list[Assignment] = []
     sections: list[tuple[str, str]] = []
     findings: list[Finding] = []
     section: str | None = None
     for number, line in _logical_lines(_text(content, source)):
         where = f"{source}:{number}"
+        if mistake := _mistake(line):
+            findings.append(_end(mistake, where, is_drop_in=is_drop_in))
+            break
         if line.startswith("["):
-            section = _header(line, where)
+            section = line[1:-1]
             sections.append((section, where))
             continue
         key, equals, value = line.partition("=")
@@ -64,18 +84,17 @@ def parse(content: bytes, source: str) -> UnitText:
             message = f"{problem}: systemd ignores it: {quote(line)}"
             findings.append(Finding("ignored-line", message, where))
             continue
-        assignments.append(Assignment(section, key, value.strip(BLANKS), where))
+        assignment = Assignment(section, key, value.strip(BLANKS), where)
+        if mistake := fatal(assignment):
+            findings.append(_end(mistake, where, is_drop_in=is_drop_in))
+            break
+        assignments.append(assignment)
     return UnitText(tuple(assignments), tuple(sections), tuple(findings))
 
 
 def _text(content: bytes, source: str) -> str:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise ProfileError(
-            "not UTF-8: systemd refuses it", f"{source}:{line}", "not-utf-8"
-        ) from None
+    """What is not UTF-8 is kept as surrogates: in a comment systemd does not look at it."""
+    text = content.decode(errors="surrogateescape")
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise ProfileError("a NUL byte: no unit file", f"{source}:{line}", "nul-byte")
@@ -108,12 +127,23 @@ def _is_continued(line: str) -> bool:
     return (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 
-def _header(line: str, where: str) -> str:
+def _mistake(line: str) -> str:
+    """Why systemd reads no further than before this line; empty if it does."""
+    if _NOT_UTF_8.search(line):
+        return "not UTF-8"
+    if not line.startswith("["):
+        return ""
     name = line[1:-1]
-    if not line.endswith("]") or any(one in name for one in "'\"\\") or not name.isprintable():
-        message = f"invalid section header {quote(line)}: systemd refuses the file"
-        raise ProfileError(message, where, "bad-section")
-    return name
+    is_header = line.endswith("]") and name.isprintable() and not _NO_NAME.search(name)
+    return "" if is_header else f"invalid section header {quote(line)}"
+
+
+def _end(mistake: str, where: str, *, is_drop_in: bool) -> Finding:
+    if not is_drop_in:
+        message = f"{mistake}: systemd does not start the unit"
+        raise ProfileError(message, where, "unit-not-loaded")
+    message = f"{mistake}: systemd leaves out the rest of this drop-in, from here on"
+    return Finding("rest-ignored", message, where)
 
 
 def words(value: str, *, unquote: bool) -> tuple[tuple[str, ...], bool]:

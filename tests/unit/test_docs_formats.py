@@ -95,7 +95,7 @@ _ELSEWHERE = {
     OPERATOR: {"not-modelled", "complain-mode"},
     UNITS: {
         *("other-systemd", "reset-by-typo", "ignored-value", "ignored-line", "own-commands-only"),
-        *("unknown-key", "unknown-section"),
+        *("unknown-key", "unknown-section", "rest-ignored"),
     },
 }
 

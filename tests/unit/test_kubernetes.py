@@ -364,6 +364,7 @@ def test_who_runs_it_where_the_manifest_does_not_say(node: Node) -> None:
         ({"capabilities": {"drop": "ALL"}}, "expected a list"),
         ({"capabilities": {"drop": [1]}}, "expected a string"),
         ({"procMount": "Unmaskd"}, "did you mean 'Unmasked'?"),
+        ({"procMount": "Unmasked"}, "without hostUsers: false: the API server refuses it"),
         ({"appArmorProfile": {"type": "localhost"}}, "did you mean 'Localhost'?"),
     ],
 )
@@ -376,7 +377,6 @@ def test_what_is_not_modelled_is_said_and_never_ignored(node: Node) -> None:
         pod(
             container(
                 readOnlyRootFilesystem=True,
-                procMount="Unmasked",
                 seLinuxOptions={"level": "s0"},
                 windowsOptions={},
             ),
@@ -391,7 +391,7 @@ def test_what_is_not_modelled_is_said_and_never_ignored(node: Node) -> None:
     said = {one.message.partition(":")[0] for one in found.warnings}
     fields = {one.rpartition(".")[2] for one in said}
     assert fields >= {
-        *("readOnlyRootFilesystem", "procMount", "seLinuxOptions", "windowsOptions", "fsGroup"),
+        *("readOnlyRootFilesystem", "seLinuxOptions", "windowsOptions", "fsGroup"),
         *("sysctls", "supplementalGroups", "hostPID", "hostNetwork", "hostIPC", "hostUsers"),
         "runtimeClassName",
     }
@@ -563,7 +563,7 @@ def test_an_unfiltered_neighbour(node: Node, manifest: Any, assumes: bool) -> No
         (pod(volumes=[{"name": "v", "hostPath": {"path": "/"}}]), "volume v is a hostPath"),
         (pod({**container(), "ports": [{"hostPort": 80}]}), "privileged: hostPort 80"),
         (pod(context={"sysctls": [{"name": "kernel.msgmax"}]}), "privileged: sysctl kernel.msgmax"),
-        (pod(container(procMount="Unmasked")), "privileged: procMount Unmasked"),
+        (pod(container(procMount="Unmasked"), hostUsers=False), "privileged: procMount Unmasked"),
     ],
 )
 def test_pod_security_levels(node: Node, manifest: Any, said: str) -> None:
@@ -815,8 +815,42 @@ def test_an_annotation_of_a_container_stands_over_the_profile_of_its_pod(node: N
 
 
 def test_ids_are_those_that_the_api_server_takes(node: Node) -> None:
-    with pytest.raises(ProfileError, match=r"not within 0..2147483647: the API server refuses it"):
-        node.load(pod(container("c", runAsUser=1 << 32)))
+    said = "is not within 0..2147483647: the API server refuses it"
+    for wrong in (-1, 1 << 31, 1 << 32):
+        assert said in node.refused(pod(container("c", runAsUser=wrong)))
+        assert said in node.refused(pod(container("c", runAsGroup=wrong)))
+        # Also where every container says something else.
+        assert said in node.refused(pod(container(runAsUser=1), context={"runAsUser": wrong}))
+        assert said in node.refused(pod(context={"fsGroup": wrong}))
+    posture = node.one(pod(container("c", runAsUser=(1 << 31) - 1))).posture
+    assert isinstance(posture, OwnPosture)
+    assert posture.uid == (1 << 31) - 1
+
+
+@pytest.mark.parametrize("users", [{}, {"hostUsers": True}, {"hostUsers": None}])
+def test_an_unmasked_proc_wants_users_of_its_own(node: Node, users: dict[str, Any]) -> None:
+    unmasked = container("c", procMount="Unmasked")
+    assert "procMount: Unmasked without hostUsers: false" in node.refused(pod(unmasked, **users))
+    assert "proc-mount" in codes(node.one(pod(unmasked, hostUsers=False)))
+    node.one(pod(container("c", procMount="Default"), **users))
+
+
+def test_one_pid_namespace_is_not_shared_in_two_ways(node: Node) -> None:
+    said = node.refused(pod(shareProcessNamespace=True, hostPID=True))
+    assert "shareProcessNamespace and hostPID are both true: the API server refuses it" in said
+    node.one(pod(shareProcessNamespace=True, hostPID=False))
+    node.one(pod(shareProcessNamespace=False, hostPID=True))
+
+
+@pytest.mark.parametrize("group", ["containers", "initContainers", "ephemeralContainers"])
+def test_two_containers_of_one_name(node: Node, group: str) -> None:
+    manifest = pod(container("c"))
+    more = manifest["spec"].setdefault(group, [])
+    more.append(container("d"))
+    assert len(node.load(manifest)) == 2
+    more.append(container("c"))
+    said = node.refused(manifest)
+    assert "a second container called 'c': the API server refuses it" in said
 
 
 def test_only_one_spelling_contradicts_no_new_privs(node: Node) -> None:
@@ -828,7 +862,14 @@ def test_only_one_spelling_contradicts_no_new_privs(node: Node) -> None:
 
     with pytest.raises(ProfileError, match="the API server refuses it"):
         loaded("CAP_SYS_ADMIN")
-    assert isinstance(loaded("cap_sys_admin"), Candidate)
+    lower = loaded("cap_sys_admin")
+    assert isinstance(lower, Candidate)
+    (warning,) = [one for one in lower.warnings if one.code == "capability-prefix"]
+    assert (
+        "containerd makes CAP_CAP_SYS_ADMIN of it, which runc and crun leave out" in warning.message
+    )
+    assert isinstance(lower.posture, OwnPosture)
+    assert "CAP_SYS_ADMIN" not in lower.posture.capabilities
     assert isinstance(loaded("SYS_ADMIN"), Candidate)
 
 

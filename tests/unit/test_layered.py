@@ -213,6 +213,9 @@ def test_every_defect_is_one_line_with_its_place(text: str, said: str, tmp_path:
         ("#include <tunables/global>\nprofile a /usr/bin/a {\n}\n", "a"),
         ("/usr/bin/b {\n  #include <abstractions/base>\n}\n", "/usr/bin/b"),
         ('profile "with space" flags=(attach_disconnected) {\n @{PROC}/** r,\n}\n', "with space"),
+        ("profile e { deny /etc/{a,b}/** w, }\n", "e"),
+        ("/usr/bin/f flags=(complain) { /** r, }\n", "/usr/bin/f"),
+        ("@{X}=/home/{a,b} /root\nprofile g {}\n", "g"),
         ("profile c {\n  profile inner {\n }\n}\nprofile d {\n}\n", "c"),
     ],
 )

@@ -164,6 +164,47 @@ def test_crun_refuses_what_leaves_others_unconfined(tmp_path: Path) -> None:
     assert refusal(path, runtime="crun").code == "missing-default-action"
 
 
+@pytest.mark.parametrize("rule", [{"name": "mkdir"}, {}, {"names": None}])
+def test_crun_refuses_a_rule_without_names(rule: dict[str, Any], tmp_path: Path) -> None:
+    block = {"defaultAction": "SCMP_ACT_ALLOW"}
+    path = tmp_path / "p.json"
+
+    def write(rule: dict[str, Any]) -> None:
+        rules = [{"names": ["chmod"], "action": "SCMP_ACT_ERRNO"}, rule]
+        path.write_text(json.dumps({**block, "syscalls": rules}))
+
+    write({**rule, "action": "SCMP_ACT_ERRNO"})
+    refused = refusal(path, runtime="crun", meaning="oci")
+    assert (refused.code, refused.where) == ("missing-names", "syscalls[1]")
+    for runtime in ("runc-1.1", "runc-1.2"):
+        load(path, runtime=runtime, meaning="oci")
+    write({**rule, "names": [], "action": "SCMP_ACT_ERRNO"})
+    load(path, runtime="crun", meaning="oci")
+    # Docker makes names of name before a runtime sees it, and nothing of nothing.
+    write({**rule, "action": "SCMP_ACT_ERRNO"})
+    if "name" in rule:
+        load(path, runtime="crun", meaning="docker")
+    else:
+        assert refusal(path, runtime="crun", meaning="docker").code == "missing-names"
+
+
+@pytest.mark.parametrize(
+    ("exact", "key"),
+    [("args", "Args"), ("syscalls", "Syscalls"), ("defaultAction", "DEFAULTACTION")],
+)
+def test_crun_refuses_a_key_in_another_case(exact: str, key: str, tmp_path: Path) -> None:
+    """It was seen to pass over them, which containerd reads and writes as they should be."""
+    argument = {"index": 1, "value": 1, "op": "SCMP_CMP_EQ"}
+    block = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{**DENY_MKDIR, "args": [argument]}]}
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(block))
+    assert load_one(path, runtime="crun", meaning="oci").layers
+    path.write_text(json.dumps(block).replace(f'"{exact}"', f'"{key}"'))
+    assert refusal(path, runtime="crun", meaning="oci").code == "key-case"
+    assert load_one(path, runtime="runc-1.1", meaning="oci").layers
+    assert load_one(path, runtime="crun", meaning="docker").layers
+
+
 def test_crun_refuses_an_errno_for_an_action_without_one(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1}))

@@ -149,11 +149,74 @@ def test_a_user_brings_a_posture_and_root_a_layer(tmp_path: Path) -> None:
 
 
 def test_uid_of_a_unit_is_one_that_the_sandbox_has(tmp_path: Path) -> None:
-    for given, uid in (("0", 0), ("7", 7), ("65535", 65535), ("65536", 1000), ("a%i", 1000)):
+    for given, uid in (("0", 0), ("7", 7), ("65534", 65534), ("65536", 1000), ("a%i", 1000)):
         found = unit(tmp_path, "[Service]", f"User={given}")
         assert isinstance(found.posture, OwnPosture)
         assert found.posture.uid == uid
     assert codes(found) == ["specifier"]
+
+
+def test_a_user_by_number_is_said_not_to_be_looked_up(tmp_path: Path) -> None:
+    assert codes(unit(tmp_path, "[Service]", "User=99999")) == ["user-not-looked-up"]
+    run_as_root = unit(tmp_path, "[Service]", "User=7", "ExecStart=!/bin/x")
+    assert "user-not-looked-up" in codes(run_as_root)
+    for lines in (["User=0"], ["User=web"], ["User=7", "User="], ["User=7", "DynamicUser=yes"]):
+        assert "user-not-looked-up" not in codes(unit(tmp_path, "[Service]", *lines))
+
+
+# Each as systemd 252 was seen to take it: of a drop-in with one of these, the rest is left out.
+NO_USERS = (
+    "00",
+    "01",
+    "-1",
+    "65535",
+    "4294967295",
+    "99999999999",
+    "9" * 5000,
+    "a/b",
+    "a:b",
+    "..",
+    "a\x7f",
+)
+
+
+@pytest.mark.parametrize("value", NO_USERS)
+@pytest.mark.parametrize("key", ["User", "Group"])
+def test_what_can_be_no_user(key: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="systemd does not start the unit"):
+        unit(tmp_path, "[Service]", f"{key}={value}", f"{key}=nobody")
+    drop(tmp_path, "y.service.d/a.conf", "User=7", f"{key}={value}", "User=8", "[Bad")
+    found = unit(tmp_path, "[Service]", name="y.service")
+    assert isinstance(found.posture, OwnPosture)
+    assert found.posture.uid == 7
+    assert sorted(codes(found)) == ["rest-ignored", "user-not-looked-up"]
+
+
+@pytest.mark.parametrize("value", ["+1", "0x1", "1_0", "a b", "-a", '"nobody"', "\u0663", "a*", ""])
+def test_what_systemd_looks_up_as_a_user(value: str, tmp_path: Path) -> None:
+    found = unit(tmp_path, "[Service]", f"User={value}")
+    assert isinstance(found.posture, OwnPosture)
+    assert found.posture.uid == (1000 if value else 0)
+
+
+@pytest.mark.parametrize("mistake", [b'[Bad"sec]', b"Description=\xff", b"A=b \\\n \xff"])
+def test_drop_in_counts_up_to_its_first_mistake(mistake: bytes, tmp_path: Path) -> None:
+    """The lines of which systemd 252 was seen to make three filters, and no more."""
+    (tmp_path / "x.service").write_text("[Service]\n")
+    (tmp_path / "x.service.d").mkdir()
+    lines = b"[Service]\n# \xff\nSystemCallFilter=~chmod\n%s\n[Service]\nNoNewPrivileges=yes\n"
+    (tmp_path / "x.service.d" / "a.conf").write_bytes(lines % mistake)
+    (tmp_path / "x.service.d" / "b.conf").write_text("[Service]\nUser=web\n")
+    found = candidate(tmp_path / "x.service")
+    assert len(found.seccomp) == 3
+    assert isinstance(found.posture, OwnPosture)
+    assert found.posture.name == "systemd-user"
+    (warning,) = found.warnings
+    assert warning.code == "rest-ignored"
+    assert warning.where == f"{tmp_path}/x.service.d/a.conf:4"
+    (tmp_path / "x.service").write_bytes(lines % mistake)
+    with pytest.raises(ProfileError, match=r"x.service:4: .*systemd does not start the unit"):
+        candidate(tmp_path / "x.service")
 
 
 def test_bounding_set_of_a_user_is_said_not_to_be_modelled(tmp_path: Path) -> None:
