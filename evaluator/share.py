@@ -252,7 +252,8 @@ class Share:
                 through.setdefault(trial.family, []).append(
                     Through(self._by_id[trial.variant], seen)
                 )
-        recorded = {one.label: one.variants for one in self._taken()}
+        # Not only what this process has taken: what is beside a variant hangs on no schedule.
+        recorded = {one.label: one.variants for one in self._plan.families}
         by_source: dict[Profile | None, tuple[Cause, ...]] = {}
         for one in self._alike(candidate) if through else ():
             if one.profile not in by_source:
