@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from msgspec.structs import replace
 from attacks import library
 from evaluator import campaign
 from evaluator.plan import Plan
+from evaluator.pool import Pool
 from evaluator.records import CandidateResult, Cause
+from evaluator.share import Groups, Share
 from evaluator.verdict import Outcome, Verdict
 from mitigations.candidate import Candidate
 from mitigations.load import load
@@ -87,3 +90,15 @@ def test_a_finding_is_confirmed_by_the_trial_that_shows_it() -> None:
     confirmed = {one.code: one.confirmed_by for one in found.warnings}
     assert confirmed["errno-zero"] == "create-directory/mkdir"
     assert confirmed["default-allows"] == ""
+
+
+def test_a_cause_hangs_on_no_schedule() -> None:
+    """A process that has the ring alone names the rule that denies what is beside it as well."""
+    block = candidate(LIBRARY / "block-mkdir.json")
+    family = library.family("create-directory").default
+    plan = Plan(candidates=(block,), families=(family,), workloads=())
+    ring = family.only({"create-directory/io-uring-mkdirat"})
+    with Pool(1) as pool, closing(Groups([[ring]])) as groups:
+        run = Share(plan, pool, groups, lambda _name, _done, _more: None, honest=False).run(block)
+    ((_, (cause,)),) = run.causes
+    assert cause.fix == 'add "io_uring_setup" to syscalls[0].names'
