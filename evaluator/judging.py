@@ -29,6 +29,8 @@ from mitigations.candidate import Candidate
 
 _LOTS = 4
 """For each process: enough of them that none has to wait long for the others at the end."""
+_EACH = 2
+"""Processes for each job: an evaluation is a conversation with a runner, and half of it is waiting."""
 _LEAST_LOT = 8
 """Answers: for each lot the controls are run anew, and the families rewritten."""
 
@@ -146,8 +148,8 @@ def _in_lots(asked: Asked, size: int) -> list[Asked]:
 
 def _judged(lots: Sequence[Asked], jobs: int, private: str) -> Iterator[tuple[int, list[Score]]]:
     """The scores of each lot with its place, as they come."""
-    jobs = min(jobs, len(lots))
-    if jobs <= 1:
+    processes = min(_EACH * jobs, len(lots)) if jobs > 1 else 1
+    if processes <= 1:
         for place, lot in enumerate(lots):
             yield place, _scores_of(lot, private)
         return
@@ -156,7 +158,7 @@ def _judged(lots: Sequence[Asked], jobs: int, private: str) -> Iterator[tuple[in
     todo = iter(range(len(lots)))
     workers: dict[Connection, BaseProcess] = {}
     try:
-        for _ in range(jobs):
+        for _ in range(processes):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs, lots, private))
             process.start()

@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from attacks.effects import SECRET, Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Assumption, Fresh, Variant
 from attacks.probe import PROBE_MAGIC, probe_elf
-from attacks.program import Call, Operation, Program, Syscall, Wait, is_decisive
+from attacks.program import Call, Const, Operation, Program, Syscall, Wait, is_decisive
 from evaluator.machine_code import image
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.wire import Facts, ProgramFlag, ProgramSpec, RecordState, Result
 
 # What can make a process: afterwards init sweeps the pid namespace until nobody is left.
 _SPAWNING = frozenset({"clone", "clone3", "fork", "vfork", "execve", "execveat", "ptrace"})
+_PR_GET_AUXV = Const(0x41555856)  # prctl(2), since Linux 6.4
 _CLONE_NEW = {
     Fresh.MOUNT: 0x20000,
     Fresh.UTS: 0x4000000,
@@ -93,7 +94,19 @@ def _flags(variant: Variant) -> ProgramFlag:
         flags |= ProgramFlag.SPREAD
     if variant.program.needs_victim:
         flags |= ProgramFlag.VICTIM
+    if _looks_at_mappings(variant.program):
+        flags |= ProgramFlag.VDSO
     return flags
+
+
+def _looks_at_mappings(program: Program) -> bool:
+    """Whether it may learn where the kernel has mapped something: from a file, or from prctl(2)."""
+    return any(
+        tell in blob.data for blob in program.blobs for tell in (b"auxv", b"maps", b"map_files")
+    ) or any(
+        isinstance(op, Syscall) and op.name == "prctl" and op.args[0] == _PR_GET_AUXV
+        for _, op in program.flatten()
+    )
 
 
 def _has_secret(variant: Variant) -> bool:

@@ -49,7 +49,7 @@ from attacks.program import (
 from evaluator.errors import HarnessError
 from mitigations.candidate import LandlockLayer
 
-VERSION = 6
+VERSION = 7
 MAX_FRAME = 4 * 1024 * 1024
 
 
@@ -142,6 +142,8 @@ class ProgramFlag(IntFlag):
     """There is a secret, and the arena is searched for it afterwards."""
     CUSTOMER = 8192
     """The witness is a customer: it runs once beside the subject, whose service ends with it."""
+    VDSO = 16384
+    """It may look for the vDSO, which the usual subject does not have."""
 
 
 class RunFlag(IntFlag):

@@ -307,6 +307,14 @@ static void forget_control(void)
 	SYS3(madvise, current_config, current_config_bytes, MADV_DONTFORK);
 }
 
+// Nor, where no program is known that would look for it, with the vDSO and its data before it: they
+// lie alone up there, in page tables of their own.
+static void forget_vdso(void)
+{
+	if (vdso)
+		SYS3(madvise, vdso - 0x8000, 0xc000, MADV_DONTFORK);	// ENOMEM: not all of it is mapped
+}
+
 static void default_signals(void)
 {
 	struct { void *handler; u64 flags; void *restorer; u64 mask; } none = { 0, 0, 0, 0 };
@@ -352,6 +360,8 @@ static void confine(const struct program *p, const struct config *c, int gate)
 	if (taken < 0)
 		gate_fail(X_LOAD, taken);
 	forget_control();
+	if (!p)
+		forget_vdso();
 	if (!c->n_layers) {
 		control->loaded = 1;
 		return;

@@ -3,7 +3,8 @@
 
 enum { O_DIR, O_FILE, O_SYMLINK, O_FIFO, O_ANCESTOR };
 enum { P_SWEEP = 1, P_WATCH_PROCESS = 2, P_WATCH_EXEC = 4, P_WATCH_MAPPED = 8, P_CORE = 16, P_COLLECT = 32,
-       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512, P_STAY = 1024, P_WATCH_CODE = 2048, P_SECRET = 4096, P_CUSTOMER = 8192 };
+       P_DIRECT = 64, P_VICTIM = 128, P_NNP = 256, P_SPREAD = 512, P_STAY = 1024, P_WATCH_CODE = 2048, P_SECRET = 4096, P_CUSTOMER = 8192,
+       P_VDSO = 16384 };
 #define WATCHED (P_WATCH_PROCESS | P_WATCH_EXEC | P_WATCH_MAPPED | P_WATCH_CODE)
 enum { R_SLOW = 1, R_DIAGNOSE = 2, R_GLANCE = 4 };
 
@@ -119,6 +120,7 @@ static struct config *configs[MAX_CONFIGS];
 static u64 config_bytes[MAX_CONFIGS];
 static struct stat scratch;	// the subject's working directory, as we made it
 static int scratch_dir = -1;
+static u64 vdso;	// where the kernel mapped it into us
 static u64 cores[16];	// those that we were given, before we chose one
 static u32 fail_step;
 static i32 fail_error;

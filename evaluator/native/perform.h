@@ -303,7 +303,7 @@ static int try_staged(struct trial *t)
 		return -1;
 	if (t->p->flags & P_SECRET)
 		new_secret();
-	if (restore_scratch(kuid(t->c->uid), kuid(t->c->gid)) || make_objects(t->p, kuid(t->c->uid), kuid(t->c->gid)))
+	if (make_fixture(t->p, t->c))
 		return -1;
 	copy_program(t->p);
 	open_view(t);

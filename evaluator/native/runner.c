@@ -244,7 +244,7 @@ static int build(void)
 static void say_hello(u32 step, i32 error)
 {
 	struct { u32 version, step; i32 error; u32 many_ids, sizes[6]; u64 hook, insn; } hello = {
-		6, step, error, (u32)many_ids,
+		7, step, error, (u32)many_ids,
 		{ sizeof(struct op), sizeof(struct record), sizeof(struct reply), sizeof(struct program), sizeof(struct config), sizeof(struct request) },
 		A(victim_hook), A(syscall_instruction) };
 
@@ -264,9 +264,12 @@ static void keep_to_myself(void)
 
 	while (*at++)	// the environment
 		;
-	for (; at[0]; at += 2)
+	for (; at[0]; at += 2) {
 		if (at[0] == 31 /* AT_EXECFN */)
 			end = (at[1] & ~4095UL) + 4096;
+		if (at[0] == 33 /* AT_SYSINFO_EHDR */)
+			vdso = at[1];
+	}
 	SYS3(madvise, out, MAX_FRAME, MADV_DONTFORK);
 	if (end > begin)
 		SYS3(madvise, begin, end - begin, MADV_DONTFORK);	// ENOMEM: it may begin later

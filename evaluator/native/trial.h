@@ -402,7 +402,7 @@ static int has_rules(const struct config *c)
 
 static int needs_own_gate(const struct trial *t)
 {
-	return has_rules(t->c) || t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT | P_SPREAD) || t->q->flags & (R_SLOW | R_DIAGNOSE);
+	return has_rules(t->c) || t->p->setup_end || t->p->fresh || t->p->flags & (P_CORE | P_NNP | P_DIRECT | P_SPREAD | P_VDSO) || t->q->flags & (R_SLOW | R_DIAGNOSE);
 }
 
 static int is_followed(const struct trial *t)
@@ -885,14 +885,13 @@ static int end_looking(struct trial *t)
 static int try_trial(struct trial *t)
 {
 	struct reply *r = t->reply;
-	u32 uid = kuid(t->c->uid), gid = kuid(t->c->gid);
 	u64 begin = 0;
 
 	if (t->p->witness && !(t->looker = programs[t->p->witness - 1]))
 		return fail(X_PROTOCOL, -EINVAL);
 	if (t->p->flags & P_SECRET)
 		new_secret();
-	if (restore_scratch(uid, gid) || make_objects(t->p, uid, gid))
+	if (make_fixture(t->p, t->c))
 		return -1;
 	if (t->p->flags & P_WATCH_MAPPED)
 		t->probe_ino = probe_inode(t->p);
@@ -1021,7 +1020,8 @@ static void run_trial(const struct request *q)
 	if (t.ns >= 0)
 		SYS1(close, t.ns);
 	collect(&t);
-	wipe_scratch();
+	if (!standing.stands || reply.status || reply.timed_out || reply.after.n_names)
+		wipe_scratch();
 	if (made[0]) {
 		wipe_path(made);
 		SYS3(unlinkat, AT_FDCWD, made, AT_REMOVEDIR);
