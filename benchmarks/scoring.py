@@ -73,10 +73,7 @@ def whole(root: Path, count: int, distinct: int, jobs: int) -> None:
     joint = Counter(one.score.joint if one.score else None for one in found[: len(answers)])
     evaluated = len(usable) + known
     print(f"{written} files, {len(usable)} distinct filters, and {known} known answers")
-    print(
-        f"  read and compiled {read - begin:.1f} s, "
-        f"evaluated {end - read:.1f} s by {jobs} jobs"
-    )
+    print(f"  read and compiled {read - begin:.1f} s, evaluated {end - read:.1f} s by {jobs} jobs")
     print(f"  processors were busy with it for {busy:.1f} s of {jobs * took:.1f} s")
     for name, amount in (("files", written), ("evaluations", evaluated)):
         print(

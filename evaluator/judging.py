@@ -30,7 +30,7 @@ from mitigations.candidate import Candidate
 _LOTS = 4
 """For each process: enough of them that none has to wait long for the others at the end."""
 _EACH = 2
-"""Processes for each job: an evaluation is a conversation with a runner, and half of it is waiting."""
+"""Processes for each job: an evaluation speaks with a runner, and waits for it half of the time."""
 _LEAST_LOT = 8
 """Answers: for each lot the controls are run anew, and the families rewritten."""
 

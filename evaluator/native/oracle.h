@@ -317,44 +317,50 @@ static int is_untouched(const struct stat *then, const struct stat *now)
 	       then->st_ctime == now->st_ctime && then->st_ctime_ns == now->st_ctime_ns;
 }
 
-// Whether the objects of this program are there as make_objects() would leave them.
+// Where somebody may mount, something may lie on it that is not seen from here.
+static int may_stand(const struct program *p, const struct config *c)
+{
+	const struct object *o = (const struct object *)objects_of(p);
+
+	return p->n_objects == 1 && o->kind == O_DIR && o->path[0] != '/' && !(p->flags & P_SECRET) && !ambient &&
+	       !((c->effective | c->bounding) >> 21 & 1 /* CAP_SYS_ADMIN */);
+}
+
+// Whether the object of this program is there as make_objects() would leave it.
 static int fixture_stands(const struct program *p, u32 uid, u32 gid)
 {
 	const struct object *o = (const struct object *)objects_of(p);
 	struct stat around, itself;
 
-	return standing.stands && p->n_objects == 1 && o->kind == O_DIR && o->mode == standing.mode &&
-	       uid == standing.uid && gid == standing.gid && same(o->path, standing.path) &&
-	       !look_at_fixture(o->path, &around, &itself) && is_untouched(&standing.around, &around) &&
-	       is_untouched(&standing.itself, &itself);
+	return standing.stands && o->mode == standing.mode && uid == standing.uid && gid == standing.gid &&
+	       same(o->path, standing.path) && !look_at_fixture(o->path, &around, &itself) &&
+	       is_untouched(&standing.around, &around) && is_untouched(&standing.itself, &itself);
 }
 
-// Where somebody may mount, something may lie on it that is not seen from here.
-static void let_stand(const struct program *p, const struct config *c, u32 uid, u32 gid)
+static void let_stand(const struct program *p, u32 uid, u32 gid)
 {
 	const struct object *o = (const struct object *)objects_of(p);
 
-	if (p->n_objects != 1 || o->kind != O_DIR || o->path[0] == '/' || p->flags & P_SECRET || ambient ||
-	    (c->effective | c->bounding) >> 21 & 1 /* CAP_SYS_ADMIN */ || !tells_changes())
-		return;
-	standing.stands = !look_at_fixture(o->path, &standing.around, &standing.itself);
+	standing.stands = tells_changes() && !look_at_fixture(o->path, &standing.around, &standing.itself);
 	standing.mode = o->mode;
 	standing.uid = uid;
 	standing.gid = gid;
 	append(standing.path, o->path);
 }
 
-static int make_fixture(const struct program *p, const struct config *c)
+static int make_fixture(const struct program *p, const struct config *c, int slow)
 {
 	u32 uid = kuid(c->uid), gid = kuid(c->gid);
+	int may = !slow && may_stand(p, c);
 
-	if (fixture_stands(p, uid, gid))
+	if (may && fixture_stands(p, uid, gid))
 		return 0;
 	if (standing.stands)
 		wipe_scratch();
 	if (restore_scratch(uid, gid) || make_objects(p, uid, gid))
 		return -1;
-	let_stand(p, c, uid, gid);
+	if (may)
+		let_stand(p, uid, gid);
 	return 0;
 }
 

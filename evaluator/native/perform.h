@@ -303,7 +303,7 @@ static int try_staged(struct trial *t)
 		return -1;
 	if (t->p->flags & P_SECRET)
 		new_secret();
-	if (make_fixture(t->p, t->c))
+	if (make_fixture(t->p, t->c, t->q->flags & R_SLOW))
 		return -1;
 	copy_program(t->p);
 	open_view(t);

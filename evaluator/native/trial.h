@@ -891,7 +891,7 @@ static int try_trial(struct trial *t)
 		return fail(X_PROTOCOL, -EINVAL);
 	if (t->p->flags & P_SECRET)
 		new_secret();
-	if (make_fixture(t->p, t->c))
+	if (make_fixture(t->p, t->c, t->q->flags & R_SLOW))
 		return -1;
 	if (t->p->flags & P_WATCH_MAPPED)
 		t->probe_ino = probe_inode(t->p);

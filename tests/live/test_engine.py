@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from attacks import library
 from attacks.effects import Grade
@@ -310,7 +311,7 @@ def test_nothing_is_inherited_but_null_devices(sandbox: Sandbox) -> None:
 
 
 def test_a_subject_is_quickly_forked(sandbox: Sandbox) -> None:
-    """One page of page tables for text and data, and none of the runner's stack to copy."""
+    """One page of page tables for text and data: no stack of the runner's, and no vDSO."""
     sandbox.define_config(4, config(answers([MKDIR_NR], EPERM)))
     parked = sandbox.park(4)
     pid = sandbox.host_pid(parked.pid)
@@ -322,7 +323,8 @@ def test_a_subject_is_quickly_forked(sandbox: Sandbox) -> None:
     low = [int(line.split("-")[1].split()[0], 16) for line in maps.splitlines() if line[:2] == "00"]
     assert max(low) <= 0x600000
     assert "[stack]" not in maps
-    assert "[vdso]" in maps  # which programs may write to
+    assert "[vdso]" not in maps
+    assert "[vvar" not in maps
 
 
 def test_a_hang_ends_at_its_bound(sandbox: Sandbox) -> None:
@@ -462,3 +464,48 @@ def test_what_comes_a_moment_later_is_always_seen(identity: str, stance: str) ->
     with Pool(2) as pool:
         results = pool.run([arm] * 1000)
     assert all(isinstance(one, Result) and grade(variant, one) is Grade.EXACT for one in results)
+
+
+TOUCHES = {
+    "mode": [call("chmod", Addr(0), 0o700), call("chmod", Addr(0), 0o755)],
+    "times": [call("utime", Addr(0), 0)],
+    "attribute": [
+        call("setxattr", Addr(0), Addr(1), Addr(1), 4, 0),
+        call("removexattr", Addr(0), Addr(1)),
+    ],
+    "entry": [call("mkdir", Addr(2), 0o755), call("rmdir", Addr(2))],
+    "name": [call("rename", Addr(0), Addr(3)), call("rename", Addr(3), Addr(0))],
+    "beside": [call("mkdir", Addr(3), 0o755), call("rmdir", Addr(3))],
+}
+
+
+@pytest.mark.parametrize("how", TOUCHES)
+def test_a_fixture_is_made_anew_once_somebody_has_touched_it(sandbox: Sandbox, how: str) -> None:
+    """The watermark is the directory's inode number; each touch leaves all as it looked before."""
+    nothing = config(answers([MKDIR_NR], EPERM))
+    untouched = [one.before.watermark for one in run(sandbox, MKDIR, nothing, times=3)]
+    assert len(set(untouched)) == 1
+    touch = program(*TOUCHES[how], texts=("d", "user.a", "d/x", "e"))
+    (touched,) = run(sandbox, touch, config())
+    assert [one.state for one in touched.records] == [RecordState.DONE] * len(TOUCHES[how])
+    assert touched.before.watermark == untouched[0]
+    (behind,) = run(sandbox, MKDIR, nothing)
+    assert behind.before.watermark > untouched[0]
+    assert not behind.before.names
+
+
+def test_a_fixture_does_not_outlive_a_posture_that_may_mount(sandbox: Sandbox) -> None:
+    nothing = config(answers([MKDIR_NR], EPERM), posture="root")
+    marks = [one.before.watermark for one in run(sandbox, MKDIR, nothing, times=3)]
+    assert len(set(marks)) == 3
+
+
+def test_who_may_look_for_the_vdso_has_one() -> None:
+    """Its address stands in the auxiliary vector and in the maps; the others do without."""
+    families = library.load_families()
+    looks = families["run-written-code"].default.variant("proc-mem-vdso")
+    plain = families["create-directory"].default.variant("mkdir")
+    assert program_spec(looks).flags & ProgramFlag.VDSO
+    assert not program_spec(plain).flags & ProgramFlag.VDSO
+    asks = replace(plain, program=program(call("prctl", 0x41555856, Addr(0), 8, 0, 0)))
+    assert program_spec(asks).flags & ProgramFlag.VDSO
