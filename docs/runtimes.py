@@ -97,6 +97,8 @@ then judge what it wrote
 ```
 
 Where Python and sidestep are inside as well, `sidestep evaluate --ambient --control programs` does both.
+Where there is not even a shell, as in an image of these two files, `runner ambient DIRECTORY PROGRAMS`
+reads the file itself and writes text, which a container's log can take.
 
 The runner puts nothing on: its subjects are under what it is under itself. It looks for effects from the
 inside, so it first tries whether it can see one at all. It refuses to work where nothing confines it (root
@@ -105,7 +107,10 @@ directory, on files, sockets and the subject itself are tried; nothing that woul
 namespaces.
 
 The control is the packed one: the same programs in sidestep's sandbox, in the posture of `--posture`,
-on the machine that packed them. `BLOCKED` means that a call was refused there and not in the control, with
+on the machine that packed them. Or give, with `--unpack results --control OTHER`, what a runner wrote beside
+it without the confinement: on the same kernel, in a place like it. So works the Job for the nodes of a
+cluster in `integrations/kubernetes`, each pod with a container
+that is Unconfined and one that has the security context in question. `BLOCKED` means that a call was refused there and not in the control, with
 EPERM, EACCES, ENOSYS, EROFS or SIGSYS, by whatever confines it: a filter, missing capabilities, a mount, a
 security module. Nobody is told which, as none of it can be seen from inside. If the kernel is another one
 than that of the control, nothing is `BLOCKED`. Where who looks for an effect is confined too, an

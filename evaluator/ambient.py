@@ -11,11 +11,14 @@ there and not here.
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import platform
 import subprocess
 import time
+from binascii import a2b_base64
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -81,6 +84,7 @@ _WHOLE_S = 1800
 _REFUSALS = ("EPERM", "EACCES", "ENOSYS", "EROFS")
 """What confinements answer.  Any other errno may be the doing of the place, and is no block."""
 _OTHER_KERNEL = "the control ran on another kernel, so what does not work here may be due to that"
+_NOT_THERE = "the control does not show it either, where it ran"
 _BLIND = "whoever looks for the effect is confined as well, and may only not have seen it"
 
 
@@ -114,6 +118,8 @@ class Contents(Struct, frozen=True):
     results: dict[int, Result]
     status: str = ""
     """/proc/self/status of the runner in the confinement, and its kernel's release."""
+    control: str = ""
+    """Where the control ran, in words; empty for that of the pack."""
 
 
 def candidate() -> Candidate:
@@ -228,6 +234,7 @@ def read(data: bytes, where: str) -> Contents:
     """
     if not data:
         raise InputError(f"{where}: empty: the runner did not start, or was killed at once")
+    data = _decoded(data)
     header: Header | None = None
     controls: dict[int, Result | str] = {}
     results: dict[int, Result] = {}
@@ -254,6 +261,41 @@ def read(data: bytes, where: str) -> Contents:
     if header is None or header.format != _FORMAT:
         raise InputError(f"{where}: no pack and no results of one")
     return Contents(header, controls, results, status)
+
+
+def with_control(found: Contents, other: Contents, where: str) -> Contents:
+    """The same results, compared with those of a runner beside it that was less confined.
+
+    ``InputError`` if these are results of another pack, or no results.
+    """
+    if other.header.digest != found.header.digest or other.header.variants != found.header.variants:
+        raise InputError(f"{where}: of another pack than the results: both sides run the same one")
+    if not other.status:
+        raise InputError(f"{where}: holds no results: give what a runner wrote, not the pack")
+    stated = status_fields(other.status)
+    controls = {
+        place: result if result.ok else result.trouble for place, result in other.results.items()
+    }
+    return Contents(
+        replace(found.header, kernel=stated.get("Kernel", "unknown"), unmet={}),
+        controls,
+        found.results,
+        found.status,
+        f"the same programs in {where}, under seccomp mode {stated.get('Seccomp', 'unknown')} "
+        f"with {stated.get('Seccomp_filters', 'an unknown number of')} filters",
+    )
+
+
+def _decoded(data: bytes) -> bytes:
+    """What ``runner ambient DIRECTORY PACK`` wrote as lines of base64; anything else as it is."""
+    *lines, last = data.split(b"\n")  # the last is empty, or what a killed one was about to write
+    try:
+        whole = b"".join(a2b_base64(line, strict_mode=True) for line in lines)
+    except binascii.Error:
+        return data
+    with suppress(binascii.Error):
+        whole += a2b_base64(last, strict_mode=True)
+    return whole or data
 
 
 def _frames(data: bytes) -> Iterator[tuple[Frame, bytes]]:
@@ -325,9 +367,10 @@ def judge(contents: Contents, plan: Plan) -> CandidateRun:
                 trials.append(untried(variant, terms, why_not_inside(variant)))
                 continue
             pair = _pair(variant, contents, number)
-            trials.append(
-                _record(pair, terms, contents.header.unmet.get(variant.id), same_kernel=same_kernel)
-            )
+            unmet = contents.header.unmet.get(variant.id)
+            if contents.control and not variant.negative and not _works(pair):
+                unmet = _NOT_THERE
+            trials.append(_record(pair, terms, unmet, same_kernel=same_kernel))
     return CandidateRun(
         candidate=candidate(),
         posture=contents.header.posture,
@@ -353,6 +396,11 @@ def _pair(variant: Variant, contents: Contents, number: int) -> Pair:
         else:
             arm = replace(arm, truth=control.truth)
     return Pair(variant, control, (arm,))
+
+
+def _works(pair: Pair) -> bool:
+    """Whether the control shows the effect."""
+    return not isinstance(pair.control, str) and grade(pair.variant, pair.control) is not None
 
 
 def _record(pair: Pair, terms: Terms, unmet: str | None, *, same_kernel: bool) -> TrialRecord:
@@ -420,10 +468,10 @@ def _truth(stated: dict[str, str]) -> GroundTruth:
 
 def _notes(contents: Contents, stated: dict[str, str], *, same_kernel: bool) -> Iterator[str]:
     header = contents.header
+    own = f"the same programs in sidestep's own sandbox, posture {header.posture}"
     yield (
-        f"control: the same programs in sidestep's own sandbox, posture {header.posture}, "
-        f"kernel {header.kernel}; BLOCKED there means refused where the control was not, by "
-        "whatever confines it: filter, capabilities, mounts or a security module"
+        f"control: {contents.control or own}, kernel {header.kernel}; BLOCKED there means refused "
+        "where the control was not, by whatever confines it: filter, capabilities, mounts or a security module"
     )
     if not same_kernel:
         yield f"kernel there: {stated.get('Kernel', 'unknown')}; {_OTHER_KERNEL}"

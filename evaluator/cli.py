@@ -318,9 +318,10 @@ def cli() -> None:
 )
 @click.option(
     "--control",
-    metavar="PACK",
+    metavar="FILE",
     shell_complete=offer.files,
-    help="With --ambient: the programs, and what they do outside, as --pack wrote it there.",
+    help="With --ambient: the programs, and what they do outside, as --pack wrote it there. With "
+    "--unpack: what a runner wrote that was less confined, as the control.",
 )
 @click.option(
     "--pack",

@@ -34,8 +34,8 @@ def check(request: Request) -> None:
         raise InputError(f"{given[0]} is about somebody else's confinement: add --ambient")
     if request.paths or request.pids:
         raise InputError("--ambient judges what is already in force: leave the candidates out")
-    if len(given) > 1:
-        raise InputError(f"{given[0]} and {given[1]}: choose one")
+    if "--pack" in given and len(given) > 1:
+        raise InputError(f"--pack and {(set(given) - {'--pack'}).pop()}: choose one")
     if not given:
         raise InputError(
             "--ambient needs a control, which cannot be run in here: make one outside with "
@@ -75,22 +75,26 @@ def write_pack(request: Request, plan: Plan) -> int:
     say(f"  ./runner ambient <{path.name} >results   (works in {_SCRATCH}; another tmpfs: name it)")
     say("then judge what it wrote")
     say("  sidestep evaluate --ambient --unpack results")
+    say("with what another one wrote beside it, not so confined, as the control: --control OTHER")
     return 0
 
 
 def contents(request: Request) -> tuple[Contents, Plan, Request]:
     """What a runner made of a pack, there or here; the plan and the request it was packed for."""
-    from evaluator.ambient import candidate, families_of, read, run_here
+    from evaluator.ambient import candidate, families_of, read, run_here, with_control
     from evaluator.request import plan
 
     name = request.unpack or request.control
     assert name is not None
     data = _bytes(name)
-    if request.control is not None:
+    if request.unpack is None:
         families_of(read(data, name).header, name)  # before anything runs
         data = run_here(data, _SCRATCH)
     found = read(data, name)
     families = families_of(found.header, name)
+    if request.unpack is not None and request.control is not None:
+        beside = read(_bytes(request.control), request.control)
+        found = with_control(found, beside, request.control)
     header = found.header
     packed = replace(
         request,

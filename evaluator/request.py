@@ -64,7 +64,8 @@ class Request(Struct, frozen=True, kw_only=True):
     runtime: str = "native"
     ambient: bool = False
     control: str | None = None
-    """The pack that an ambient run takes its programs and its control from."""
+    """The pack that an ambient run takes its programs and its control from; with ``unpack``,
+    the results that are its control."""
     pack: str | None = None
     unpack: str | None = None
 

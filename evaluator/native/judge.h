@@ -177,9 +177,35 @@ static void put(const void *data, u64 n)
 	out_used += n;
 }
 
+static int as_text;	// for a log, which may not be binary
+
+// Lines of base64 (RFC 4648), each whole in itself.
+static int write_text(const u8 *bytes, u64 n)
+{
+	static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char line[4097];
+
+	for (u64 at = 0; at < n; at += 3072) {
+		u64 end = n - at < 3072 ? n : at + 3072, used = 0;
+
+		for (u64 i = at; i < end; i += 3) {
+			u32 left = (u32)(end - i), three = (u32)bytes[i] << 16;
+
+			three |= left > 1 ? (u32)bytes[i + 1] << 8 : 0;
+			three |= left > 2 ? bytes[i + 2] : 0;
+			for (u32 k = 0; k < 4; k++)
+				line[used++] = k > left ? '=' : digit[three >> (18 - 6 * k) & 63];
+		}
+		line[used++] = '\n';
+		if (write_all(CONTROL_OUT, line, used))
+			return -1;
+	}
+	return 0;
+}
+
 static void flush(void)
 {
-	if (out_used && write_all(CONTROL_OUT, out, out_used))
+	if (out_used && (as_text ? write_text(out, out_used) : write_all(CONTROL_OUT, out, out_used)))
 		SYS1(exit_group, 0);	// Python is gone
 	out_used = 0;
 }

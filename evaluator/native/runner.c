@@ -487,14 +487,24 @@ static int start_stage(void)
 	return 0;
 }
 
-// ambient [DIRECTORY]: the judge in somebody else's confinement, as it is; frames on stdin, answers
-// on stdout.  It works below DIRECTORY, which must be a tmpfs.
+// ambient [DIRECTORY [PACK]]: the judge in somebody else's confinement, as it is; frames on stdin,
+// answers on stdout.  It works below DIRECTORY, which must be a tmpfs.  With PACK, a file with those
+// frames, the answers are text: where there is no shell, as in an image of two files, and for logs.
 static int ambient_mode(char **argv, int argc)
 {
 	int ready;
 
 	ambient = 1;
 	forget_signals();
+	if (argc > 3) {
+		i64 pack = open_at(AT_FDCWD, argv[3], 0, 0);
+
+		if (pack < 0)
+			return 2;
+		SYS2(dup2, pack, 0);
+		SYS1(close, pack);
+	}
+	as_text = argc > 3;
 	out = allocate(MAX_FRAME);
 	take_control_fds();
 	SYS1(umask, 0);

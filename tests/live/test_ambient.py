@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import msgspec
 import pytest
+import yaml
 from msgspec.structs import replace
 
 from attacks import library
 from evaluator import ambient, runtime_run
-from evaluator.ambient import Contents, candidate, families_of, judge, pack, read
+from evaluator.ambient import Contents, candidate, families_of, judge, pack, read, with_control
 from evaluator.errors import EnvironmentLackError, InputError
 from evaluator.plan import Plan
 from evaluator.posture import POSTURES
@@ -58,8 +60,13 @@ def scratch() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-def confined(contents: bytes, seccomp: dict[str, Any] | None, scratch: Path) -> bytes:
-    """What the runner alone writes, as the program of a container that somebody else made."""
+def confined(
+    contents: bytes, seccomp: dict[str, Any] | None, scratch: Path, *, as_text: bool = False
+) -> bytes:
+    """What the runner alone writes, as the program of a container that somebody else made.
+
+    ``as_text``: with the pack as a file of the image, as where there is no shell.
+    """
     runtime = find("crun")
     work, root = scratch / "work", scratch / "rootfs"
     scratch.chmod(0o711)
@@ -70,13 +77,16 @@ def confined(contents: bytes, seccomp: dict[str, Any] | None, scratch: Path) -> 
     with Sandbox() as sandbox:
         config = spec(CONTROL, seccomp, sandbox.init_pid(), work)
         config["process"]["args"] = ["/runner", "ambient", "/work"]
+        if as_text:
+            (root / "programs").write_bytes(contents)
+            config["process"]["args"].append("/programs")
         config["mounts"] = [
             one for one in config["mounts"] if (root / one["destination"][1:]).is_dir()
         ]
         (scratch / "config.json").write_text(json.dumps(config))
         done = subprocess.run(
             [*runtime.command, "--root", scratch / "s", "run", "--bundle", scratch, "ambient-test"],
-            input=contents,
+            input=b"" if as_text else contents,
             capture_output=True,
             timeout=60,
             check=False,
@@ -273,11 +283,13 @@ def test_a_header_survives_its_encoding(packed: bytes) -> None:
     assert msgspec.json.decode(msgspec.json.encode(header), type=type(header)) == header
 
 
+COMMAND = "from evaluator.entry import main; main()"
+
+
 def command(*args: object, confine: bool = False) -> subprocess.CompletedProcess[str]:
-    code = "from evaluator.entry import main; main()"
     few = ["setpriv", "--bounding-set=-all,+chown,+dac_override,+fowner"] if confine else []
     return subprocess.run(
-        [*few, sys.executable, "-c", code, "evaluate", "--ambient", *map(str, args)],
+        [*few, sys.executable, "-c", COMMAND, "evaluate", "--ambient", *map(str, args)],
         capture_output=True,
         text=True,
         check=False,
@@ -300,6 +312,101 @@ def test_the_command_packs_runs_and_judges(tmp_path: Path) -> None:
     assert found["name"] == "ambient"
     assert [one["verdict"] for one in found["families"]] == ["open"]
     assert not list(SCRATCH.glob("sidestep-*"))
+
+
+def test_a_pack_in_a_file_gives_the_same_as_text(packed: bytes, scratch: Path) -> None:
+    text = confined(packed, profile(DENIED), scratch, as_text=True)
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 4096
+    found = outcomes(read(text, "log"))
+    assert found == outcomes(read(confined(packed, profile(DENIED), scratch), "results"))
+    assert Outcome.BLOCKED in found.values()
+    cut = read(text[: len(text) * 9 // 10], "log")
+    assert 0 < len(cut.results) < len(found)
+
+
+def test_the_control_may_come_from_beside_it(packed: bytes, scratch: Path) -> None:
+    """Of a container without the filter: what it shows is what the pack's own control shows."""
+    there = read(confined(packed, profile(DENIED), scratch, as_text=True), "candidate.txt")
+    beside = read(confined(packed, None, scratch, as_text=True), "control.txt")
+    found = with_control(there, beside, "control.txt")
+    assert outcomes(found) == outcomes(there)
+    notes = judge(found, plan(*FAMILIES)).notes
+    assert "the same programs in control.txt, under seccomp mode 0 with 0 filters" in notes[0]
+
+
+def test_what_the_control_does_not_show_is_no_block(packed: bytes, scratch: Path) -> None:
+    there = read(confined(packed, profile(DENIED), scratch), "candidate.txt")
+    found = trials(with_control(there, there, "control.txt"))
+    assert Outcome.BLOCKED not in {one.outcome for one in found.values()}
+    symlink = found["create-symlink/symlink"]
+    assert symlink.outcome is Outcome.UNSUPPORTED
+    assert symlink.reason == "the control does not show it either, where it ran"
+
+
+def test_a_control_of_something_else_is_refused(packed: bytes, scratch: Path) -> None:
+    there = read(confined(packed, None, scratch), "candidate.txt")
+    other = read(confined(pack(plan("kexec", "create-file"), "2026.11"), None, scratch), "o.txt")
+    with pytest.raises(InputError, match=r"^o.txt: of another pack than the results"):
+        with_control(there, other, "o.txt")
+    with pytest.raises(InputError, match=r"^programs: holds no results: give what a runner wrote"):
+        with_control(there, read(packed, "programs"), "programs")
+
+
+KUBERNETES = ROOT / "integrations" / "kubernetes"
+KUBECTL = """#!/bin/sh
+case "$*" in
+"get pods --selector job-name=sidestep "*) echo "sidestep-x node-1" ;;
+"logs sidestep-x --container "*) cat "$LOGS/$4.txt" ;;
+esac
+"""
+
+
+def test_the_job_of_a_cluster_is_collected_and_judged(packed: bytes, scratch: Path) -> None:
+    """Its two containers under runc's rival, their logs from a kubectl that has only those."""
+    logs, bin_ = scratch / "logs", scratch / "bin"
+    logs.mkdir()
+    bin_.mkdir()
+    for name, seccomp in (("control", None), ("candidate", profile(DENIED))):
+        (logs / f"{name}.txt").write_bytes(confined(packed, seccomp, scratch, as_text=True))
+    sidestep = f"#!/bin/sh\nexec {sys.executable} -c '{COMMAND}' \"$@\"\n"
+    for name, text in (("kubectl", KUBECTL), ("sidestep", sidestep)):
+        (bin_ / name).write_text(text)
+        (bin_ / name).chmod(0o755)
+
+    def collect(job: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [KUBERNETES / "collect", job, scratch / "results"],
+            env={**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "LOGS": str(logs)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=ROOT,
+        )
+
+    done = collect("sidestep")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("node-1\n")
+    kept = json.loads((scratch / "results/node-1/report/run.json").read_text())
+    assert kept["candidates"][0]["counts"]["BLOCKED"] > 0
+    nothing = collect("another")
+    assert nothing.returncode == 2
+    assert nothing.stderr == "collect: no pods of a Job named another in this namespace\n"
+
+
+def test_the_job_is_what_kubernetes_takes() -> None:
+    job = yaml.safe_load((KUBERNETES / "job.yaml").read_text())
+    kubernetes_validate.validate(job, "1.33", strict=True)
+    control, candidate_ = job["spec"]["template"]["spec"]["containers"]
+    differs = {
+        key
+        for key in control["securityContext"]
+        if control["securityContext"][key] != candidate_["securityContext"][key]
+    }
+    assert differs == {"seccompProfile"}
+    image = (KUBERNETES / "Containerfile").read_text().splitlines()[-1]
+    assert image == 'ENTRYPOINT ["/runner", "ambient", "/scratch", "/programs"]'
 
 
 @pytest.mark.parametrize(
