@@ -60,14 +60,6 @@ def lseek_write(k: Kernel) -> None:
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL)
-def lseek_writev(k: Kernel) -> None:
-    """The same with a vector: rules for write and pwrite64 do not name it."""
-    file = _opened(k)
-    k.lseek(file, 0, contents.SEEK_END)
-    k.writev(file, contents.iovec(k, _tail(k), SIZE), 1).decisive()
-
-
-@FAMILY.variant(Technique.SIBLING_SYSCALL)
 def pwrite64(k: Kernel) -> None:
     """The offset of the end, in a call with another number."""
     k.pwrite64(_opened(k), _tail(k), SIZE, END).decisive()
