@@ -61,12 +61,6 @@ evidence. They are tried where somebody meant to stop the effect, and all of the
 | rule | technique | why a filter may miss it |
 |---|---|---|
 """
-NO_FAMILY = """
-## Effects that no family has yet
-
-Keyrings (`add_key`, `keyctl`, `request_key`); terminal injection (`TIOCSTI`, writing to a pty's
-master); a clock shifted inside a time namespace; inheritable and ambient capabilities.
-"""
 LEFT_OUT_HEAD = """
 ## Known ways that are not recorded
 
@@ -93,7 +87,7 @@ def page() -> str:
         parts += [_row(one) for one in families if one.group == group]
     parts.append(REWRITES_HEAD)
     parts += [f"| `~{rule.name}` | {rule.technique} | {rule.why} |\n" for rule in REWRITES.values()]
-    parts += [NO_FAMILY, LEFT_OUT_HEAD]
+    parts.append(LEFT_OUT_HEAD)
     parts += [
         f"| `{family.name}` | {_cell(way)} | {_cell(why)} |\n"
         for family in families

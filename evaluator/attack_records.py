@@ -138,8 +138,10 @@ class Attacked(Struct, frozen=True, kw_only=True):
     def evidence(self) -> str:
         """What was spent, in words; what was not answered is part of it."""
         ran = sum(one.outcome not in _NOT_RUN for one in self.proposals)
+        invalid = sum(one.status is Status.INVALID for one in self.attempts)
         spent = (
             f"{_counted(len(self.attempts), 'request')}, "
+            f"{f'{invalid} of them answered with no program, ' if invalid else ''}"
             f"{_counted(len(self.proposals), 'program')} proposed, {ran} run, "
             f"{_counted(self.routes, 'distinct route')}"
         )

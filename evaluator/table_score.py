@@ -129,6 +129,10 @@ def _compared(one: Comparison) -> str:
         f"{one.first} - {one.second}: {difference.low:+.2f} to {difference.high:+.2f} "
         f"({difference.mean:+.2f}), p = {one.adjusted:.3f} (Holm), {one.scenarios} scenarios"
     )
-    least = f"; a difference of {one.detectable:.2f} would have shown" if one.detectable else ""
+    least = (
+        "; what difference would have shown is not known, as no two scenarios differ"
+        if one.detectable is None
+        else f"; a difference of {one.detectable:.2f} would have shown"
+    )
     ends = f": {one.winner} is better" if one.winner else ": no winner"
     return printable(said + least + ends)

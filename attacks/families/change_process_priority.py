@@ -28,6 +28,7 @@ FAMILY = Family(
         "write to /proc/PID/autogroup": (
             "weighs a whole session, and the kernel takes ten such writes a second from everybody"
         ),
+        "nice, by the 32-bit table": "lowers the caller's own priority",
         "migrate_pages": "moves memory between nodes, of which there is one",
         "process_madvise(MADV_COLD)": "needs CAP_SYS_NICE in the initial user namespace",
     },

@@ -133,6 +133,15 @@ def prctl(k: Kernel) -> None:
     _leave_an_orphan(k)
 
 
+@FAMILY.variant(Technique.COMPAT_ABI)
+def prctl_i386(k: Kernel) -> None:
+    """The 32-bit table has another number for it: rules on the options of prctl are not asked."""
+    setting = SETTINGS[k.param("option")]
+    value: Arg = k.text(setting.value) if isinstance(setting.value, str) else setting.value
+    k.i386.prctl(setting.option, value).decisive()
+    _leave_an_orphan(k)
+
+
 @FAMILY.variant(
     Technique.INDIRECT_OBJECT, needs=(Need.CAP_SETGID, Need.MANY_IDS), when=_is(PR_SET_DUMPABLE)
 )

@@ -74,6 +74,12 @@ def clone_signal_bits(k: Kernel) -> None:
     _lives(k, k.clone(USUAL | CSIGNAL, k.stack()).decisive())
 
 
+@FAMILY.variant(Technique.COMPAT_ABI)
+def clone_i386(k: Kernel) -> None:
+    """The 32-bit table has another number: rules on the flags of the 64-bit one do not cover it."""
+    _lives(k, k.i386.clone(USUAL, k.stack()).decisive())
+
+
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_worker(k: Kernel) -> None:
     """An operation that may block gets a thread of the process, without clone."""

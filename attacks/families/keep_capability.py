@@ -62,6 +62,13 @@ def securebits_no_setuid_fixup(k: Kernel) -> None:
     k.setresuid(UID, UID, UID)
 
 
+@FAMILY.variant(Technique.COMPAT_ABI, needs=SETUID)
+def prctl_keepcaps_i386(k: Kernel) -> None:
+    """The 32-bit table has another number for it: rules on the options of prctl are not asked."""
+    k.i386.prctl(PR_SET_KEEPCAPS, 1).decisive()
+    k.setresuid(UID, UID, UID)
+
+
 @FAMILY.variant(Technique.INDIRECT_OBJECT, needs=SETUID)
 def saved_user_id(k: Kernel) -> None:
     """While one of the three ids is 0 the permitted set stays: no prctl is needed."""

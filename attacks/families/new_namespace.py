@@ -117,6 +117,13 @@ def clone_with_user(k: Kernel) -> None:
     namespaces.lives_on(k, k.clone(_type(k) | CLONE_NEWUSER | SIGCHLD).decisive())
 
 
+@FAMILY.variant(Technique.COMPAT_ABI)
+def clone_with_user_i386(k: Kernel) -> None:
+    """The 32-bit table has another number: rules on the flags of the 64-bit one do not cover it."""
+    flags = _type(k) | CLONE_NEWUSER | SIGCHLD
+    namespaces.lives_on(k, k.i386.clone(flags).decisive())
+
+
 @FAMILY.variant(Technique.NEWER_SYSCALL)
 def clone3_with_user(k: Kernel) -> None:
     """Needs no capability, and both flags are behind a pointer."""

@@ -69,6 +69,12 @@ def clone3(k: Kernel) -> None:
     namespaces.lives_on(k, k.clone3(arguments, arguments.size).decisive())
 
 
+@FAMILY.variant(Technique.COMPAT_ABI)
+def clone_i386(k: Kernel) -> None:
+    """The 32-bit table has another number: rules on the flags of the 64-bit one do not cover it."""
+    namespaces.lives_on(k, k.i386.clone(CLONE_NEWUSER | SIGCHLD).decisive())
+
+
 # The namespace of a neighbour, which has one already
 
 
@@ -82,6 +88,18 @@ def setns(k: Kernel) -> None:
 def setns_any_type(k: Kernel) -> None:
     """Type 0 takes whatever the descriptor is: no argument says that it is a user namespace."""
     k.setns(_neighbours(k), 0).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI, assumption=Assumption.TRUSTED_SETUP)
+def setns_i386(k: Kernel) -> None:
+    """The same by the 32-bit table, where setns has another number."""
+    k.i386.setns(_neighbours(k), CLONE_NEWUSER).decisive()
+
+
+@FAMILY.variant(Technique.WIDE_ARGUMENT, assumption=Assumption.TRUSTED_SETUP)
+def setns_wide(k: Kernel) -> None:
+    """The kernel reads 32 bits of the type, and a filter compares 64."""
+    k.setns(_neighbours(k), k.wide(CLONE_NEWUSER)).decisive()
 
 
 @FAMILY.variant(Technique.NEWER_SYSCALL, assumption=Assumption.TRUSTED_SETUP)

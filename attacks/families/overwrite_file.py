@@ -164,6 +164,12 @@ def truncate(k: Kernel) -> None:
     k.truncate(k.path(), 3).decisive()
 
 
+@FAMILY.variant(Technique.COMPAT_ABI)
+def truncate_i386(k: Kernel) -> None:
+    """The 32-bit table has two calls for it: this one takes a length of 32 bits."""
+    k.i386.truncate(k.path(), 3).decisive()
+
+
 @FAMILY.variant(Technique.PROC_INTERFACE)
 def truncate_proc_fd(k: Kernel) -> None:
     """An O_PATH descriptor, which can write nothing, gives the path that is cut."""

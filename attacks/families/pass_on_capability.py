@@ -71,6 +71,14 @@ def prctl_ambient_raise_i386(k: Kernel) -> None:
     k.i386.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0).decisive()
 
 
+@FAMILY.variant(Technique.WIDE_ARGUMENT, assumption=Assumption.TRUSTED_SETUP, needs=NET_RAW)
+def prctl_ambient_raise_wide(k: Kernel) -> None:
+    """The kernel reads 32 bits of the operation, and a filter compares 64."""
+    _inherit(k.setup, LINUX_CAPABILITY_VERSION_3)
+    operation = k.wide(PR_CAP_AMBIENT)
+    k.prctl(operation, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0).decisive()
+
+
 @FAMILY.variant(Technique.SIBLING_SYSCALL, needs=NET_RAW, negative=True)
 def prctl_ambient_alone(k: Kernel) -> None:
     """What is not inheritable cannot become ambient."""

@@ -111,6 +111,14 @@ def mq_timedsend_inherited(k: Kernel) -> None:
     k.mq_timedsend(_new_queue(k.setup), _letter(k), 1, 0, NULL).decisive()
 
 
+@FAMILY.variant(Technique.COMPAT_ABI, assumption=Assumption.TRUSTED_SETUP, fresh=IPC)
+def mq_timedsend_i386(k: Kernel) -> None:
+    """Both calls by the 32-bit table, where they have other numbers."""
+    k.setup.close(_new_queue(k.setup))
+    queue = k.i386.mq_open(k.text(QUEUE), O_WRONLY, 0, NULL)
+    k.i386.mq_timedsend(queue, _letter(k), 1, 0, NULL).decisive()
+
+
 # Semaphores
 
 

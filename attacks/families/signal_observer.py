@@ -277,6 +277,12 @@ def prctl_name(k: Kernel) -> None:
     k.prctl(PR_SET_NAME, k.text(COMM.decode())).decisive()
 
 
+@FAMILY.variant(Technique.COMPAT_ABI)
+def prctl_name_i386(k: Kernel) -> None:
+    """The 32-bit table has another number for it."""
+    k.i386.prctl(PR_SET_NAME, k.text(COMM.decode())).decisive()
+
+
 @FAMILY.variant(Technique.PROC_INTERFACE)
 def write_comm(k: Kernel) -> None:
     """The name is a file of procfs too: rules on prctl do not apply."""

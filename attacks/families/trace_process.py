@@ -53,6 +53,18 @@ def ptrace_seize_with_children(k: Kernel) -> None:
     k.ptrace(PTRACE_SEIZE, neighbour.pid(k), NULL, options).decisive()
 
 
+@FAMILY.variant(Technique.COMPAT_ABI)
+def ptrace_attach_i386(k: Kernel) -> None:
+    """The 32-bit table has another number for it, and debugs 64-bit processes as well."""
+    k.i386.ptrace(PTRACE_ATTACH, neighbour.pid(k), NULL, NULL).decisive()
+
+
+@FAMILY.variant(Technique.COMPAT_ABI)
+def ptrace_seize_i386(k: Kernel) -> None:
+    """Another number and another request than the ones that a rule was written for."""
+    k.i386.ptrace(PTRACE_SEIZE, neighbour.pid(k), NULL, NULL).decisive()
+
+
 @FAMILY.variant(Technique.WIDE_ARGUMENT)
 def ptrace_attach_unused_arguments(k: Kernel) -> None:
     """PTRACE_ATTACH ignores its last two arguments, whatever a rule expects them to be."""

@@ -127,6 +127,19 @@ def _vectored(k: Kernel, name: str, args: tuple[Arg, ...]) -> Result:
     return k.raw(verb, fd, vector, 1, rest[0] if rest else -1, 0, 0)
 
 
+_VECTORS = {"read": "readv", "write": "writev", "pread64": "preadv", "pwrite64": "pwritev"}
+
+
+@call_by_call("vector", Technique.SIBLING_SYSCALL)
+def vector(k: Kernel, call: Made) -> Result | None:
+    """The same bytes as a vector of one part: lists that name read and write may lack it."""
+    if not call.decisive or call.name not in _VECTORS:
+        return None
+    fd, buffer, size, *offset = call.args
+    parts = k.struct("QQ", buffer, size, name="iovec")
+    return k.raw(_VECTORS[call.name], fd, parts, 1, *offset, *(0 for _ in offset))
+
+
 @call_by_call("legacy", Technique.LEGACY_SYSCALL)
 def legacy(k: Kernel, call: Made) -> Result | None:
     """Each call is made through its oldest sibling, which newer libraries do not use any more."""

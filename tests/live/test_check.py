@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from msgspec import Struct
 
+from attacks.library import SUITE
+
 ROOT = Path(__file__).parents[2]
 SYNTHETIC = ROOT / "mitigations" / "library"
 COMMAND = (sys.executable, "-c", "from evaluator.cli import main; main()")
@@ -104,7 +106,7 @@ def test_a_library_that_holds_and_one_that_leaks(home: Path) -> None:
     done = run()
     assert (done.code, done.err) == (0, "")
     assert done.out.splitlines() == [
-        f"1 profile: 4 pass; 1 evaluated, 0 from the cache, {seconds(done)} s, suite 2026.11"
+        f"1 profile: 4 pass; 1 evaluated, 0 from the cache, {seconds(done)} s, suite {SUITE}"
     ]
     profile(home / "leaky.json", deny("mkdir"), deny(*RINGS))
     done = run("--json")

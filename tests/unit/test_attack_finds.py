@@ -221,3 +221,4 @@ def test_what_was_not_answered_is_counted_by_its_kind() -> None:
     assert found.censored == said
     assert attacked(Status.OK, Status.INVALID).censored == ""
     assert Status.OK not in CENSORED
+    assert "5 requests, 1 of them answered with no program, 0 programs proposed" in found.evidence

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from evaluator.errors import InputError
 from evaluator.intervals import detectable, interval
@@ -13,6 +14,7 @@ from evaluator.samples import Sample, added, line, read_samples
 from evaluator.scenarios import Expect, scenario, scenarios
 from evaluator.score_run import Scored
 from evaluator.scoring import Score, Tried, Ways, declined
+from evaluator.table_score import show
 from mitigations.generate.reply import Status
 
 NAMES = [one.name for one in scenarios()[:20]]
@@ -263,3 +265,21 @@ def test_new_samples_join_those_of_a_file_and_no_answer_replaces_one(tmp_path: P
         (NAMES[0], "n", Status.API_ERROR),
     ]
     assert added(tmp_path / "none.jsonl", new) == new
+
+
+def test_every_comparison_says_what_difference_would_have_shown() -> None:
+    for right in (lambda _: False, lambda number: number % 2 == 0):
+        known = [sample("all", name, 0, True) for name in NAMES]
+        other = [sample("some", name, 0, right(number)) for number, name in enumerate(NAMES)]
+        board = leaderboard([*known, *other])
+        console = Console(width=400)
+        with console.capture() as caught:
+            show(console, board, [*known, *other])
+        (compared,) = board.comparisons
+        told = (
+            "; what difference would have shown is not known"
+            if compared.detectable is None
+            else f"; a difference of {compared.detectable:.2f} would have shown"
+        )
+        assert told in caught.get()
+    assert compared.detectable is not None

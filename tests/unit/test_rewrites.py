@@ -68,6 +68,7 @@ def test_what_rests_on_an_assumption_or_must_fail_is_not_rewritten() -> None:
         ("create-directory/mkdirat~legacy", 'mkdir("d/t", 0755)'),
         ("create-directory/mkdirat~dirfd", 'mkdirat(r0, "t", 0755)'),
         ("change-mode/chmod~newest", 'fchmodat2(AT_FDCWD, "d/t", 0644, 0)'),
+        ("append-file/pwrite64~vector", "pwritev(r0, &iovec, 1, 15, 0)"),
         ("create-directory/mkdir~at~i386", 'i386:mkdirat(AT_FDCWD, "d/t", 0755)'),
     ],
 )
