@@ -162,7 +162,7 @@ def _part_of(candidate: Candidate, runtime_model: str, posture: str) -> Draft:
         beside=beside,
         leaves_out=tuple(lost),
     )
-    made = part.with_text(text)
+    made = part.with_text(part.text)
     if not _decide_alike(candidate, made.candidate):
         raise InputError(f"{candidate.source}: its filters are no profile of {runtime_model}")
     return made

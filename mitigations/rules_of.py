@@ -17,7 +17,7 @@ from mitigations import runtimes
 from mitigations.analysis import InexactError, Part, difference_of, partition
 from mitigations.bpf import UNFILTERED_X86_64, Filter, severity
 from mitigations.candidate import ProfileError, SeccompLayer
-from mitigations.classic import MAX_ERRNO, Action
+from mitigations.classic import Action
 from mitigations.conditions_of import Answers, Conditions, TooManyError, by_comparison, by_mask
 from mitigations.rules import NATIVE, OF_ABI, Profile, Rule
 from mitigations.x86_64 import NUMBERS, arch
@@ -34,6 +34,7 @@ _ACTIONS = {
     Action.TRACE: "SCMP_ACT_TRACE",
 }
 _DATA = 0xFFFF
+_LARGEST_ERRNO = 4094  # libseccomp takes no larger one
 _NOBODYS_CALL = 0x2FFFFFF
 """A number that no table has, nor comes near to."""
 _UNNAMED = "calls without a name"
@@ -79,7 +80,12 @@ def rules_of(filters: Sequence[Filter], *, arguments: bool = True) -> Rules:
         said = f"no rules say what the filters do: {why} (--to bpf and --to c write them down)"
         raise ProfileError(said, code="no-rules")
     profile = _profile(tables, default)
-    compiled = Filter.decode(_compiled(profile).program)
+    try:
+        compiled = Filter.decode(_compiled(profile).program)
+    except ProfileError:  # too large, or rules that libseccomp does not take together
+        if not arguments:
+            raise
+        return rules_of(filters, arguments=False)
     untold = {
         (abi, name): call.why for abi, table in tables.items() for name, call in table.items()
     }
@@ -138,7 +144,7 @@ def _plain(value: int) -> int:
     """Without data that does nothing; what is no action kills the process."""
     action = Action.of(value)
     if action is Action.ERRNO:
-        return int(action) | min(value & _DATA, MAX_ERRNO)
+        return int(action) | min(value & _DATA, _LARGEST_ERRNO)
     return int(action) | (value & _DATA if action is Action.TRACE else 0)
 
 
