@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from attacks.consts import Named
-from attacks.effects import Effect, Grade, Object, ObjectKind
+from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.errors import AttackError
 from attacks.kernel import Kernel
 from attacks.program import Abi, Program, Syscall, executes
@@ -188,6 +188,7 @@ class _Recorded(Struct, frozen=True, kw_only=True):
     when: Callable[[Parameters], bool]
     target_name: str
     relocatable: bool
+    looks: Recipe | None
     why: str
 
 
@@ -302,12 +303,14 @@ class Family(Struct):
         when: Callable[[Parameters], bool] = lambda _: True,
         target_name: str = "",
         relocatable: bool = True,
+        looks: Recipe | None = None,
     ) -> Callable[[Recipe], Recipe]:
         """Adds the decorated recipe; its name is the variant's, its docstring the reason.
 
         ``target_name`` says that this
         variant makes something of another name in the target's directory; what is not
-        ``relocatable`` works in the working directory's file system only.
+        ``relocatable`` works in the working directory's file system only.  ``looks`` is a witness
+        of its own, where the family's oracle would look at something else.
         """
 
         def add(recipe: Recipe) -> Recipe:
@@ -333,6 +336,7 @@ class Family(Struct):
                     when=when,
                     target_name=target_name,
                     relocatable=relocatable,
+                    looks=looks,
                     why=" ".join(recipe.__doc__.split()),
                 )
             )
@@ -371,7 +375,8 @@ class Family(Struct):
         effect = self.effect(values)
         if target is not None:
             effect = replace(effect, parent=target)
-        effect = replace(effect, witness=self._witness(effect, values), stays=self.stays)
+        seen = self._witness(effect, values, self.looks)
+        effect = replace(effect, witness=seen, stays=self.stays)
         recipes = tuple(
             recorded
             for recorded in self.recipes
@@ -401,11 +406,12 @@ class Family(Struct):
         for recorded in instance.recipes:
             yield self._record(recorded, instance.label, instance.effect, instance.parameters)
 
-    def _witness(self, effect: Effect, values: Parameters) -> Program | None:
-        if self.looks is None:
+    @staticmethod
+    def _witness(effect: Effect, values: Parameters, looks: Recipe | None) -> Program | None:
+        if looks is None:
             return None
         recording = Recording(effect, values)
-        self.looks(Kernel(recording))
+        looks(Kernel(recording))
         return recording.finish(attacks=False)
 
     def _label(self, given: Parameters, target: str | None) -> str:
@@ -440,7 +446,10 @@ class Family(Struct):
         identity = f"{label}/{recorded.name}"
         if recorded.target_name:
             effect = replace(effect, name=recorded.target_name)
-            effect = replace(effect, witness=self._witness(effect, values))
+            effect = replace(effect, witness=self._witness(effect, values, self.looks))
+        if recorded.looks:
+            seen = self._witness(effect, values, recorded.looks)
+            effect = replace(effect, kind=EffectKind.WITNESSED, witness=seen)
         recording = Recording(effect, values)
         try:
             recorded.recipe(Kernel(recording))

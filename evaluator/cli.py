@@ -40,6 +40,7 @@ from evaluator.options import (
     Invocation,
     debug_option,
     format_option,
+    is_directory,
     jobs_option,
     own_version,
     posture_option,
@@ -470,7 +471,7 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
     try:
         if path.is_file() and any(Path(one).is_file() and path.samefile(one) for one in inputs):
             raise InputError(f"{path}: the output would overwrite an input")
-        directory = path.parent if path.suffix in FILE_SUFFIXES and not path.is_dir() else path
+        directory = path if is_directory(output, FILE_SUFFIXES) else path.parent
         if directory.exists() and not directory.is_dir():
             raise InputError(f"{directory}: not a directory")
         if any(
@@ -482,7 +483,7 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
     from reports.files import check
 
     with border():
-        check(path)
+        check(output)
 
 
 def _campaign(
@@ -603,7 +604,7 @@ def _publish(request: Request, run: Run) -> int:
         from reports.files import write
 
         try:
-            write(written, Path(request.output))
+            write(written, request.output)
         except ReportError as error:
             lost = error
     if request.prints_json:

@@ -12,7 +12,7 @@ import click
 
 from evaluator import completion as offer
 from evaluator.errors import InputError, border
-from evaluator.options import debug_option, json_option
+from evaluator.options import debug_option, is_directory, json_option
 from evaluator.terminal import page, say
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ _STDOUT = "-"
 def report(results: tuple[str, ...], form: str | None, output: str | None, as_json: bool) -> None:
     """Render stored results again, or several as a history.
 
-    RESULTS is a results directory, run.json or results.parquet. Several are written as index.html,
+    RESULTS is a results directory, run.json or results.parquet, or the scores.json of
+    `sidestep score`, of which a leaderboard is made. Several are written as index.html,
     which shows in order of time how each verdict moved, with a page for every run beside it.
 
     Exit codes: 0 done; 2 some input is wrong, or nothing can be written: older files then stay.
@@ -59,7 +60,10 @@ def report(results: tuple[str, ...], form: str | None, output: str | None, as_js
     chosen = "json" if as_json else form
     with border():
         first, *more = results
-        if more:
+        scores = None if more else _scores(first)
+        if scores is not None:
+            _leaderboard(first, scores, chosen, output)
+        elif more:
             _history(results, chosen, output)
         else:
             _one(first, chosen, output)
@@ -67,7 +71,7 @@ def report(results: tuple[str, ...], form: str | None, output: str | None, as_js
 
 def _one(path: str, form: str | None, output: str | None) -> None:
     from reports.document import load_document
-    from reports.files import check, check_names, write, write_texts
+    from reports.files import BY_SUFFIX, check, check_names, write, write_texts
 
     if output is None or output == _STDOUT:
         _refuse_to_print(form, output)
@@ -76,17 +80,59 @@ def _one(path: str, form: str | None, output: str | None) -> None:
     target = _target(output, form)
     _refuse_input(target, path)
     if form in (None, "table"):
-        _refuse_suffix(output)
-        check(target)
+        is_directory(output, BY_SUFFIX)
+        check(output)
         raw = load_document(Path(path))
         with page() as console:
             _show(console, path, raw)
-            write(raw, target)  # only what can be shown replaces older files
+            write(raw, output)  # only what can be shown replaces older files
     else:
         check_names(target.parent, (target.name,))
         text = _text(load_document(Path(path)), form)
         write_texts({target.name: text}, target.parent)
     say(f"written to {target}")
+
+
+def _scores(path: str) -> dict[str, Any] | None:
+    from reports.leaderboard_document import load_scores
+
+    return load_scores(Path(path))
+
+
+def _leaderboard(path: str, raw: dict[str, Any], form: str | None, output: str | None) -> None:
+    """The page of a saved score result, and the result itself."""
+    from reports.files import check_names, write_texts
+
+    if form not in (None, "html", "json"):
+        raise InputError(f"--format {form}: of scores only html and json can be made")
+    if output is None or output == _STDOUT:
+        if form is None:
+            raise InputError(f"{path}: scores: add -o leaderboard.html, or --format html or json")
+        _refuse_to_print(form, output)
+        say(_leaderboard_text(raw, form).removesuffix("\n"))
+        return
+    target, names = Path(output), {".html": "leaderboard.html", ".json": "scores.json"}
+    if form is not None and (target.is_dir() or output.endswith("/")):
+        places = {names[f".{form}"]: form}
+    elif form is not None:
+        places = {target.name: form}
+    elif is_directory(output, names):
+        places = {name: suffix[1:] for suffix, name in names.items()}
+    else:
+        places = {target.name: target.suffix[1:]}
+    directory = target if target.name not in places or target.is_dir() else target.parent
+    for name in places:
+        _refuse_input(directory / name, path)
+    check_names(directory, places)
+    write_texts({name: _leaderboard_text(raw, of) for name, of in places.items()}, directory)
+    say(f"written to {target}")
+
+
+def _leaderboard_text(raw: dict[str, Any], form: str) -> str:
+    from reports.leaderboard import render_leaderboard
+    from reports.leaderboard_document import parse_leaderboard
+
+    return json.dumps(raw) + "\n" if form == "json" else render_leaderboard(parse_leaderboard(raw))
 
 
 def _refuse_to_print(form: str | None, output: str | None) -> None:
@@ -102,17 +148,6 @@ def _target(output: str, form: str | None) -> Path:
     if form in _NAMES and (path.is_dir() or output.endswith("/")):
         return path / _NAMES[form]
     return path
-
-
-def _refuse_suffix(output: str) -> None:
-    """A mistyped suffix makes no directory, unless the path says that it is to be one."""
-    from reports.files import BY_SUFFIX
-
-    path = Path(output)
-    if path.suffix in BY_SUFFIX or not path.suffix or output.endswith("/") or path.exists():
-        return
-    known = ", ".join(BY_SUFFIX)
-    raise InputError(f"{path}: no form has this suffix: {known}; for a directory end it with /")
 
 
 def _refuse_input(target: Path, path: str) -> None:

@@ -15,13 +15,14 @@ import click
 
 from evaluator import completion as offer
 from evaluator.errors import InputError, border
-from evaluator.options import debug_option, jobs_option, json_option, own_version
-from evaluator.terminal import page, progress_bar, say
+from evaluator.options import debug_option, is_directory, jobs_option, json_option, own_version
+from evaluator.terminal import complain, page, progress_bar, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evaluator.leaderboard import Leaderboard
+    from evaluator.plan import Progress
     from evaluator.score_run import Answer, Scored
 
 _FORMS = ("table", "html", "csv", "json")
@@ -142,9 +143,21 @@ def _scored(
     else:
         answers = answers_of_files(path, objective, families)
     asked = {one.scenario.name: one.scenario for one in answers}
-    with progress_bar() as on_progress:
+    seen: Progress | None = None
+    with progress_bar() as shown:
+
+        def on_progress(now: Progress) -> None:
+            nonlocal seen
+            seen = now
+            shown(now)
+
         count = jobs or len(os.sched_getaffinity(0))
-        found = judged(answers, on_progress, jobs=count, private=seed)
+        try:
+            found = judged(answers, on_progress, jobs=count, private=seed)
+        except KeyboardInterrupt:
+            of = f"{seen.done} of {seen.total} evaluations" if seen else "no evaluation"
+            complain(f"{of} done, and none is kept: score again, or a file with fewer answers")
+            raise
     return answers, found, digest(asked.values(), seed) if seed else ""
 
 
@@ -185,13 +198,10 @@ def _target(output: str, samples: str) -> tuple[Path, dict[str, str]]:
     path, given = Path(output), Path(samples)
     if not output:
         raise InputError("--output: an empty path")
-    if path.suffix in _FILES and not path.is_dir() and not output.endswith("/"):
-        directory, files = path.parent, {path.name: path.suffix}
-    elif path.suffix and not path.exists() and not output.endswith("/"):
-        known = ", ".join(_FILES)
-        raise InputError(f"{path}: no form has this suffix: {known}; for a directory end it with /")
-    else:
+    if is_directory(output, _FILES):
         directory, files = path, {name: suffix for suffix, name in _FILES.items()}
+    else:
+        directory, files = path.parent, {path.name: path.suffix}
     for name in files:
         if given.is_file() and (directory / name).is_file() and given.samefile(directory / name):
             raise InputError(f"{directory / name}: the output would overwrite the input")

@@ -142,16 +142,19 @@ def _part_of(candidate: Candidate, runtime_model: str, posture: str) -> Draft:
     Whatever else the candidate consists of stays in force, but for what nobody can put on here.
     """
     try:
-        text = export(candidate, "oci").content.decode()
+        written = export(candidate, "oci")
     except ProfileError as error:
         raise InputError(f"{candidate.source}: its filters are no profile: {error}") from None
+    if written.differs:
+        said = f"no profile answers as its filters do ({written.differs[0]})"
+        raise InputError(f"{candidate.source}: {said}")
     beside = tuple(
         one for one in candidate.layers if not isinstance(one, SeccompLayer | AppArmorLayer)
     )
     lost = [one.kind for one in candidate.layers if isinstance(one, AppArmorLayer)]
     part = Draft(
         candidate,
-        text,
+        written.content.decode(),
         "oci",
         runtime_model,
         posture,
@@ -159,7 +162,7 @@ def _part_of(candidate: Candidate, runtime_model: str, posture: str) -> Draft:
         beside=beside,
         leaves_out=tuple(lost),
     )
-    made = part.with_text(text)
+    made = part.with_text(part.text)
     if not _decide_alike(candidate, made.candidate):
         raise InputError(f"{candidate.source}: its filters are no profile of {runtime_model}")
     return made

@@ -15,7 +15,6 @@ from mitigations.candidate import ProfileError
 
 SUFFIXES = (".json", ".bpf", ".toml", ".apparmor")
 MANIFESTS = (".yaml", ".yml")
-_OWN = b'{"schema": "sidestep.'
 _GLOB = re.compile(r"[*?\[]")
 _NO_MANIFEST = ("no-pod", "no-kind")
 
@@ -61,12 +60,14 @@ class Files:
 
     def _met(self, name: str) -> list[str]:
         """What a glob takes of a file that it met."""
+        from mitigations.load import is_own_result
+
         path = self._root / name
         if not _may_be_file(path):
             return []
         if name.endswith(MANIFESTS):
             return self._in(name, passing_over=True)
-        if not name.endswith(SUFFIXES) or _is_our_own(path):
+        if not name.endswith(SUFFIXES) or is_own_result(path):
             return []
         return self._in(name) or [name]
 
@@ -133,18 +134,6 @@ def _may_be_file(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except OSError:
         return True
-
-
-def _is_our_own(path: Path) -> bool:
-    """Whether it is what an earlier check wrote; what might be a profile is none of that."""
-    from mitigations.load import looks_like_profile
-
-    try:
-        with path.open("rb") as file:
-            begins = file.read(len(_OWN))
-    except OSError:
-        return False
-    return begins == _OWN and not looks_like_profile(path)
 
 
 # ----------------------------------------------------------------------------- what is a profile

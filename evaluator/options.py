@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -181,6 +181,20 @@ def split(_: click.Context, parameter: click.Parameter, values: tuple[str, ...])
     """A repeatable option that also takes several values with commas between them."""
     del parameter
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def is_directory(output: str, suffixes: Collection[str]) -> bool:
+    """Whether what `-o` names is a directory, be it one that is still to be made, or a file.
+
+    InputError for a mistyped suffix, which would become the name of a directory.
+    """
+    path = Path(output)
+    if output.endswith("/") or not path.suffix or path.is_dir():
+        return True
+    if path.suffix not in suffixes and not path.exists():
+        known = ", ".join(suffixes)
+        raise InputError(f"{path}: no form has this suffix: {known}; for a directory end it with /")
+    return path.suffix not in suffixes
 
 
 def own_version() -> str:

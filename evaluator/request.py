@@ -25,6 +25,7 @@ from evaluator.plan import Plan, Rewrites
 from evaluator.posture import posture
 from evaluator.records import PROFILE_TEXT_LIMIT
 from evaluator.sandbox import check_target
+from evaluator.terminal import complain
 from evaluator.verdict import FailOn
 from evaluator.workloads import DEFAULTS, chosen
 from mitigations.candidate import Candidate, FailedCandidate, ProfileError
@@ -241,7 +242,7 @@ def _load(
     """The candidates of a path, or the one of them that is named behind a ``#``."""
     from evaluator.installed_systemd import facts
     from mitigations.libseccomp import LibseccompMissing
-    from mitigations.load import load
+    from mitigations.load import is_own_result, load
 
     pid = process.pid_of(given)
     if pid is not None:
@@ -259,6 +260,11 @@ def _load(
         )
     except LibseccompMissing as error:
         raise EnvironmentLackError(str(error)) from error
+    folder = _path(wanted.path)
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    own = [one.name for one in inside if is_own_result(one)]
+    if own:
+        complain(f"{wanted.path}: left out, as sidestep wrote it: {', '.join(own)}")
     if not wanted.name:
         return loaded
     found = [one for one in loaded if one.name == wanted.name]

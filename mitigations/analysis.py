@@ -623,13 +623,20 @@ def difference(before: Sequence[Filter], after: Sequence[Filter]) -> Iterator[Ch
     ``InexactError`` where one of them cannot be analysed exactly.
     """
     for abi, table in NUMBERS.items():
-        seen_as = arch_of(abi)
         for call, nr in table.items():
-            old, new = partition(before, seen_as, nr), partition(after, seen_as, nr)
-            for one in old:
-                for other in new:
-                    if one.value != other.value:
-                        yield from _changed(one, other, (abi, call, nr))
+            yield from difference_of(before, after, abi, call, nr)
+
+
+def difference_of(
+    before: Sequence[Filter], after: Sequence[Filter], abi: str, call: str, nr: int
+) -> Iterator[Change]:
+    """``difference`` for one call; ``call`` is what it is to be called."""
+    seen_as = arch_of(abi)
+    old, new = partition(before, seen_as, nr), partition(after, seen_as, nr)
+    for one in old:
+        for other in new:
+            if one.value != other.value:
+                yield from _changed(one, other, (abi, call, nr))
 
 
 def _changed(one: Part, other: Part, of: tuple[str, str, int]) -> Iterator[Change]:

@@ -156,6 +156,8 @@ class Candidate(Struct, frozen=True):
     intent: str = ""
     profile: Profile | None = None
     """What the filter was compiled from; None for a raw program."""
+    directives: tuple[str, ...] = ()
+    """Of a unit, the lines that enforce something: ``NoNewPrivileges=yes``."""
     warnings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     """What is to be known of the source and is nobody's mistake."""

@@ -9,7 +9,7 @@ from typing import assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mitigations import export_c, export_daemonset, export_spo, export_systemd
+from mitigations import export_c, export_daemonset, export_spo, export_systemd, one_filter
 from mitigations.bpf import Filter
 from mitigations.candidate import (
     AppArmorLayer,
@@ -25,7 +25,7 @@ from mitigations.candidate import (
     SeccompLayer,
 )
 from mitigations.rules import Profile
-from mitigations.rules_of import profile_of
+from mitigations.rules_of import differences, rules_of
 from mitigations.runtimes import STUBLESS
 
 _PERMITTED = 1  # EPERM, which runtimes answer where no errno is given
@@ -35,6 +35,8 @@ class Exported(Struct, frozen=True):
     content: bytes
     lost: tuple[str, ...]
     """A sentence without a full stop for each thing that it does not say."""
+    differs: tuple[str, ...] = ()
+    """Those of them that are about calls which its filter answers otherwise."""
 
 
 def export(candidate: Candidate, to: str) -> Exported:
@@ -46,27 +48,24 @@ def export(candidate: Candidate, to: str) -> Exported:
 
 
 def _oci(candidate: Candidate) -> Exported:
-    profile = _profile_of(candidate)
-    lost = (*_lost_layers(candidate), *_lost_without_rules(candidate, profile))
-    return Exported(_as_json(profile), lost)
+    profile, differs, lost = _profile_of(candidate)
+    return Exported(_as_json(profile), (*_lost_layers(candidate), *differs, *lost), differs)
 
 
 def _docker(candidate: Candidate) -> Exported:
-    profile = _profile_of(candidate)
-    lost = [*_lost_layers(candidate), *_lost_without_rules(candidate, profile)]
+    profile, differs, lost = _profile_of(candidate)
     if profile.default_errno_ret not in (None, _PERMITTED):
         said = (
             f"defaultErrnoRet {profile.default_errno_ret}: Docker 20.10 drops it and answers EPERM"
         )
-        lost.append(said)
-    return Exported(_as_json(profile), tuple(lost))
+        lost = (*lost, said)
+    return Exported(_as_json(profile), (*_lost_layers(candidate), *differs, *lost))
 
 
 def _spo(candidate: Candidate) -> Exported:
-    profile = _profile_of(candidate)
+    profile, differs, before = _profile_of(candidate)
     text, lost = export_spo.resource(profile, candidate.name)
-    beside = (*_lost_layers(candidate), *_lost_without_rules(candidate, profile))
-    return Exported(text.encode(), (*beside, *lost))
+    return Exported(text.encode(), (*_lost_layers(candidate), *differs, *before, *lost))
 
 
 def _daemonset(candidate: Candidate) -> Exported:
@@ -80,25 +79,35 @@ def _as_json(profile: Profile) -> bytes:
     return json.dumps(profile.as_dict(), indent=2).encode() + b"\n"
 
 
-def _profile_of(candidate: Candidate) -> Profile:
-    """The rules behind its filter, or rules that come to the same where there are none."""
-    filters = candidate.seccomp
-    if not filters:
-        raise ProfileError("it has no filter: there is nothing to write", code="no-filter")
-    if len(filters) == 1 and candidate.profile is not None:
-        return candidate.profile
-    return profile_of([Filter.decode(one.program) for one in filters])
+def _profile_of(candidate: Candidate) -> tuple[Profile, tuple[str, ...], tuple[str, ...]]:
+    """The rules behind its filter, or those that come nearest; what differs, what else is lost."""
+    if len(candidate.seccomp) == 1 and candidate.profile is not None:
+        return candidate.profile, (), ()
+    found = rules_of(_filters_of(candidate))
+    return found.profile, found.lost, tuple(_lost_without_rules(candidate, found.profile))
+
+
+def _filters_of(candidate: Candidate) -> list[Filter]:
+    if not candidate.seccomp:
+        others = [_said(one) for one in candidate.layers]
+        has = f"it has {' and '.join(others)}" if others else "it denies nothing"
+        raise ProfileError(
+            f"it has no filter, and this format holds nothing else ({has})", code="no-filter"
+        )
+    return [Filter.decode(one.program) for one in candidate.seccomp]
 
 
 def _lost_without_rules(candidate: Candidate, profile: Profile) -> Iterator[str]:
-    """What rules that were made for filters do not say, or runtimes make of them."""
-    if candidate.profile is profile:
-        return
+    """What rules that were made for filters do not say beside answers, or runtimes make of them."""
+    yield from _lost_flags(candidate)
+    if profile.default_action not in STUBLESS:
+        yield "that calls newer than any named get the default action: runc answers ENOSYS"
+
+
+def _lost_flags(candidate: Candidate) -> Iterator[str]:
     flags = dict.fromkeys(flag for one in candidate.seccomp for flag in one.flags)
     if flags:
         yield f"the flags {', '.join(flags)}"
-    if profile.default_action not in STUBLESS:
-        yield "that calls newer than any named get the default action: runc answers ENOSYS"
 
 
 def _lost_layers(
@@ -136,28 +145,23 @@ def _said(layer: Layer) -> str:
 
 
 def _systemd(candidate: Candidate) -> Exported:
-    filters = candidate.seccomp
-    profile = _profile_of(candidate) if filters else None
-    text, lost = export_systemd.drop_in(candidate, profile)
+    text, lost = export_systemd.drop_in(candidate)
     kept = (
         SeccompLayer, NoNewPrivsLayer, CapabilitiesLayer, AppArmorLayer, ReadOnlyRootLayer
     )  # fmt: skip
     standing = replace(candidate, posture=None)  # User= says it
-    flags = dict.fromkeys(flag for one in filters for flag in one.flags)
-    said = [f"the flags {', '.join(flags)}"] if flags and candidate.profile is None else []
-    return Exported(text.encode(), (*_lost_layers(standing, kept), *said, *lost))
+    flags = () if candidate.directives else _lost_flags(candidate)
+    return Exported(text.encode(), (*_lost_layers(standing, kept), *flags, *lost))
 
 
 def _bpf(candidate: Candidate) -> Exported:
-    filters = candidate.seccomp
-    if len(filters) != 1:
-        said = f"it has {len(filters)} filters, and a file of instructions holds one"
-        raise ProfileError(said, code="several-filters" if filters else "no-filter")
-    (layer,) = filters
-    lost = [*_lost_layers(candidate)]
-    if layer.flags:
-        lost.append(f"the flags {', '.join(layer.flags)}")
-    return Exported(layer.program, tuple(lost))
+    filters = _filters_of(candidate)
+    lost = (*_lost_layers(candidate), *_lost_flags(candidate))
+    programs = [one.program for one in candidate.seccomp]
+    if len(programs) == 1:
+        return Exported(programs[0], lost)
+    program = one_filter.joined(programs)
+    return Exported(program, (*lost, *differences(filters, [Filter.decode(program)])))
 
 
 def _c(candidate: Candidate) -> Exported:

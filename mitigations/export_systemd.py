@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from mitigations import systemd
+from mitigations.bpf import Filter
 from mitigations.candidate import (
     AppArmorLayer,
     Candidate,
@@ -16,26 +17,28 @@ from mitigations.candidate import (
     ProfileError,
     ReadOnlyRootLayer,
 )
-from mitigations.rules import LETS_THROUGH, NATIVE, OF_ABI, Profile, Rule
+from mitigations.rules import LETS_THROUGH, NATIVE, OF_ABI, Profile
+from mitigations.rules_of import differences, rules_of
 
-_KILLS_THREAD = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD")
-_KILLS = (*_KILLS_THREAD, "SCMP_ACT_KILL_PROCESS")
-_NAME = re.compile(r"[A-Za-z0-9_]+")
+_KILLS = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP")
+"""SIGSYS kills as well where nobody handles it."""
+_ASKS = ("SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE")
+"""Where nobody is asked, the kernel answers ENOSYS."""
 _PERMITTED = errno.EPERM
 _WIDTH = 90
 
 
-def drop_in(candidate: Candidate, profile: Profile | None) -> tuple[str, list[str]]:
-    """The text of ``SERVICE.d/seccomp.conf``, and what of the profile it does not say.
+def drop_in(candidate: Candidate) -> tuple[str, list[str]]:
+    """The text of ``SERVICE.d/seccomp.conf``, and what of the candidate it does not say.
 
-    ProfileError where the filter cannot be said with calls and errnos alone.
+    Of a unit it is the lines that enforce something.  Anything else is read again and compared.
     """
+    if candidate.directives:
+        return "\n".join(("[Service]", *candidate.directives)) + "\n", []
     lost: list[str] = []
     lines = ["[Service]"]
     if isinstance(candidate.posture, OwnPosture) and candidate.posture.uid:
         lines.append(f"User={candidate.posture.uid}")
-    if profile is not None:
-        lines += _filter_lines(profile, lost)
     for layer in candidate.layers:
         match layer:
             case NoNewPrivsLayer():
@@ -48,7 +51,14 @@ def drop_in(candidate: Candidate, profile: Profile | None) -> tuple[str, list[st
                 lines.append("ProtectSystem=strict")
                 lines += [f"ReadWritePaths={_one_line(path)}" for path in layer.writable]
             case _:
-                pass  # the filters are written above, and Landlock is no directive
+                pass  # the filters are written below, and Landlock is no directive
+    filters = [Filter.decode(one.program) for one in candidate.seccomp]
+    if filters:
+        written = list(_filter_lines(filters))
+        lines += written
+        again = systemd.filters_of(written)
+        lost += _lost_architectures(candidate)
+        lost += differences(filters, [Filter.decode(one.program) for one in again])
     return "\n".join(lines) + "\n", lost
 
 
@@ -59,105 +69,53 @@ def _one_line(value: str) -> str:
     return value
 
 
-def _filter_lines(profile: Profile, lost: list[str]) -> Iterator[str]:
-    for rule in profile.rules:
-        if rule.conditions:
-            raise ProfileError(
-                "a rule on arguments, and SystemCallFilter= takes calls only: nothing is written",
-                f"{rule.where}.args",
-                "not-expressible",
-            )
-    lost += _lost_of(profile)
-    yield from _architecture_lines(profile, lost)
-    if profile.default_action in LETS_THROUGH:
-        yield from _deny_lines(profile, lost)
-    else:
-        yield from _allow_lines(profile, lost)
-
-
-def _lost_of(profile: Profile) -> Iterator[str]:
-    if profile.flags:
-        yield f"the flags {', '.join(profile.flags)}"
-    for action in dict.fromkeys((profile.default_action, *(one.action for one in profile.rules))):
-        if action in _KILLS_THREAD:
-            yield f"{action}: systemd kills the process, not the thread"
-    if profile.default_action == "SCMP_ACT_LOG":
-        yield "the log of what no rule names (SystemCallLog= would take it)"
-
-
-def _architecture_lines(profile: Profile, lost: list[str]) -> Iterator[str]:
-    """Systemd filters every table of the machine; without this directive none is closed."""
-    judged = [abi for abi in OF_ABI if profile.judges(abi)]
-    names = {"x86_64": "x86-64", "i386": "x86", "x32": "x32"}
-    yield f"SystemCallArchitectures={' '.join(names[abi] for abi in judged)}"
-    others = [one for one in profile.architectures if one not in (NATIVE, *OF_ABI.values())]
+def _lost_architectures(candidate: Candidate) -> Iterator[str]:
+    listed = candidate.profile.architectures if candidate.profile else ()
+    others = [one for one in listed if one not in (NATIVE, *OF_ABI.values())]
     if others:
-        lost.append(f"the architectures {', '.join(others)}: there is no such call on this machine")
+        yield f"the architectures {', '.join(others)}: there is no such call on this machine"
 
 
-def _deny_lines(profile: Profile, lost: list[str]) -> Iterator[str]:
-    words: list[str] = []
+def _filter_lines(filters: Sequence[Filter]) -> Iterator[str]:
+    """Without SystemCallArchitectures= systemd closes no table of the machine."""
+    profile = rules_of(filters, arguments=False).profile
+    names = {"x86_64": "x86-64", "i386": "x86", "x32": "x32"}
+    judged = [names[abi] for abi in OF_ABI if profile.judges(abi)]
+    yield f"SystemCallArchitectures={' '.join(judged)}"
+    denied: list[str] = []
+    if profile.default_action in LETS_THROUGH:
+        default = ""
+    else:
+        default = _answer(profile.default_action, profile.default_errno_ret or _PERMITTED)
+        yield f"SystemCallErrorNumber={default}"
+        # The first list decides what all lists are, and takes @default in, which may be less here.
+        yield "SystemCallFilter=@default"
+        yield "SystemCallFilter=~@default"
+        yield from _wrapped("SystemCallFilter=", _let_through(profile))
     for rule in profile.rules:
         if rule.action not in LETS_THROUGH:
-            answer = _answer(rule)
-            words += [f"{name}:{answer}" for name in _plain(rule, lost)]
-    if words:
-        yield from _wrapped("SystemCallFilter=~", words)
+            answer = _answer(rule.action, rule.errno_ret)
+            if answer != default:  # or libseccomp, and with it systemd, refuses the rule
+                denied += [f"{name}:{answer}" for name in rule.names]
+    yield from _wrapped("SystemCallFilter=~", denied)
 
 
-def _allow_lines(profile: Profile, lost: list[str]) -> Iterator[str]:
-    default = _default(profile)
-    words: list[str] = []
-    for rule in profile.rules:
-        if rule.action in LETS_THROUGH:
-            words += _plain(rule, lost)
-        elif _answer(rule) != default:
-            raise ProfileError(
-                f"{rule.action} beside another default action: an allow-list of systemd has one "
-                "answer for all other calls, nothing is written",
-                f"{rule.where}.action",
-                "not-expressible",
-            )
-    if any(rule.action == "SCMP_ACT_LOG" for rule in profile.rules):
-        lost.append("the log of calls that are let through (SystemCallLog= would take it)")
-    if default != "kill":
-        yield f"SystemCallErrorNumber={default}"
-    lost.append("an allow-list of systemd lets the calls of @default through as well")
-    yield from _wrapped("SystemCallFilter=", words or ["@default"])
+def _let_through(profile: Profile) -> list[str]:
+    return [name for rule in profile.rules if rule.action in LETS_THROUGH for name in rule.names]
 
 
-def _plain(rule: Rule, lost: list[str]) -> list[str]:
-    """Its names, less those that cannot be one of any call; runtimes drop them as well."""
-    strange = [name for name in rule.names if not _NAME.fullmatch(name)]
-    lost += [f"{name!r}: no call is called so" for name in strange]
-    return [name for name in rule.names if name not in strange]
-
-
-def _default(profile: Profile) -> str:
-    return _said(profile.default_action, profile.default_errno_ret, "defaultAction")
-
-
-def _answer(rule: Rule) -> str:
-    return _said(rule.action, rule.errno_ret, f"{rule.where}.action")
-
-
-def _said(action: str, errno_ret: int | None, where: str) -> str:
+def _answer(action: str, errno_ret: int | None) -> str:
     """An errno by name or number, or kill."""
     if action in _KILLS:
         return "kill"
-    if action != "SCMP_ACT_ERRNO":
-        said = f"{action}: SystemCallFilter= answers an errno or kills, nothing is written"
-        raise ProfileError(said, where, "not-expressible")
-    number = _PERMITTED if errno_ret is None else errno_ret
-    if number == 0:
-        said = "errno 0: systemd takes none, nothing is written"
-        raise ProfileError(said, where, "not-expressible")
+    number = errno.ENOSYS if action in _ASKS else errno_ret
+    assert number is not None
     return errno.errorcode.get(number, str(number))
 
 
-def _wrapped(directive: str, words: list[str]) -> Iterator[str]:
+def _wrapped(directive: str, words: Sequence[str]) -> Iterator[str]:
     """Several lines of one directive add up; ``~`` has to stand on each."""
     for line in textwrap.wrap(
-        " ".join(dict.fromkeys(words)), _WIDTH, break_long_words=False, break_on_hyphens=False
+        " ".join(words), _WIDTH, break_long_words=False, break_on_hyphens=False
     ):
         yield directive + line

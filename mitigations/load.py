@@ -49,6 +49,8 @@ STDIN = "-"
 _SUFFIXES = (".json", ".bpf", ".toml", ".apparmor", *manifests.SUFFIXES, *systemd.SUFFIXES)
 _FILTERS = (".json", ".bpf")
 _TOML = re.compile(rb"^\s*\[\[\s*(layer|ruleset|path_beneath|net_port)\s*\]\]", re.MULTILINE)
+_OWN_RESULT = re.compile(rb'\s*\{\s*"schema":\s*"sidestep\.')
+_BEGINNING = 128
 _MANIFEST = re.compile(rb"^(?:apiVersion|kind):", re.MULTILINE)
 _AS_INSTALLED = NodeSetup()
 _NOT_FOR_US = ("no-pod", "no-kind")
@@ -72,7 +74,8 @@ def load(
 ) -> list[Candidate | FailedCandidate]:
     """The candidates of a file, of `-` (stdin), or of the files in a directory, sorted by name.
 
-    In a directory, of *.toml only what has layers or a Landlock ruleset is one.
+    In a directory, of *.toml only what has layers or a Landlock ruleset is one, and what our own
+    commands wrote is none.
 
     A bad file raises ProfileError, but in a directory it becomes a FailedCandidate and the others
     go on, as they do behind a bad document of a stream; a directory without any candidate raises.
@@ -156,7 +159,20 @@ def profiles_in(directory: Path) -> list[Path]:
         and not entry.name.startswith(".")
         and not entry.is_dir()
         and (entry.suffix != ".toml" or _is_candidate(entry))
+        and not is_own_result(entry)
     ]
+
+
+def is_own_result(path: Path) -> bool:
+    """Whether a file is what a command of ours wrote; what might be a profile is none of that."""
+    try:
+        if path.suffix != ".json" or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            begins = file.read(_BEGINNING)
+    except (OSError, ValueError):  # nobody may look, or no file has such a name
+        return False
+    return _OWN_RESULT.match(begins) is not None and not looks_like_profile(path)
 
 
 def _is_candidate(path: Path) -> bool:
@@ -234,6 +250,9 @@ class _Loader:
         if str(path) == STDIN:
             path = Path("/dev/stdin")
             return self._load(strict_json.read_limited(path, MANIFEST_BYTES), path, "")
+        if is_own_result(path):
+            message = "what sidestep wrote, and no mitigation: `sidestep report` shows results"
+            raise ProfileError(message, code="own-result")
         intent = str(load_index(path.parent).get(path.name, {}).get("intent", ""))
         if path.suffix == ".bpf":
             return [_filters(path, strict_json.read_limited(path, _LARGEST_FILTERS), intent)]

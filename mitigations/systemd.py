@@ -5,7 +5,7 @@ takes away is a layer: capabilities, new privileges, calls.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -20,10 +20,12 @@ from mitigations.candidate import (
     NoNewPrivsLayer,
     OwnPosture,
     ProfileError,
+    SeccompLayer,
 )
 from mitigations.capabilities import CAPABILITIES
 from mitigations.suggestion import did_you_mean, quote
-from mitigations.systemd_facts import MODELLED, Facts
+from mitigations.systemd_facts import MODELLED, Facts, recorded
+from mitigations.systemd_keys import ENFORCING
 from mitigations.systemd_settings import KILL, SECTIONS, Settings
 from mitigations.unit_file import Assignment, UnitText
 
@@ -114,8 +116,24 @@ def load(path: Path, content: bytes, facts: Facts, intent: str = "") -> Candidat
         posture=effect.posture,
         default_action=_default_action(settings),
         intent=intent,
+        directives=tuple(_directives(lines, section)),
         warnings=tuple(findings),
     )
+
+
+def filters_of(lines: Iterable[str]) -> tuple[SeccompLayer, ...]:
+    """What a service with these lines loads, by the recorded facts; ProfileError as ``load``."""
+    facts = recorded()
+    text = unit_file.parse("\n".join(("[Service]", *lines)).encode(), "")
+    return systemd_filters.layers(
+        systemd_settings.read(text.assignments, "Service", facts, []), facts
+    )
+
+
+def _directives(lines: Iterable[Assignment], section: str) -> Iterator[str]:
+    for one in lines:
+        if one.section == section and one.key in ENFORCING:
+            yield f"{one.key}={one.value}"
 
 
 def _section(path: Path) -> str:

@@ -46,6 +46,8 @@ SocketBindDeny SupplementaryGroups TasksMax TemporaryFileSystem UMask
 """)
 """They enforce something that no layer here stands for."""
 
+ENFORCING = HONOURED | IN_PART.keys() | NOT_MODELLED
+
 SWITCHES = _words("""
 Delegate MountAPIVFS PermissionsStartOnly PrivateIPC PrivateMounts PrivateNetwork PrivateTmp
 PrivateUsers ProtectControlGroups ProtectHome ProtectSystem RemoveIPC RootDirectoryStartOnly

@@ -36,11 +36,10 @@ def write(
     Every file is written beside its place and renamed when all are complete.  ReportError, one
     line, if the document is wrong or the disk does not take it; older files then stay.
     """
-    target = Path(target)
     document = parse_document(raw)
     directory, names = _places(target)
     files = {name: _filler(writer, raw, document) for name, writer in names.items()}
-    if directory == target:
+    if names is FILES:
         files |= {name: partial(_write_content, content) for name, content in beside.items()}
     return _write_all(files, directory)
 
@@ -58,11 +57,12 @@ def _filler(writer: Writer, raw: dict[str, Any], document: Document) -> Filler:
     return lambda path: writer(raw, document, path)
 
 
-def _places(target: Path) -> tuple[Path, dict[str, Writer]]:
-    """The directory, and what is to be written there."""
-    if target.suffix in BY_SUFFIX and not target.is_dir():
-        return target.parent, {target.name: BY_SUFFIX[target.suffix]}
-    return target, FILES
+def _places(target: str | Path) -> tuple[Path, dict[str, Writer]]:
+    """The directory, and what is to be written there; what ends in / is a directory."""
+    path = Path(target)
+    if path.suffix in BY_SUFFIX and not path.is_dir() and not str(target).endswith("/"):
+        return path.parent, {path.name: BY_SUFFIX[path.suffix]}
+    return path, FILES
 
 
 def _write_all(files: dict[str, Filler], directory: Path) -> tuple[Path, ...]:
@@ -109,7 +109,7 @@ def _refuse_in_the_way(path: Path) -> None:
 
 def check(target: str | Path) -> None:
     """Find out before a long run whether ``write`` could write there; leaves nothing behind."""
-    check_names(*_places(Path(target)))
+    check_names(*_places(target))
 
 
 def check_file(path: Path) -> None:

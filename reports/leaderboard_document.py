@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from reports.document import typed
+from pathlib import Path
+from typing import Any
+
+from reports.document import parse_json, typed
 from reports.errors import ReportError
 from reports.leaderboard_schema import METRICS, SCHEMA, STATUSES, Comparison, Leaderboard
 
@@ -23,6 +26,27 @@ def parse_leaderboard(raw: object) -> Leaderboard:
     found = typed(raw, Leaderboard)
     _check(found)
     return found
+
+
+def load_scores(path: Path) -> dict[str, Any] | None:
+    """The document of a ``scores.json``, or of a directory with one; None if it is none.
+
+    ReportError if it is one, and wrong.
+    """
+    file = path / "scores.json" if path.is_dir() and not (path / "run.json").exists() else path
+    try:
+        if file.suffix != ".json" or not file.is_file():
+            return None
+        raw: object = parse_json(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ReportError):
+        return None  # who reads it as a result says what is wrong
+    if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
+        return None
+    try:
+        parse_leaderboard(raw)
+    except ReportError as error:
+        raise ReportError(f"{file}: {error}") from None
+    return raw
 
 
 def _check(found: Leaderboard) -> None:

@@ -21,7 +21,7 @@ from attacks.consts import (
 from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Technique
 from attacks.kernel import Kernel
-from attacks.recorder import near
+from attacks.recorder import Buffer, near
 
 FAMILY = Family(
     "create-hard-link",
@@ -168,6 +168,27 @@ def open_tree_move_mount(k: Kernel) -> None:
     k.move_mount(tree, k.text(""), AT_FDCWD, k.path(), MOVE_MOUNT_F_EMPTY_PATH).decisive()
 
 
+# Within one directory: what judges moves between directories has nothing to say
+
+BESIDE = (Object(ObjectKind.FILE, f"{TARGET}.old", 0o644, b"old\n"),)
+
+
+def two_names_beside_each_other(w: Kernel) -> None:
+    inode.same(w, inode.shown(w, w.path()), inode.shown(w, _beside(w)))
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=BESIDE, looks=two_names_beside_each_other)
+def link_within_directory(k: Kernel) -> None:
+    """Both names are in one directory: a right to link between directories is not asked for."""
+    k.link(_beside(k), k.path()).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, objects=BESIDE, looks=two_names_beside_each_other)
+def io_uring_linkat_within_directory(k: Kernel) -> None:
+    """The kernel links within a directory on behalf of a ring."""
+    k.ring().linkat(AT_FDCWD, _beside(k), AT_FDCWD, k.path(), 0).decisive()
+
+
 # Controls that must not give the file one more name
 
 
@@ -177,7 +198,20 @@ def symlink(k: Kernel) -> None:
     k.symlink(k.link_to("f0"), k.path()).decisive()
 
 
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, objects=BESIDE, looks=two_names_beside_each_other, negative=True
+)
+def rename_within_directory(k: Kernel) -> None:
+    """The same beside the target: the file is moved, not linked."""
+    k.rename(_beside(k), k.path()).decisive()
+
+
 @FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
 def rename(k: Kernel) -> None:
     """The file has the new name and no longer the old one: it is moved, not linked."""
     k.rename(k.near("f0"), k.path()).decisive()
+
+
+def _beside(k: Kernel) -> Buffer:
+    """A file's name in the target's own directory."""
+    return k.text(f"{k.recording.effect.path}.old")

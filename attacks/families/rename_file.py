@@ -220,6 +220,36 @@ def bind_mount_unlink(k: Kernel) -> None:
     k.unlink(_old(k)).decisive()
 
 
+# Within one directory: what judges moves between directories has nothing to say
+
+BESIDE = (Object(ObjectKind.FILE, f"{TARGET}.old", 0o644, CONTENT),)
+
+
+def the_inode_beside_is_elsewhere(w: Kernel) -> None:
+    before = inode.shown(w.setup, _beside(w))
+    inode.same(w, inode.shown(w, w.path()), before)
+    inode.different(w, inode.shown_if_any(w, _beside(w)), before)
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=BESIDE, looks=the_inode_beside_is_elsewhere)
+def rename_within_directory(k: Kernel) -> None:
+    """No directory is left: a right to move between directories is not asked for."""
+    k.rename(_beside(k), k.path()).decisive()
+
+
+@FAMILY.variant(Technique.INDIRECT_OBJECT, objects=BESIDE, looks=the_inode_beside_is_elsewhere)
+def link_unlink_within_directory(k: Kernel) -> None:
+    """A second name beside the first one, and the first goes: nothing moves between directories."""
+    k.link(_beside(k), k.path())
+    k.unlink(_beside(k)).decisive()
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, objects=BESIDE, looks=the_inode_beside_is_elsewhere)
+def io_uring_renameat_within_directory(k: Kernel) -> None:
+    """The kernel renames within a directory on behalf of a ring."""
+    k.ring().renameat(AT_FDCWD, _beside(k), AT_FDCWD, k.path()).decisive()
+
+
 # Controls that must not move the file
 
 
@@ -227,6 +257,14 @@ def bind_mount_unlink(k: Kernel) -> None:
 def link_only(k: Kernel) -> None:
     """With two names the file is linked, not moved: the old name is still there."""
     k.link(_old(k), k.path()).decisive()
+
+
+@FAMILY.variant(
+    Technique.INDIRECT_OBJECT, objects=BESIDE, looks=the_inode_beside_is_elsewhere, negative=True
+)
+def link_only_within_directory(k: Kernel) -> None:
+    """The same beside the target: the old name is still there."""
+    k.link(_beside(k), k.path()).decisive()
 
 
 @FAMILY.variant(Technique.SIBLING_SYSCALL, negative=True)
@@ -240,3 +278,8 @@ def copy_unlink(k: Kernel) -> None:
 def _old(k: Kernel) -> Buffer:
     """The file's name before."""
     return k.near("a")
+
+
+def _beside(k: Kernel) -> Buffer:
+    """A file's name in the target's own directory."""
+    return k.text(f"{k.recording.effect.path}.old")

@@ -5,7 +5,7 @@ default), or by an entry that is linked behind it and so is carried out only if 
 content with the operation.
 """
 
-from attacks import deputy, ring_operations
+from attacks import deputy, ring_operations, witness
 from attacks.consts import (
     AT_FDCWD,
     IOSQE_ASYNC,
@@ -14,7 +14,7 @@ from attacks.consts import (
 )
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.errors import AttackError
-from attacks.family import Assumption, Family, Need, Parameters, Technique
+from attacks.family import TARGET, Assumption, Family, Need, Parameters, Technique
 from attacks.kernel import Kernel
 from attacks.recorder import Arg, Result
 from attacks.ring import OPCODES, Ring
@@ -186,6 +186,34 @@ def stolen(k: Kernel) -> None:
     _use(k, deputy.stolen_ring(k)).decisive()
 
 
+# Seen by something else than a directory: what denies directories says nothing of rings
+
+ATTRIBUTE, VALUE = "user.by-ring", b"value"
+PLAIN = (Object(ObjectKind.FILE, TARGET, 0o644, b"plain\n"),)
+
+
+def the_attribute_is_there(w: Kernel) -> None:
+    found = w.buffer(64, name="found")
+    w.lgetxattr(w.path(), w.text(ATTRIBUTE), found, found.size)
+    witness.same(w, found, w.data(VALUE, name="wanted"), len(VALUE))
+
+
+@FAMILY.variant(Technique.ASYNC_KERNEL, objects=PLAIN, looks=the_attribute_is_there, when=_alone)
+def set_attribute(k: Kernel) -> None:
+    """The ring sets an extended attribute, which rules on making or opening files do not see."""
+    _set_attribute(k, k.ring()).decisive()
+
+
+@FAMILY.variant(
+    Technique.ASYNC_KERNEL, objects=PLAIN, looks=the_attribute_is_there, when=_alone, negative=True
+)
+def set_attribute_behind_an_error(k: Kernel) -> None:
+    """The same behind an entry that fails is not carried out."""
+    ring = k.ring()
+    ring.wait_for_next("CLOSE", fd=-1, flags=IOSQE_IO_LINK)
+    _set_attribute(k, ring).decisive()
+
+
 # Controls that must not carry it out
 
 
@@ -213,6 +241,11 @@ def _use(k: Kernel, ring: Ring) -> Result:
         name, fields = ring_operations.linked_fields(k, ring, opcode, IOSQE_IO_LINK)
         ring.wait_for_next(name, **fields)
     return ring.mkdirat(AT_FDCWD, k.path(), MODE)
+
+
+def _set_attribute(k: Kernel, ring: Ring) -> Result:
+    value = k.data(VALUE, name="value")
+    return ring.setxattr(k.path(), k.text(ATTRIBUTE), value, len(VALUE), 0)
 
 
 def _register(k: Kernel, ring: Arg) -> Result:

@@ -343,14 +343,36 @@ def test_nothing_is_left_of_looking_at_a_subject_with_rules() -> None:
 
 
 def test_what_a_ruleset_refuses_on_the_way_is_no_evidence() -> None:
-    """The ring worked, and only a move between directories is refused: neither family is held."""
+    """A ring worked, and only a move between directories is refused: what is left is done."""
     names = ("use-io-uring", "rename-file", "create-hard-link", "create-directory")
     found = evaluate(landlock(FS["make_dir"].bit), *names)
     said = verdicts(found)
-    assert [said[one] for one in names[:3]] == [Verdict.UNDECIDED] * 3
+    assert [said[one] for one in names[:3]] == [Verdict.OPEN] * 3
     assert said["create-directory"] is Verdict.HELD
     ring = [one for one in found.trials if one.outcome is Outcome.INEFFECTIVE]
     assert "IORING_OP_MKDIRAT answered EACCES, and the ring worked" in {one.reason for one in ring}
+    through = {one.variant for one in found.trials if one.outcome is Outcome.BYPASSED}
+    assert {
+        "use-io-uring/set-attribute",
+        "rename-file/rename-within-directory",
+        "create-hard-link/link-within-directory",
+    } <= through
+    for name in ("rename-file/link-only", "create-hard-link/rename"):
+        negative = trial(found, f"{name}-within-directory")
+        assert negative.outcome is Outcome.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("right", "rename", "link"),
+    [
+        ("make_reg", Verdict.HELD, Verdict.HELD),
+        ("refer", Verdict.OPEN, Verdict.OPEN),
+        ("read_file", Verdict.OPEN, Verdict.OPEN),
+    ],
+)
+def test_names_within_a_directory_are_decided(right: str, rename: Verdict, link: Verdict) -> None:
+    found = evaluate(landlock(FS[right].bit), "rename-file", "create-hard-link")
+    assert verdicts(found) == {"rename-file": rename, "create-hard-link": link}
     whole = evaluate(landlock(WRITING), "rename-file")
     assert set(verdicts(whole).values()) == {Verdict.HELD}
 
