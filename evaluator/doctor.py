@@ -9,13 +9,14 @@ from pathlib import Path
 from attacks.family import Need
 from attacks.program import Addr, Blob, Const, Program, Syscall
 from evaluator.confinement import landlock_abi
-from evaluator.enforcement import control_of, read_back_refused, status_fields
+from evaluator.enforcement import AMBIENT, control_of, read_back_refused, status_fields
 from evaluator.errors import SidestepError
 from evaluator.needs import Needs, core_pattern
 from evaluator.pool import Arm, Pool
 from evaluator.posture import POSTURES
 from evaluator.records import Environment, Probe
 from evaluator.runtimes import RUNTIMES, Container, RefusedError, find
+from evaluator.sandbox import read_here
 from evaluator.wire import ConfigSpec, ProgramSpec, Result
 from evaluator.workloads import builtin
 from mitigations import libseccomp
@@ -30,7 +31,6 @@ _ACTIONS = {
     "LOG": 0x7FFC0000,
     "ALLOW": 0x7FFF0000,
 }
-_AMBIENT = ("Seccomp", "Seccomp_filters", "NoNewPrivs", "CapEff", "CapBnd")
 
 
 def why_not_live() -> str | None:
@@ -47,7 +47,7 @@ def probe() -> list[Probe]:
     probes = without_sandbox()
     try:
         with Pool(1) as pool:
-            probes += _live(pool)
+            probes += live(pool)
     except SidestepError as error:
         probes.append(Probe("sandbox", "cannot be built", str(error), ok=False))
     return probes
@@ -89,7 +89,7 @@ def environment(probes: list[Probe], isolation: str = "namespaces") -> Environme
 def ambient() -> dict[str, str]:
     """The confinement that was there before us: of this process, and machine-wide switches."""
     own = status_fields(_read("/proc/self/status"))
-    found = {name: value for name, value in own.items() if name in _AMBIENT}
+    found = {name: value for name, value in own.items() if name in AMBIENT}
     label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
     if label:
         found["lsm_label"] = label
@@ -154,7 +154,7 @@ def without_sandbox() -> list[Probe]:
             ok=not confined,
         ),
         Probe("LSMs", ", ".join(_lsms()) or "not shown (no securityfs)", _lsm_meaning(), ok=True),
-        Probe("core pattern", core_pattern(), "core-file variants need a plain name here", ok=True),
+        Probe("core pattern", core_pattern(read_here), "core-file variants need a plain name here", ok=True),
         Probe(
             "user namespaces",
             _read("/proc/sys/user/max_user_namespaces") or "?",
@@ -178,7 +178,8 @@ def _lsm_meaning() -> str:
     return f"this process has the label {label}" if label else "no label on this process"
 
 
-def _live(pool: Pool) -> list[Probe]:
+def live(pool: Pool) -> list[Probe]:
+    """The questions that a sandbox answers."""
     control = control_of(pool, POSTURES["container"])
     needs = Needs(pool, control)
     probes = [
