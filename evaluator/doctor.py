@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
+from collections.abc import Callable
 
 from attacks.family import Need
 from attacks.program import Addr, Blob, Const, Program, Syscall
 from evaluator.confinement import landlock_abi
-from evaluator.enforcement import AMBIENT, control_of, read_back_refused, status_fields
+from evaluator.enforcement import control_of, read_back_refused, status_fields
 from evaluator.errors import SidestepError
 from evaluator.needs import Needs, core_pattern
 from evaluator.pool import Arm, Pool
@@ -31,6 +31,9 @@ _ACTIONS = {
     "LOG": 0x7FFC0000,
     "ALLOW": 0x7FFF0000,
 }
+
+
+_AMBIENT = ("Seccomp", "Seccomp_filters", "NoNewPrivs", "CapEff", "CapBnd")
 
 
 def why_not_live() -> str | None:
@@ -86,24 +89,17 @@ def environment(probes: list[Probe], isolation: str = "namespaces") -> Environme
     )
 
 
-def ambient() -> dict[str, str]:
-    """The confinement that was there before us: of this process, and machine-wide switches."""
-    own = status_fields(_read("/proc/self/status"))
-    found = {name: value for name, value in own.items() if name in AMBIENT}
-    label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
+def ambient(read: Callable[[str], str | None] = read_here) -> dict[str, str]:
+    """The confinement that was there before us: of the process that reads, and of the machine."""
+    own = status_fields(read("/proc/self/status") or "")
+    found = {name: value for name, value in own.items() if name in _AMBIENT}
+    label = read("/proc/self/attr/apparmor/current") or read("/proc/self/attr/current")
     if label:
-        found["lsm_label"] = label
-    disabled = _read("/proc/sys/kernel/io_uring_disabled")
+        found["lsm_label"] = label.strip("\0")
+    disabled = read("/proc/sys/kernel/io_uring_disabled")
     if disabled:
         found["io_uring_disabled"] = disabled
     return found
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace").strip().strip("\0")
-    except OSError:
-        return ""
 
 
 def _libseccomp() -> str:
@@ -114,7 +110,7 @@ def _libseccomp() -> str:
 
 
 def _lsms() -> tuple[str, ...]:
-    text = _read("/sys/kernel/security/lsm")
+    text = read_here("/sys/kernel/security/lsm")
     return tuple(text.split(",")) if text else ()
 
 
@@ -154,10 +150,15 @@ def without_sandbox() -> list[Probe]:
             ok=not confined,
         ),
         Probe("LSMs", ", ".join(_lsms()) or "not shown (no securityfs)", _lsm_meaning(), ok=True),
-        Probe("core pattern", core_pattern(read_here), "core-file variants need a plain name here", ok=True),
+        Probe(
+            "core pattern",
+            core_pattern(read_here),
+            "core-file variants need a plain name here",
+            ok=True,
+        ),
         Probe(
             "user namespaces",
-            _read("/proc/sys/user/max_user_namespaces") or "?",
+            read_here("/proc/sys/user/max_user_namespaces") or "?",
             "how many may exist",
             ok=True,
         ),

@@ -31,8 +31,6 @@ from mitigations.candidate import Attachment, Candidate, LandlockLayer
 _SOMEBODY = 1000
 _OF_PROGRAMS = {"/", "/work", "/work/w"}
 """Where the directory of honest programs lies, and what leads there."""
-AMBIENT = ("Seccomp", "Seccomp_filters", "NoNewPrivs", "CapEff", "CapBnd")
-"""What a status file says of a confinement that was there before."""
 LABEL = "AppArmor"
 """The line that the runner adds to a status: /proc/PID/attr/apparmor/current."""
 _CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")

@@ -63,6 +63,8 @@ class Needs:
         ]
         results = pool.run(arms)
         self.lacking: dict[Need, str] = {}
+        self.only_here: dict[str, str] = {}
+        """By the id of a variant: why it works on another kernel only, as was tried."""
         for need, result in zip(_PROGRAMS, results, strict=True):
             trouble = _answer(result)
             if trouble:
@@ -87,7 +89,7 @@ class Needs:
     def unmet(self, variant: Variant) -> str | None:
         """Why a variant cannot work here, if a probe says so."""
         if variant.needs.isdisjoint(self.lacking):
-            return None
+            return self.only_here.get(variant.id)
         reasons = [self.lacking[need] for need in sorted(variant.needs) if need in self.lacking]
         return "; ".join(reasons)
 

@@ -18,6 +18,7 @@ from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.outline import known_args
 from evaluator.pool import Pool
 from evaluator.posture import CAPABILITY_NUMBERS, CONTAINER, Posture
+from evaluator.sandbox import is_filtered
 from evaluator.self_filter import Check, Part, Step, StepRecord, Verdict, program, run, steps
 from evaluator.wire import ConfigSpec, Filter
 from mitigations import classic, runtimes

@@ -31,6 +31,7 @@ BOOT_TIMEOUT_S = 90.0
 """From the start of QEMU to the runner's first word: 5 to 10 s where nobody else is at work."""
 _ASK_TIMEOUT_S = 30.0
 _CONSOLE_LIMIT = 1 << 24
+_PROFILE = "/tmp/profile"  # noqa: S108 - nobody else is in that machine
 _ARGUMENTS = (
     *("-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1", "-m", "512"),
     *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
@@ -180,12 +181,12 @@ class Machine(Sandbox):
         if not layer.text:
             return "only its name is known, so it cannot be loaded: give the profile's file"
         coded = base64.b64encode(layer.text.encode()).decode()
-        self.command(f"echo {coded} | base64 -d >/tmp/profile")
-        code, said = self.command("apparmor_parser --replace --skip-cache /tmp/profile")
+        self.command(f"echo {coded} | base64 -d >{_PROFILE}")
+        code, said = self.command(f"apparmor_parser --replace --skip-cache {_PROFILE}")
         if code:
             lines = said.decode(errors="replace").split("\n")
             why = next((line for line in lines if "rror" in line), lines[0])
-            return f"apparmor_parser refuses it: {why.replace('/tmp/profile', 'the profile')}"
+            return f"apparmor_parser refuses it: {why.replace(_PROFILE, 'the profile')}"
         code, _ = self.command(_can_be_ended(layer.profile))
         return _ENDLESS if code else ""
 
@@ -213,7 +214,12 @@ def _command(qemu: str, image: Path, first: int, console: int, questions: int) -
     return [
         *("setpriv", "--pdeathsig", "KILL", qemu, *_ARGUMENTS),
         *("-kernel", str(image), "-initrd", f"/proc/self/fd/{first}", "-append", _COMMAND_LINE),
-        *("-chardev", f"file,id=console,path=/proc/self/fd/{console}", "-serial", "chardev:console"),
+        *(
+            "-chardev",
+            f"file,id=console,path=/proc/self/fd/{console}",
+            "-serial",
+            "chardev:console",
+        ),
         *("-device", "virtio-serial-pci"),
         *("-chardev", "stdio,id=frames,signal=off", "-device", f"{port}=frames,nr=1"),
         *("-chardev", f"socket,id=questions,fd={questions}", "-device", f"{port}=questions,nr=2"),

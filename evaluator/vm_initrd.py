@@ -1,7 +1,8 @@
 """The first file system of a virtual machine: an initramfs, made in memory.
 
-In it are busybox, the parser of AppArmor with its libraries, the native runner, and a script that
-starts the runner on one console port and answers questions on another.
+In it are busybox, the parser of AppArmor with its libraries, the native runner, this machine's own
+programs that honest workloads begin with, and a script that starts the runner on one console port
+and answers questions on another.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import re
 import stat
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from evaluator.errors import EnvironmentLackError
 from evaluator.sandbox import ROOT_MAP
+from evaluator.workloads import found
 
 READY = "sidestep: the runner is started"
 LACKS = "sidestep: cannot start: "
@@ -31,7 +33,7 @@ exec $b switch_root /new /start
 
 # A port is opened once, for both ways.  If the other side closes it, it reads as ended: then the
 # runner ends, and the machine.
-_START = f"""#!/bin/sh
+_START = f"""#!/bin/busybox sh
 mkdir -p /proc /sys /dev /tmp
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -71,6 +73,7 @@ poweroff -f
 
 def initrd(programs: Mapping[str, Path], modules: Iterable[Path], runner: Path) -> bytes:
     """The archive.  ``programs`` by their path there; ``modules`` in the order of loading."""
+    programs = {**programs, **{one.removeprefix("/"): Path(one) for one in _honest()}}
     files: dict[str, tuple[int, bytes]] = {
         "init": (0o755, _INIT.encode()),
         "start": (0o755, _START.encode()),
@@ -84,8 +87,15 @@ def initrd(programs: Mapping[str, Path], modules: Iterable[Path], runner: Path) 
             files[library.removeprefix("/")] = (0o755, Path(library).read_bytes())
     for number, module in enumerate(modules):
         files[f"modules/{number}-{module.name}"] = (0o644, module.read_bytes())
-    links = {f"bin/{name}": "busybox" for name in _applets(programs["bin/busybox"])}
+    applets = (f"bin/{name}" for name in _applets(programs["bin/busybox"]))
+    links = {path: "busybox" for path in applets if path not in files}
     return _archive(files, links)
+
+
+def _honest() -> Iterator[str]:
+    """The paths of the programs of the default workloads, as far as they are installed."""
+    names = ("/bin/sh", "true", "cat", "ls", "sort", "head", "grep", "cp", "mv", "wc", "rm", "test")
+    return (path for path in map(found, names) if path is not None)
 
 
 def _libraries(program: Path) -> list[str]:

@@ -156,7 +156,9 @@ def _run(command: list[str], file: Path) -> str:
     return done.stdout.strip()
 
 
-def _members(file: Path, wanted: re.Pattern[str], take: Callable[[re.Match[str], bytes], None]) -> None:
+def _members(
+    file: Path, wanted: re.Pattern[str], take: Callable[[re.Match[str], bytes], None]
+) -> None:
     """Each wanted file of a package."""
     with subprocess.Popen(
         ["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -1,33 +1,33 @@
 """A campaign on another kernel: every trial runs in a virtual machine, in one boot.
 
 The runner there is the one of a native campaign and builds the same sandbox, so families, controls,
-outcomes and verdicts come from the same code.  Honest programs are not run: the machine has none.
+outcomes and verdicts come from the same code.  Of honest programs it has those of the default
+workloads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 
 from msgspec.structs import replace
 
-from evaluator.doctor import live
-from evaluator.enforcement import AMBIENT, status_fields
+from evaluator.doctor import ambient, live
+from evaluator.errors import SidestepError
+from evaluator.needs import core_pattern
 from evaluator.plan import Plan, Progress
-from evaluator.posture import posture
+from evaluator.pool import Pool
 from evaluator.records import (
     CandidateResult,
     CandidateRun,
     Environment,
     Probe,
-    Starts,
     assemble,
     failed,
 )
 from evaluator.share import Groups, Share
-from evaluator.starts import foreseen
 from evaluator.vm import Machines, denials
-from mitigations.bpf import Filter
+from evaluator.workloads import DEFAULTS
 from mitigations.candidate import AppArmorLayer, Candidate, FailedCandidate
 
 
@@ -48,9 +48,14 @@ def evaluate(
         done = min(done + more, total)
         on_progress(Progress(name, done, total))
 
-    theirs = replace(plan, jobs=1)
-    with closing(Groups([[one] for one in plan.families])) as groups:
-        share = Share(theirs, machines, groups, step, honest=False)
+    workloads = tuple(one for one in plan.workloads if one.name in DEFAULTS)
+    theirs = replace(plan, jobs=1, workloads=workloads)
+    with (
+        closing(Groups([[one] for one in plan.families])) as groups,
+        closing(Groups([])) as none,
+        _here(theirs, none) as here,
+    ):
+        share = Share(theirs, machines, groups, step, honest=True, here=here)
         for candidate in plan.candidates:
             if isinstance(candidate, FailedCandidate):
                 yield failed(candidate, plan)
@@ -59,21 +64,31 @@ def evaluate(
         share.check_controls()
 
 
+@contextmanager
+def _here(plan: Plan, groups: Groups) -> Generator[Share | None]:
+    """A share on this machine's own kernel; None if no trial can run here."""
+    with ExitStack() as stack:
+        try:
+            pool = stack.enter_context(Pool(1))
+        except SidestepError:
+            yield None
+            return
+        yield Share(plan, pool, groups, lambda *_: None, honest=False)
+
+
 def _run(share: Share, machines: Machines, candidate: Candidate, plan: Plan) -> CandidateRun:
     """One candidate, with what the kernel's log says of it."""
     before = len(machines.first.console)
     run = share.run(candidate)
-    filters = [Filter.decode(layer.program) for layer in candidate.seccomp]
-    starts = foreseen(candidate, filters, posture(candidate.posture or plan.posture))
     notes = [
         _denied(one.profile, machines.first.console[before:])
         for one in candidate.layers
         if isinstance(one, AppArmorLayer) and run.enforcement.enforced
     ]
-    loads = run.enforcement.enforced
-    if not loads:
-        starts = Starts(reason=run.enforcement.reason)
-    return replace(run, starts=replace(starts, loads=loads), notes=(*run.notes, *notes))
+    without = ", ".join(one.name for one in plan.workloads if one.name not in DEFAULTS)
+    if without:
+        notes.append(f"not run in the virtual machine, which has not their programs: {without}")
+    return replace(run, notes=(*run.notes, *notes))
 
 
 def _denied(profile: str, console: str) -> str:
@@ -86,23 +101,35 @@ def _denied(profile: str, console: str) -> str:
 
 
 def environment(machines: Machines, here: Environment) -> Environment:
-    """Where trials take place in a virtual machine of ``here``."""
+    """Where trials take place, in a virtual machine of ``here``."""
     machine = machines.first
-    own = status_fields(machine.read("/proc/self/status") or "")
     lsms = machine.read("/sys/kernel/security/lsm") or ""
     release = machine.read("/proc/sys/kernel/osrelease") or machines.kernel.release
     package = machines.kernel.package
+    own = replace(here, kernel=release, lsm=tuple(lsms.split(",")) if lsms else ())
+    said = {
+        "kernel": (release, f"of the package {package}; this machine has {here.kernel}"),
+        "user": ("root", "of the virtual machine, whoever started it"),
+        "LSMs": (lsms or "not shown", "of the virtual machine"),
+        "core pattern": (core_pattern(machine.read), "of the virtual machine"),
+        "user namespaces": (
+            machine.read("/proc/sys/user/max_user_namespaces") or "?",
+            "how many may exist there",
+        ),
+        "ambient seccomp": ("mode 0, 0 filters", "nothing confines the runner there"),
+    }
+    probes = [
+        Probe(
+            one.name, *said.get(one.name, (one.value, one.meaning)), ok=one.ok or one.name in said
+        )
+        for one in here.probes
+        if one.name != "honest programs"
+    ]
     return replace(
-        here,
-        kernel=release,
+        own,
         isolation=f"virtual machine (QEMU), kernel of {package}",
-        lsm=tuple(lsms.split(",")) if lsms else (),
-        ambient={name: value for name, value in own.items() if name in AMBIENT},
+        ambient=ambient(machine.read),
         user="root",
         id_map=machine.id_map,
-        probes=(
-            Probe("kernel", release, f"of {package}; this machine has {here.kernel}", ok=True),
-            Probe("LSMs", lsms or "not shown", "in the virtual machine", ok=True),
-            *live(machines),
-        ),
+        probes=(*probes, *live(machines)),
     )

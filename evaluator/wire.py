@@ -477,10 +477,7 @@ def encode_config(number: int, spec: ConfigSpec) -> bytes:
         spec.capabilities,
         spec.capabilities,
         _U64 if spec.kept is None else spec.kept,
-        len(spec.filters)
-        + len(spec.rulesets)
-        + (spec.writable is not None)
-        + bool(spec.apparmor),
+        len(spec.filters) + len(spec.rulesets) + (spec.writable is not None) + bool(spec.apparmor),
         0,
     )
     return frame(Frame.CONFIG, fixed + layers)
