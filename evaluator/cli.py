@@ -709,11 +709,11 @@ def doctor(
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = {"meaning": "--from"}.get(name, f"--{name.replace('_', '-')}")
             raise InputError(f"{option} says something about a candidate: add --self-filter")
-    from evaluator.doctor import probe, runtime_probes
+    from evaluator.doctor import probe, runtime_probes, vm_probe
     from evaluator.records import plain
     from evaluator.table import show_probes
 
-    probes = [*probe(), *runtime_probes()]
+    probes = [*probe(), *runtime_probes(), vm_probe()]
     if prints_json:
         say(json.dumps({"probes": plain(probes)}))
         return

@@ -17,6 +17,8 @@ from evaluator.posture import POSTURES
 from evaluator.records import Environment, Probe
 from evaluator.runtimes import RUNTIMES, Container, RefusedError, find
 from evaluator.sandbox import read_here
+from evaluator.vm import qemu
+from evaluator.vm_kernel import DEFAULT, is_kept, missing_tool
 from evaluator.wire import ConfigSpec, ProgramSpec, Result
 from evaluator.workloads import builtin
 from mitigations import libseccomp
@@ -71,6 +73,21 @@ def _runtime_probe(name: str) -> Probe:
         return Probe(name, "not usable", str(error), ok=False)
     meaning = f"--runtime {name}: filters as {runtime.model} makes them"
     return Probe(name, runtime.version, meaning, ok=True)
+
+
+def vm_probe() -> Probe:
+    """Whether another kernel can be booted; nothing is downloaded or started for that."""
+    try:
+        qemu()
+        why_not_downloaded = "" if is_kept(DEFAULT) else missing_tool()
+    except SidestepError as error:
+        return Probe("vm", "not usable", str(error), ok=False)
+    if why_not_downloaded:
+        return Probe("vm", "not usable", why_not_downloaded, ok=False)
+    had = "is in the cache" if is_kept(DEFAULT) else "is downloaded on first use, never installed"
+    return Probe(
+        "vm", "QEMU", f"--runtime vm: other kernels, AppArmor, x32; {DEFAULT} {had}", ok=True
+    )
 
 
 def environment(probes: list[Probe], isolation: str = "namespaces") -> Environment:

@@ -7,6 +7,7 @@ and answers questions on another.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import subprocess
@@ -81,15 +82,19 @@ def initrd(programs: Mapping[str, Path], modules: Iterable[Path], runner: Path) 
         "etc/passwd": (0o644, b"root:x:0:0::/:/bin/sh\n"),
         "etc/apparmor/parser.conf": (0o644, b""),
     }
+    folders = {path for path, program in programs.items() if program.is_dir()}
     for path, program in programs.items():
-        files[path] = (0o755, program.read_bytes())
-        for library in _libraries(program):
+        if path in folders:
+            continue
+        runs = os.access(program, os.X_OK)
+        files[path] = (0o755 if runs else 0o644, program.read_bytes())
+        for library in _libraries(program) if runs else ():
             files[library.removeprefix("/")] = (0o755, Path(library).read_bytes())
     for number, module in enumerate(modules):
         files[f"modules/{number}-{module.name}"] = (0o644, module.read_bytes())
     applets = (f"bin/{name}" for name in _applets(programs["bin/busybox"]))
     links = {path: "busybox" for path in applets if path not in files}
-    return _archive(files, links)
+    return _archive(folders, files, links)
 
 
 def _honest() -> Iterator[str]:
@@ -112,16 +117,18 @@ def _applets(busybox: Path) -> list[str]:
     return [name for name in done.stdout.split() if name != "busybox"]
 
 
-def _archive(files: Mapping[str, tuple[int, bytes]], links: Mapping[str, str]) -> bytes:
+def _archive(
+    folders: Iterable[str], files: Mapping[str, tuple[int, bytes]], links: Mapping[str, str]
+) -> bytes:
     """A cpio archive in the format ``newc`` (Documentation/driver-api/early-userspace)."""
-    folders = {
+    parents = {
         str(parent)
         for name in (*files, *links)
         for parent in Path(name).parents
         if str(parent) != "."
     }
-    folders |= {"dev", "proc", "sys", "tmp", "usr"}
-    entries = [(name, stat.S_IFDIR | 0o755, b"") for name in sorted(folders)]
+    parents |= {"dev", "proc", "sys", "tmp", "usr", *folders}
+    entries = [(name, stat.S_IFDIR | 0o755, b"") for name in sorted(parents)]
     entries += [(name, stat.S_IFREG | mode, data) for name, (mode, data) in files.items()]
     entries += [(name, stat.S_IFLNK | 0o777, to.encode()) for name, to in links.items()]
     entries.append(("TRAILER!!!", 0, b""))

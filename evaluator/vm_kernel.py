@@ -24,7 +24,11 @@ from evaluator.errors import EnvironmentLackError, InputError
 
 DEFAULT = "linux-image-amd64"
 """Debian's generic kernel: it has AppArmor, and x32 calls where it is asked for them at boot."""
-_PROGRAMS = {"busybox-static": "bin/busybox", "apparmor": "sbin/apparmor_parser"}
+_PROGRAMS = {
+    "busybox-static": "bin/busybox",
+    # With what profiles include.
+    "apparmor": r"sbin/apparmor_parser|etc/apparmor\.d/(?:abi|abstractions|tunables)/.+",
+}
 # In the order of their loading; a kernel that has one of them built in has no such module.
 _MODULES = (
     "virtio_ring",
@@ -38,7 +42,6 @@ _DOWNLOAD_S = 600
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _IMAGE = re.compile(r"\./boot/vmlinuz-(.+)")
 _MODULE = re.compile(rf"\./(?:usr/)?lib/modules/.+/({'|'.join(_MODULES)})\.ko(\.xz)?")
-_MOST_STEPS = 3
 
 
 class Kernel(Struct, frozen=True):
@@ -78,10 +81,13 @@ def kernel(package: str, say: Callable[[str], None] = lambda _: None) -> Kernel:
 
 
 def programs(say: Callable[[str], None] = lambda _: None) -> Mapping[str, Path]:
-    """The programs of the distribution that a machine starts with, by their path there."""
+    """The files of the distribution that a machine starts with, by their path there.
+
+    Among them directories, which may be empty.
+    """
+    kept = [_kept(package, _take_program, say) for package in _PROGRAMS]
     return {
-        path: _kept(package, _take_program, say) / Path(path).name
-        for package, path in _PROGRAMS.items()
+        str(file.relative_to(where)): file for where in kept for file in sorted(where.rglob("*"))
     }
 
 
@@ -114,20 +120,21 @@ def _kept(
 
 def _download(package: str, to: Path) -> Path:
     """The file of a package.  Of one that only names another, the other's."""
-    for _ in range(_MOST_STEPS):
-        file = _downloaded(package, to)
-        depends = _run(["dpkg-deb", "--field", str(file), "Depends"], file)
-        named = re.match(r"(linux-image-\d[^ ,]*)", depends)
-        if named is None:
-            return file
-        package = named[1]
-    return file
+    file = _downloaded(package, to)
+    depends = _run(["dpkg-deb", "--field", str(file), "Depends"], file)
+    named = re.match(r"(linux-image-\d[^ ,]*)", depends)
+    return file if named is None else _download(named[1], to)
+
+
+def missing_tool() -> str:
+    """What no package can be downloaded without; empty if it is there."""
+    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
+    return f"there is no {missing[0]} here" if missing else ""
 
 
 def _downloaded(package: str, to: Path) -> Path:
-    for tool in ("apt-get", "dpkg-deb"):
-        if shutil.which(tool) is None:
-            raise EnvironmentLackError(f"{package} cannot be downloaded: there is no {tool} here")
+    if lacking := missing_tool():
+        raise EnvironmentLackError(f"{package} cannot be downloaded: {lacking}")
     before = set(to.iterdir())
     try:
         done = subprocess.run(
@@ -157,9 +164,9 @@ def _run(command: list[str], file: Path) -> str:
 
 
 def _members(
-    file: Path, wanted: re.Pattern[str], take: Callable[[re.Match[str], bytes], None]
+    file: Path, wanted: re.Pattern[str], take: Callable[[re.Match[str], bytes | None], None]
 ) -> None:
-    """Each wanted file of a package."""
+    """Each wanted file of a package; of a directory, no content."""
     with subprocess.Popen(
         ["dpkg-deb", "--fsys-tarfile", str(file)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as unpacking:
@@ -168,19 +175,22 @@ def _members(
             with tarfile.open(fileobj=unpacking.stdout, mode="r|") as archive:
                 for member in archive:
                     match = wanted.fullmatch(member.name)
-                    content = archive.extractfile(member) if match and member.isfile() else None
-                    if match and content is not None:
+                    if match and member.isdir():
+                        take(match, None)
+                    elif match and (content := archive.extractfile(member)) is not None:
                         take(match, content.read())
         except tarfile.TarError as error:
             raise EnvironmentLackError(f"{file.name}: damaged: {error}") from None
 
 
 def _take_kernel(file: Path, package: str, to: Path) -> None:
-    def image(match: re.Match[str], content: bytes) -> None:
+    def image(match: re.Match[str], content: bytes | None) -> None:
+        assert content is not None
         (to / "release").write_text(match[1])
         (to / "image").write_bytes(unpacked(content))
 
-    def module(match: re.Match[str], content: bytes) -> None:
+    def module(match: re.Match[str], content: bytes | None) -> None:
+        assert content is not None
         (to / f"{match[1]}.ko").write_bytes(lzma.decompress(content) if match[2] else content)
 
     _members(file, _IMAGE, image)
@@ -190,16 +200,18 @@ def _take_kernel(file: Path, package: str, to: Path) -> None:
 
 
 def _take_program(file: Path, package: str, to: Path) -> None:
-    path = _PROGRAMS[package]
-    name = Path(path).name
+    def program(match: re.Match[str], content: bytes | None) -> None:
+        path = to / match[1]
+        if content is None:
+            path.mkdir(parents=True, exist_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(0o755 if "bin/" in match[1] else 0o644)
 
-    def program(_: re.Match[str], content: bytes) -> None:
-        (to / name).write_bytes(content)
-        (to / name).chmod(0o755)
-
-    _members(file, re.compile(rf"\./(?:usr/)?{re.escape(path)}"), program)
-    if not (to / name).exists():
-        raise EnvironmentLackError(f"{package}: there is no {path} in that package")
+    _members(file, re.compile(rf"\./(?:usr/)?({_PROGRAMS[package]})"), program)
+    if not any(to.iterdir()):
+        raise EnvironmentLackError(f"{package}: what is needed of it is not in that package")
 
 
 _PAYLOAD = 0x248

@@ -73,7 +73,11 @@ def _here(plan: Plan, groups: Groups) -> Generator[Share | None]:
         except SidestepError:
             yield None
             return
-        yield Share(plan, pool, groups, lambda *_: None, honest=False)
+        yield Share(plan, pool, groups, _unheard, honest=False)
+
+
+def _unheard(name: str, done: int, more: int) -> None:
+    """Of what runs here nobody counts the trials."""
 
 
 def _run(share: Share, machines: Machines, candidate: Candidate, plan: Plan) -> CandidateRun:
