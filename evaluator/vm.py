@@ -56,8 +56,14 @@ class Machine(Sandbox):
     ``EnvironmentLackError`` if it does not start, ``HarnessError`` means that it is lost.
     """
 
-    def __init__(self, kernel: Kernel, archive: bytes) -> None:
-        """``archive``: the initramfs."""
+    def __init__(
+        self, kernel: Kernel, archive: bytes, profiles: dict[str, AppArmorLayer] | None = None
+    ) -> None:
+        """``archive``: the initramfs.
+
+        ``profiles``, by name: those that an earlier machine has loaded, and what this one loads.
+        """
+        self._profiles = {} if profiles is None else profiles
         self._path = runner_path()
         self.kernel = kernel
         self._questions, theirs = socket.socketpair()
@@ -89,6 +95,8 @@ class Machine(Sandbox):
             self._speak_with(process, ROOT_IDS, BOOT_TIMEOUT_S)
         except HarnessError as error:
             raise EnvironmentLackError(self._why_not(str(error))) from None
+        for one in tuple(self._profiles.values()):
+            self.load_apparmor(one)
 
     def _why_not(self, said: str) -> str:
         """Why it did not start, by what its console said last."""
@@ -188,7 +196,10 @@ class Machine(Sandbox):
             why = next((line for line in lines if "rror" in line), lines[0])
             return f"apparmor_parser refuses it: {why.replace(_PROFILE, 'the profile')}"
         code, _ = self.command(_can_be_ended(layer.profile))
-        return _ENDLESS if code else ""
+        if code:
+            return _ENDLESS
+        self._profiles[layer.profile] = layer
+        return ""
 
 
 _ENDLESS = (
@@ -235,11 +246,12 @@ class Machines(Pool):
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self._archive = initrd(programs(), kernel.modules, runner_path())
+        self._profiles: dict[str, AppArmorLayer] = {}
         super().__init__(1)
 
     def started(self, core: int) -> Machine:
         del core
-        return Machine(self.kernel, self._archive)
+        return Machine(self.kernel, self._archive, self._profiles)
 
     @property
     def first(self) -> Machine:

@@ -33,16 +33,19 @@ LIBRARY = ROOT / "mitigations" / "library"
 APPARMOR = ROOT / "tests" / "data" / "apparmor"
 CLOUD = "linux-image-cloud-amd64"
 X86_64 = 0xC000003E
+os.environ["SIDESTEP_TEST"] = str(os.getpid())  # for all that is started from here
+_MARK = f"SIDESTEP_TEST={os.getpid()}\0".encode()
 _SILENT = "#!/bin/sh\nexec sleep 600\n"
 
 
 def running() -> set[str]:
-    """The virtual machines that were started from here."""
+    """The virtual machines that were started from here, by their pids."""
     found = set[str]()
-    for status in Path("/proc").glob("[0-9]*/cmdline"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"virtserialport" in status.read_bytes():
-                found.add(status.parent.name)
+            is_one = b"virtserialport" in (process / "cmdline").read_bytes()
+            if is_one and _MARK in (process / "environ").read_bytes():
+                found.add(process.name)
         except OSError:
             continue
     return found
@@ -261,6 +264,24 @@ def test_a_machine_that_is_killed_is_started_again(generic: Kernel) -> None:
         (found,) = evaluated(one, loaded(LIBRARY / "block-mkdir.json"))
         assert found.families[0].verdict is Verdict.LEAKY
         assert Outcome.HARNESS_ERROR not in found.counts
+
+
+def test_another_machine_has_the_profiles_of_the_one_that_was_lost(generic: Kernel) -> None:
+    with Machines(generic) as one:
+        for candidate in (
+            APPARMOR / "no-signals.apparmor",
+            APPARMOR / "no-writes-below-work.apparmor",
+        ):
+            assert one.first.load_apparmor(*loaded(candidate).layers) == ""
+        lost = one.first.pid
+        os.kill(lost, signal.SIGKILL)
+        one.renew()
+        assert one.first.pid != lost
+        names = one.first.read("/sys/kernel/security/apparmor/profiles") or ""
+        assert set(names.splitlines()) == {
+            "no-signals (enforce)",
+            "no-writes-below-work (enforce)",
+        }
 
 
 def test_a_machine_that_is_stopped_is_not_waited_for(
