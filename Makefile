@@ -4,7 +4,7 @@ DEMO_OUTPUT ?= results/demo
 DEMO_PROFILES := $(addprefix mitigations/library/,block-mkdir.json deny-create-directory-by-name.json no-new-directories.json)
 PYTEST_ARGS ?=
 
-.PHONY: demo test check live setup dev native format lint types layers docs site wheel clean
+.PHONY: demo test test-vm check live setup dev native format lint types layers docs site wheel clean
 
 # Exit code 1 is a gate that failed: two of the three do not hold what they are meant to.
 demo: setup
@@ -14,6 +14,10 @@ demo: setup
 
 test: dev
 	@$(BIN)/pytest $(PYTEST_ARGS)
+
+# Other kernels, in virtual machines: needs QEMU, and downloads kernels to the cache on the first run.
+test-vm: dev
+	@timeout --kill-after=10 900 $(BIN)/pytest tests/vm $(PYTEST_ARGS)
 
 check: lint types layers
 	@$(BIN)/pytest tests/unit tests/contract tests/sim $(PYTEST_ARGS)

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from evaluator.records import CandidateResult, CandidateRun, Environment, Run
     from evaluator.request import Request
     from evaluator.runtimes import Runtime
+    from evaluator.vm import Machines
     from mitigations.load import Meaning
 
 INTERRUPTED = 130
@@ -306,10 +307,17 @@ def cli() -> None:
 )
 @click.option(
     "--runtime",
-    type=click.Choice(("native", "runc", "crun")),
+    type=click.Choice(("native", "runc", "crun", "vm")),
     default="native",
     show_default=True,
-    help="Who puts the candidate on: our own sandbox, or a container of runc or crun (needs root).",
+    help="Who puts the candidate on: our own sandbox, a container of runc or crun (needs root), or "
+    "our own sandbox on another kernel, in a virtual machine (QEMU).",
+)
+@click.option(
+    "--kernel",
+    metavar="PACKAGE",
+    help="With --runtime vm: the package of the kernel to boot. It is downloaded to a cache, never "
+    "installed.  [default: linux-image-amd64]",
 )
 @click.option(
     "--ambient",
@@ -370,6 +378,8 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
         raise click.UsageError("Missing argument 'CANDIDATE...', or --pid.", context)
     with border():
         runtime = None
+        if request.runtime == "vm":
+            context.exit(_evaluate_elsewhere(request))
         if request.runtime != "native":
             runtime = _runtime(request.runtime)
             chosen = context.get_parameter_source("runtime_model")
@@ -382,6 +392,28 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
             options["runtime_model"] = runtime.model
         code = _evaluate(Request(**options), runtime)
     context.exit(code)
+
+
+def _evaluate_elsewhere(request: Request) -> int:
+    """On another kernel, in a virtual machine."""
+    from evaluator.request import plan
+    from evaluator.vm import Machines, qemu
+    from evaluator.vm_kernel import DEFAULT, kernel
+    from evaluator.vm_run import environment
+
+    started = time.time()
+    if request.output is not None:
+        _check_output(request.output, request.paths)
+    planned = plan(request)
+    failures = _complain_of_failed(planned)
+    if failures and failures == len(planned.candidates) and not request.prints_json:
+        return InputError.exit_code
+    qemu()  # before anything is downloaded
+    chosen = kernel(request.kernel or DEFAULT, complain)
+    with Machines(chosen) as machines:
+        where = environment(machines, _where(simulated=True))
+        results, stopped = _campaign(planned, request, machines=machines)
+    return _publish(request, _run(request, planned, where, results, started, stopped))
 
 
 def _runtime(name: str) -> Runtime:
@@ -487,16 +519,17 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
 
 
 def _campaign(
-    plan: Plan, request: Request, runtime: Runtime | None
+    plan: Plan,
+    request: Request,
+    runtime: Runtime | None = None,
+    machines: Machines | None = None,
 ) -> tuple[list[CandidateResult], int | None]:
     """The results, and the exit code if it ended early; what was finished before is kept."""
     results: list[CandidateResult] = []
     runs: list[CandidateRun] = []
     try:
         with progress_bar() as on_progress:
-            results.extend(
-                _results(plan, on_progress, runs, simulated=request.simulate, runtime=runtime)
-            )
+            results.extend(_results(plan, request, on_progress, runs, runtime, machines))
             if request.search:
                 from evaluator.deepen import deepen
 
@@ -513,14 +546,14 @@ def _campaign(
 
 def _results(
     plan: Plan,
+    request: Request,
     on_progress: Callable[[Progress], None],
     runs: list[CandidateRun],
-    *,
-    simulated: bool,
     runtime: Runtime | None,
+    machines: Machines | None,
 ) -> Iterator[CandidateResult]:
     """The results as they come; ``runs`` gets what they were made of."""
-    if simulated:
+    if request.simulate:
         from evaluator.simulate import simulate
 
         return simulate(plan, on_progress)
@@ -533,6 +566,10 @@ def _results(
         runs.append(run)
         return assembled(run, plan)
 
+    if machines is not None:
+        from evaluator.vm_run import evaluate as run_elsewhere
+
+        return run_elsewhere(plan, machines, on_progress, keep)
     if runtime is not None:
         from evaluator.runtime_run import evaluate as run_contained
 
@@ -673,11 +710,11 @@ def doctor(
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             option = {"meaning": "--from"}.get(name, f"--{name.replace('_', '-')}")
             raise InputError(f"{option} says something about a candidate: add --self-filter")
-    from evaluator.doctor import probe, runtime_probes
+    from evaluator.doctor import probe, runtime_probes, vm_probe
     from evaluator.records import plain
     from evaluator.table import show_probes
 
-    probes = [*probe(), *runtime_probes()]
+    probes = [*probe(), *runtime_probes(), vm_probe()]
     if prints_json:
         say(json.dumps({"probes": plain(probes)}))
         return

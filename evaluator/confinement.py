@@ -6,8 +6,7 @@ against the candidate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -40,7 +39,6 @@ _MOST_PATHS = 1024
 _LONGEST_PATH = 239
 _MAKE_BLOCK = (1 << 11).to_bytes(8, "little")
 _TIMEOUT_US = 1_000_000
-_APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
 
 
 class Absent(Struct, frozen=True):
@@ -67,14 +65,23 @@ class Confinement(Struct, frozen=True):
     absent: tuple[Absent, ...] = ()
 
 
-def confinement(control: ConfigSpec, candidate: Candidate, landlock_abi: int) -> Confinement:
-    """The candidate's layers on top of the control; ``landlock_abi`` is 0 where there is none."""
+def confinement(
+    control: ConfigSpec,
+    candidate: Candidate,
+    landlock_abi: int,
+    load_apparmor: Callable[[AppArmorLayer], str],
+) -> Confinement:
+    """The candidate's layers on top of the control; ``landlock_abi`` is 0 where there is none.
+
+    ``load_apparmor`` says why a profile cannot be put on, as ``Sandbox`` does.
+    """
     programs = tuple(
         Filter(layer.program, sum(FLAGS.get(flag, 0) for flag in layer.flags) & ~1)
         for layer in candidate.seccomp
     )
     rulesets, too_new = _rulesets(candidate, landlock_abi)
     kept, writable = _kept(candidate), _writable(candidate)
+    profile, no_profile = _profile(candidate, load_apparmor)
     nnp = control.no_new_privs or candidate.brings_no_new_privs
     config = replace(
         control,
@@ -83,6 +90,7 @@ def confinement(control: ConfigSpec, candidate: Candidate, landlock_abi: int) ->
         rulesets=rulesets,
         kept=kept,
         writable=writable,
+        apparmor=profile,
     )
     alone: dict[str, ConfigSpec] = {}
     if not candidate.seccomp_only:
@@ -94,7 +102,9 @@ def confinement(control: ConfigSpec, candidate: Candidate, landlock_abi: int) ->
             alone[CapabilitiesLayer.kind] = replace(control, kept=kept)
         if writable is not None:
             alone[ReadOnlyRootLayer.kind] = replace(control, writable=writable)
-    return Confinement(config, alone, (*too_new, *_not_enforceable(candidate)))
+        if profile:
+            alone[AppArmorLayer.kind] = replace(control, apparmor=profile)
+    return Confinement(config, alone, (*too_new, *no_profile, *_not_enforceable(candidate)))
 
 
 def _kept(candidate: Candidate) -> int | None:
@@ -149,26 +159,31 @@ def _rulesets(candidate: Candidate, abi: int) -> tuple[tuple[LandlockLayer, ...]
     return tuple(found), absent
 
 
+def _profile(
+    candidate: Candidate, load: Callable[[AppArmorLayer], str]
+) -> tuple[str, Sequence[Absent]]:
+    """The name of the AppArmor profile to put on, and those that cannot be."""
+    wanted = [one for one in candidate.layers if isinstance(one, AppArmorLayer)]
+    found = ""
+    absent: list[Absent] = []
+    for one in wanted:
+        too_long = len(one.profile.encode()) > _LONGEST_PATH
+        refused = "its name is too long" if too_long else ""
+        if len(wanted) > 1:
+            refused = "one profile at a time is put on, and this candidate has more"
+        refused = refused or load(one)
+        if refused:
+            absent.append(Absent(one.kind, f"AppArmor profile {one.profile!r}: {refused}"))
+        else:
+            found = one.profile
+    return found, absent
+
+
 def _not_enforceable(candidate: Candidate) -> Iterable[Absent]:
     for layer in candidate.layers:
-        match layer:
-            case AppArmorLayer():
-                yield Absent(layer.kind, f"AppArmor profile {layer.profile!r}: {_no_apparmor()}")
-            case ReadOnlyRootLayer() if not _fits(layer):
-                said = (
-                    f"more than {_MOST_PATHS} writable paths, or one of more than {_LONGEST_PATH}"
-                )
-                yield Absent(layer.kind, f"read-only root: {said} bytes")
-            case _:
-                pass
-
-
-def _no_apparmor() -> str:
-    try:
-        runs = _APPARMOR.read_text().startswith("Y")
-    except OSError:
-        runs = False
-    return "the sandbox cannot load it" if runs else "this kernel does not run AppArmor"
+        if isinstance(layer, ReadOnlyRootLayer) and not _fits(layer):
+            said = f"more than {_MOST_PATHS} writable paths, or one of more than {_LONGEST_PATH}"
+            yield Absent(layer.kind, f"read-only root: {said} bytes")
 
 
 # ------------------------------------------------------------------------ Landlock, from the kernel

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from evaluator.errors import HarnessError
 from evaluator.pool import Arm, Batch, Pool
 from evaluator.runtimes import CannotPerformError, Container, RefusedError, Runtime
-from evaluator.sandbox import Sandbox, runner_path
+from evaluator.sandbox import Sandbox, filters_here, read_here, runner_path
 from evaluator.wire import (
     ConfigSpec,
     Filter,
@@ -29,6 +29,7 @@ from evaluator.wire import (
     Step,
     Truth,
 )
+from mitigations.candidate import AppArmorLayer
 
 _ATTEMPTS = 2
 _LOST = (Step.PERFORMER, Step.LEFT_OVER)
@@ -76,6 +77,20 @@ class _Front:
     def host_pid(self, judge_view: int) -> int | None:
         del judge_view
         return self._pid
+
+    def filters_of(self, judge_view: int) -> list[bytes] | str:
+        del judge_view
+        return filters_here(runner_path(), self._pid)
+
+    def read(self, path: str) -> str | None:
+        return read_here(path)
+
+    def has(self, path: str) -> bool:
+        return Path(path).exists()
+
+    def load_apparmor(self, layer: AppArmorLayer) -> str:
+        del layer
+        return f"{self._containers.runtime.name} is given none here"
 
 
 class Containers(Pool):

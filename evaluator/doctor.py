@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
+from collections.abc import Callable
 
 from attacks.family import Need
 from attacks.program import Addr, Blob, Const, Program, Syscall
@@ -16,6 +16,9 @@ from evaluator.pool import Arm, Pool
 from evaluator.posture import POSTURES
 from evaluator.records import Environment, Probe
 from evaluator.runtimes import RUNTIMES, Container, RefusedError, find
+from evaluator.sandbox import read_here
+from evaluator.vm import qemu
+from evaluator.vm_kernel import DEFAULT, is_kept, missing_tool
 from evaluator.wire import ConfigSpec, ProgramSpec, Result
 from evaluator.workloads import builtin
 from mitigations import libseccomp
@@ -30,6 +33,8 @@ _ACTIONS = {
     "LOG": 0x7FFC0000,
     "ALLOW": 0x7FFF0000,
 }
+
+
 _AMBIENT = ("Seccomp", "Seccomp_filters", "NoNewPrivs", "CapEff", "CapBnd")
 
 
@@ -47,7 +52,7 @@ def probe() -> list[Probe]:
     probes = without_sandbox()
     try:
         with Pool(1) as pool:
-            probes += _live(pool)
+            probes += live(pool)
     except SidestepError as error:
         probes.append(Probe("sandbox", "cannot be built", str(error), ok=False))
     return probes
@@ -70,6 +75,21 @@ def _runtime_probe(name: str) -> Probe:
     return Probe(name, runtime.version, meaning, ok=True)
 
 
+def vm_probe() -> Probe:
+    """Whether another kernel can be booted; nothing is downloaded or started for that."""
+    try:
+        qemu()
+        why_not_downloaded = "" if is_kept(DEFAULT) else missing_tool()
+    except SidestepError as error:
+        return Probe("vm", "not usable", str(error), ok=False)
+    if why_not_downloaded:
+        return Probe("vm", "not usable", why_not_downloaded, ok=False)
+    had = "is in the cache" if is_kept(DEFAULT) else "is downloaded on first use, never installed"
+    return Probe(
+        "vm", "QEMU", f"--runtime vm: other kernels, AppArmor, x32; {DEFAULT} {had}", ok=True
+    )
+
+
 def environment(probes: list[Probe], isolation: str = "namespaces") -> Environment:
     """Where this run takes place, for the results document."""
     many = next((one.value for one in probes if one.name == "id map"), "0")
@@ -86,24 +106,17 @@ def environment(probes: list[Probe], isolation: str = "namespaces") -> Environme
     )
 
 
-def ambient() -> dict[str, str]:
-    """The confinement that was there before us: of this process, and machine-wide switches."""
-    own = status_fields(_read("/proc/self/status"))
+def ambient(read: Callable[[str], str | None] = read_here) -> dict[str, str]:
+    """The confinement that was there before us: of the process that reads, and of the machine."""
+    own = status_fields(read("/proc/self/status") or "")
     found = {name: value for name, value in own.items() if name in _AMBIENT}
-    label = _read("/proc/self/attr/apparmor/current") or _read("/proc/self/attr/current")
+    label = read("/proc/self/attr/apparmor/current") or read("/proc/self/attr/current")
     if label:
-        found["lsm_label"] = label
-    disabled = _read("/proc/sys/kernel/io_uring_disabled")
+        found["lsm_label"] = label.strip("\0")
+    disabled = read("/proc/sys/kernel/io_uring_disabled")
     if disabled:
         found["io_uring_disabled"] = disabled
     return found
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace").strip().strip("\0")
-    except OSError:
-        return ""
 
 
 def _libseccomp() -> str:
@@ -114,7 +127,7 @@ def _libseccomp() -> str:
 
 
 def _lsms() -> tuple[str, ...]:
-    text = _read("/sys/kernel/security/lsm")
+    text = read_here("/sys/kernel/security/lsm")
     return tuple(text.split(",")) if text else ()
 
 
@@ -154,10 +167,15 @@ def without_sandbox() -> list[Probe]:
             ok=not confined,
         ),
         Probe("LSMs", ", ".join(_lsms()) or "not shown (no securityfs)", _lsm_meaning(), ok=True),
-        Probe("core pattern", core_pattern(), "core-file variants need a plain name here", ok=True),
+        Probe(
+            "core pattern",
+            core_pattern(read_here),
+            "core-file variants need a plain name here",
+            ok=True,
+        ),
         Probe(
             "user namespaces",
-            _read("/proc/sys/user/max_user_namespaces") or "?",
+            read_here("/proc/sys/user/max_user_namespaces") or "?",
             "how many may exist",
             ok=True,
         ),
@@ -178,7 +196,8 @@ def _lsm_meaning() -> str:
     return f"this process has the label {label}" if label else "no label on this process"
 
 
-def _live(pool: Pool) -> list[Probe]:
+def live(pool: Pool) -> list[Probe]:
+    """The questions that a sandbox answers."""
     control = control_of(pool, POSTURES["container"])
     needs = Needs(pool, control)
     probes = [

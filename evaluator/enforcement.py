@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from operator import contains
-from pathlib import Path
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -24,7 +23,7 @@ from evaluator.outcome import Terms
 from evaluator.pool import Pool
 from evaluator.posture import CAPABILITY_NUMBERS, Posture
 from evaluator.records import Enforcement, GroundTruth
-from evaluator.sandbox import ROOT_IDS, read_back
+from evaluator.sandbox import ROOT_IDS
 from evaluator.wire import ConfigSpec, ParkedStatus, Step, signal_name
 from mitigations import bpf
 from mitigations.candidate import Attachment, Candidate, LandlockLayer
@@ -32,6 +31,8 @@ from mitigations.candidate import Attachment, Candidate, LandlockLayer
 _SOMEBODY = 1000
 _OF_PROGRAMS = {"/", "/work", "/work/w"}
 """Where the directory of honest programs lies, and what leads there."""
+LABEL = "AppArmor"
+"""The line that the runner adds to a status: /proc/PID/attr/apparmor/current."""
 _CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
@@ -99,7 +100,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
     """Loads the candidate once, reads the subject's state and the filter back, and compares."""
     control = control_of(pool, stance)
     abi = landlock_abi(pool, control) if _rulesets(candidate) else 0
-    confined = confinement(control, candidate, abi)
+    confined = confinement(control, candidate, abi, pool.first.load_apparmor)
     config = confined.config
     filters = tuple(bpf.Filter.decode(layer.program) for layer in candidate.seccomp)
     with _parked(pool, control) as before:
@@ -167,6 +168,8 @@ def _refusal(status: ParkedStatus) -> str:
             return ""
         case Step.LOAD:
             return f"the kernel refused the filter: {os.strerror(status.error)}"
+        case Step.LABEL:
+            return f"the kernel refused the AppArmor profile: {os.strerror(status.error)}"
         case Step.READ_ONLY:
             return f"the root cannot be made read-only: {os.strerror(status.error)}"
         case Step.GATE_KILLED:
@@ -203,14 +206,14 @@ def read_back_refused(pool: Pool, control: ConfigSpec) -> str:
     with _parked(pool, control) as status:
         if status.step is not Step.NONE:
             return "no subject could be started"
-        found = _filters_of(pool, status.pid)
+        found = pool.first.filters_of(status.pid)
         return found if isinstance(found, str) else ""
 
 
 def _read_back(pool: Pool, judge_view: int, candidate: Candidate) -> str:
     if not candidate.seccomp and not candidate.seccomp_only:
         return "no filter to read back"
-    loaded = _filters_of(pool, judge_view)
+    loaded = pool.first.filters_of(judge_view)
     if isinstance(loaded, str):
         return loaded
     # Filters that were there before us are older, and so come first.
@@ -218,26 +221,6 @@ def _read_back(pool: Pool, judge_view: int, candidate: Candidate) -> str:
     expected = [layer.valid for layer in candidate.seccomp]
     same = len(own) == len(expected) and all(map(contains, expected, own))
     return "identical" if same else "different"
-
-
-def _filters_of(pool: Pool, judge_view: int) -> list[bytes] | str:
-    """All filters of a subject of the first runner, or why they are not to be had."""
-    if os.geteuid() != 0:
-        return "not permitted: needs CAP_SYS_ADMIN in the initial user namespace"
-    pid = pool.first.host_pid(judge_view)
-    if pid is None:
-        return "the subject was not found in /proc"
-    try:
-        return read_back(pool.runner, pid)
-    except OSError as error:
-        why = "this process is under a filter itself" if ambient_filters() else error.strerror
-        return f"not permitted: {why}"
-
-
-def ambient_filters() -> bool:
-    """Whether this very process is under seccomp (then the kernel shows it no filters)."""
-    own = status_fields(Path("/proc/self/status").read_text())
-    return own.get("Seccomp") != "0"
 
 
 def status_fields(text: str) -> dict[str, str]:
@@ -261,6 +244,7 @@ def ground_truth(control: dict[str, str], status: dict[str, str], back: str) -> 
         capabilities={
             name: status[name] for name in _CAPABILITY_SETS if status.get(name) != control.get(name)
         },
+        apparmor=status.get(LABEL, "") if status.get(LABEL) != control.get(LABEL) else "",
     )
 
 
@@ -275,6 +259,9 @@ def not_in_force(truth: GroundTruth, config: ConfigSpec) -> str:
         return "no_new_privs is not set"
     if truth.read_back == "different":
         return "the filter that the kernel holds is not the one that was loaded"
+    if config.apparmor and truth.apparmor != f"{config.apparmor} (enforce)":
+        said = truth.apparmor or "nothing"
+        return f"/proc/PID/attr/apparmor/current says {said}, not {config.apparmor} (enforce)"
     if config.rulesets and truth.landlock_rulesets != len(config.rulesets):
         found = truth.landlock_rulesets
         return f"the kernel counts {found} Landlock rulesets, not {len(config.rulesets)}"

@@ -7,7 +7,7 @@ posture of the trial.
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Callable
 
 from attacks.family import Need, Variant
 from attacks.program import Abi, Addr, Blob, Const, Entry, Program, Store, Syscall
@@ -63,6 +63,8 @@ class Needs:
         ]
         results = pool.run(arms)
         self.lacking: dict[Need, str] = {}
+        self.only_here: dict[str, str] = {}
+        """By the id of a variant: why it works on another kernel only, as was tried."""
         for need, result in zip(_PROGRAMS, results, strict=True):
             trouble = _answer(result)
             if trouble:
@@ -72,36 +74,30 @@ class Needs:
             if need.value in CAPABILITY_NUMBERS and not _has(truth, need.value):
                 self.lacking[need] = f"capability: this posture does not have {need.value}"
         for need in (Need.SHELL, Need.LOADER, Need.TIME_NAMESPACE):
-            if not Path(need.value).exists():
+            if not pool.first.has(need.value):
                 self.lacking[need] = f"system: there is no {need.value} here"
         if not pool.first.hello.many_ids:
             self.lacking[Need.MANY_IDS] = "identity: an ordinary user's sandbox maps one id only"
         if control.uid != 0:
             self.lacking[Need.USER_0] = "identity: this posture is not user 0 of its namespace"
-        pattern = core_pattern()
+        pattern = core_pattern(pool.first.read)
         if pattern.startswith("|") or "/" in pattern:
             self.lacking[Need.CORE_FILES] = f"kernel: core files go to {pattern!r}"
-        if _setting("dev/tty/legacy_tiocsti", "1") == "0":
+        if pool.first.read("/proc/sys/dev/tty/legacy_tiocsti") == "0":
             self.lacking[Need.TIOCSTI] = "kernel: dev.tty.legacy_tiocsti is 0"
 
     def unmet(self, variant: Variant) -> str | None:
         """Why a variant cannot work here, if a probe says so."""
         if variant.needs.isdisjoint(self.lacking):
-            return None
+            return self.only_here.get(variant.id)
         reasons = [self.lacking[need] for need in sorted(variant.needs) if need in self.lacking]
         return "; ".join(reasons)
 
 
-def core_pattern() -> str:
-    return _setting("kernel/core_pattern", "|")
-
-
-def _setting(name: str, otherwise: str) -> str:
-    """A kernel parameter, or what to take for it if there is none of that name."""
-    try:
-        return (Path("/proc/sys") / name).read_text().strip()
-    except OSError:
-        return otherwise
+def core_pattern(read: Callable[[str], str | None]) -> str:
+    """Of the machine whose files ``read`` reads."""
+    found = read("/proc/sys/kernel/core_pattern")
+    return "|" if found is None else found
 
 
 def _answer(result: Result | str) -> str:

@@ -7,6 +7,7 @@ the kernel agree; which call was stopped.  Whatever is left is not a block.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -125,6 +126,7 @@ def foresee(variant: Variant, terms: Terms, unmet: str = "") -> TrialRecord:
 
 
 _ANYTHING = (None,) * 6
+_SET_UP = re.compile("(setup|witness|fixture) E[A-Z0-9]+")  # Result.trouble
 _NEVER_CAME = "every call that matters was allowed, but the effect did not come"
 _OPEN_FOR_WRITING = "read only EBUSY"
 _NOT_READ_ONLY = "a file was open for writing before the root could be made read-only (EBUSY)"
@@ -302,6 +304,13 @@ def _called(op: Syscall) -> str:
 
 def _why_no_effect(variant: Variant, control: Result) -> str:
     return f"no effect in the control arm: {_how_it_ended(variant, control)}"
+
+
+def how_it_failed(variant: Variant, control: Result | str) -> str:
+    """What a control without the effect ended with; empty if it was late, or a runner was lost."""
+    if isinstance(control, str):
+        return control if _SET_UP.fullmatch(control) else ""
+    return "" if control.timed_out else _how_it_ended(variant, control)
 
 
 def _how_it_ended(variant: Variant, control: Result) -> str:

@@ -107,10 +107,14 @@ class Pool:
             cores = sorted(os.sched_getaffinity(0))
             for index in range(max(1, jobs)):
                 its = cores[index % len(cores)] if core is None else core
-                self._workers.append(_Worker(Sandbox(self._path, its), its))
+                self._workers.append(_Worker(self.started(its), its))
         except BaseException:
             self.close()
             raise
+
+    def started(self, core: int) -> Sandbox:
+        """A runner, to be on a processor."""
+        return Sandbox(self._path, core)
 
     def __enter__(self) -> Self:
         return self
@@ -206,7 +210,7 @@ class Pool:
 
     def _replace(self, worker: _Worker) -> None:
         worker.sandbox.close()
-        worker.sandbox = Sandbox(self._path, worker.core)
+        worker.sandbox = self.started(worker.core)
         worker.programs = _Told(_PROGRAMS)
         worker.configs = _Told(_CONFIGS)
 

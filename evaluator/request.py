@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _MOST_OF_A_FILE = 50
+VM = "vm"
+"""The ``--runtime`` that is a virtual machine."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -63,6 +65,8 @@ class Request(Struct, frozen=True, kw_only=True):
     changed_since: str | None = None
     pids: tuple[int, ...] = ()
     runtime: str = "native"
+    kernel: str | None = None
+    """The package of the kernel that a virtual machine boots; None: the usual one."""
     ambient: bool = False
     control: str | None = None
     """The pack that an ambient run takes its programs and its control from; with ``unpack``,
@@ -111,7 +115,9 @@ def plan(request: Request) -> Plan:
 
 
 def _check_runtime(request: Request) -> None:
-    """What a container runtime cannot be asked for."""
+    """What a container runtime or a virtual machine cannot be asked for."""
+    if request.kernel is not None and request.runtime != VM:
+        raise InputError(f"--kernel chooses what a virtual machine boots: add --runtime {VM}")
     if request.runtime == "native":
         return
     for given, option in (

@@ -142,7 +142,8 @@ def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> st
     if len(candidate.seccomp) > 1:
         return f"{name} loads one filter, and this candidate has {len(candidate.seccomp)}"
     stance = posture(candidate.posture or plan.posture)
-    config = confinement(control_of(containers, stance), candidate, 0).config
+    control = control_of(containers, stance)
+    config = confinement(control, candidate, 0, containers.first.load_apparmor).config
     if candidate.seccomp:
         profile = profile_for(candidate)
         if profile is None:

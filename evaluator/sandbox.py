@@ -21,6 +21,7 @@ from typing import NamedTuple
 from evaluator import wire
 from evaluator.errors import EnvironmentLackError, HarnessError, InputError
 from mitigations import x86_64
+from mitigations.candidate import AppArmorLayer
 
 ROOT_IDS = 65536
 """As many ids as the sandbox has, if root starts it."""
@@ -185,7 +186,7 @@ class Sandbox:
         if stage:
             arguments += [str(stage.scratch), *map(str, pipes)]
         try:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [str(self._path), *arguments],
                 executable=f"/proc/self/fd/{descriptor}",
                 stdin=subprocess.PIPE,
@@ -201,23 +202,30 @@ class Sandbox:
         finally:
             for one in (descriptor, *pipes):
                 os.close(one)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._in = self._process.stdin.fileno()
-        self._out = self._process.stdout.fileno()
+        self._speak_with(process, ROOT_IDS if root else 1, START_TIMEOUT_S)
+
+    def _speak_with(
+        self, process: subprocess.Popen[bytes], id_map: int, start_timeout_s: float
+    ) -> None:
+        """Frames go to the process's stdin and come from its stdout; it is ended if none comes."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._in = process.stdin.fileno()
+        self._out = process.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
         self._buffer = b""
         self._at = 0
-        self.id_map = ROOT_IDS if root else 1
+        self.id_map = id_map
         try:
-            self.hello = self._greet()
+            self.hello = self._greet(start_timeout_s)
         except BaseException:
             self.close()
             raise
 
-    def _greet(self) -> wire.Hello:
-        kind, payload = self._receive(time.monotonic() + START_TIMEOUT_S)
+    def _greet(self, timeout_s: float) -> wire.Hello:
+        kind, payload = self._receive(time.monotonic() + timeout_s)
         if kind is not wire.Frame.HELLO:
             raise HarnessError(f"the runner began with {kind.name}")
         hello = wire.decode_hello(payload)
@@ -329,6 +337,28 @@ class Sandbox:
             return None
         return None
 
+    def filters_of(self, judge_view: int) -> list[bytes] | str:
+        """All filters of a child of the judge, oldest first, or why they are not to be had."""
+        if os.geteuid() != 0:
+            return "not permitted: needs CAP_SYS_ADMIN in the initial user namespace"
+        return filters_here(self._path, self.host_pid(judge_view))
+
+    def read(self, path: str) -> str | None:
+        """A file of /proc or /sys of the machine that subjects run on; None if there is none."""
+        return read_here(path)
+
+    def has(self, path: str) -> bool:
+        """Whether the machine that subjects run on has a file."""
+        return Path(path).exists()
+
+    def load_apparmor(self, layer: AppArmorLayer) -> str:
+        """Why subjects cannot be put under an AppArmor profile; empty if they can."""
+        del layer
+        runs = (self.read("/sys/module/apparmor/parameters/enabled") or "").startswith("Y")
+        if runs:
+            return "a profile is not loaded into the kernel of this machine: use --runtime vm"
+        return "this kernel does not run AppArmor; --runtime vm has one that does"
+
     def init_pid(self) -> int:
         """In our own /proc: a process in the namespaces that subjects live in."""
         try:
@@ -377,6 +407,31 @@ class Sandbox:
             raise HarnessError("the runner does not answer")
 
 
+def read_here(path: str) -> str | None:
+    """A file of this machine, without the end of its last line; None if it cannot be read."""
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def filters_here(runner: Path, pid: int | None) -> list[bytes] | str:
+    """All filters of a process in our own /proc, oldest first, or why they are not to be had."""
+    if pid is None:
+        return "the subject was not found in /proc"
+    try:
+        return read_back(runner, pid)
+    except OSError as error:
+        why = "this process is under a filter itself" if is_filtered() else error.strerror
+        return f"not permitted: {why}"
+
+
+def is_filtered() -> bool:
+    """Whether this very process is under seccomp (then the kernel shows it no filters)."""
+    own = (read_here("/proc/self/status") or "").splitlines()
+    return not any(line.split() == ["Seccomp:", "0"] for line in own)
+
+
 def _children(pid: int) -> list[int]:
     return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -389,7 +444,11 @@ def read_back(runner: Path, pid: int) -> list[bytes]:
     done = subprocess.run(
         [str(runner), "readback", str(pid)], capture_output=True, timeout=10, check=False
     )
-    data = done.stdout
+    return decode_filters(done.stdout)
+
+
+def decode_filters(data: bytes) -> list[bytes]:
+    """What ``runner readback`` prints; ``OSError`` if the kernel refused."""
     filters: list[bytes] = []
     while len(data) >= 4:
         n = int.from_bytes(data[:4], "little", signed=True)

@@ -13,11 +13,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from evaluator import self_filter_repair as lines
-from evaluator.enforcement import Applied, ambient_filters, apply
+from evaluator.enforcement import Applied, apply
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.outline import known_args
 from evaluator.pool import Pool
 from evaluator.posture import CAPABILITY_NUMBERS, CONTAINER, Posture
+from evaluator.sandbox import is_filtered
 from evaluator.self_filter import Check, Part, Step, StepRecord, Verdict, program, run, steps
 from evaluator.wire import ConfigSpec, Filter
 from mitigations import classic, runtimes
@@ -95,7 +96,7 @@ def examine(pool: Pool, candidate: Candidate, stance: Posture) -> SelfFilter:
     trials = _Trials(pool, candidate, applied)
     control = trials.check(_NONE)
     if not control.works:
-        own = " (this process is under a filter already)" if ambient_filters() else ""
+        own = " (this process is under a filter already)" if is_filtered() else ""
         raise EnvironmentLackError(
             f"no program can filter itself here, even without the candidate: {control.reason}{own}"
         )

@@ -120,16 +120,19 @@ class Share:
         on_step: Callable[[str, int, int], None],
         *,
         honest: bool,
+        here: Share | None = None,
     ) -> None:
         """``on_step`` hears the candidate's name, how many trials were done, and how many came up.
 
-        ``honest``: whether honest programs are looked at as well.
+        ``honest``: whether honest programs are looked at as well.  ``here``: where ``pool`` is on
+        another kernel, a share on this machine's, to ask whether that is why a control fails.
         """
         self._plan = plan
         self._pool = pool
         self._groups = groups
         self._on_step = on_step
         self._honest = honest
+        self._here = here
         self._by_id: dict[str, Variant] = {}
         self._timeout_us = int(plan.timeout_s * 1e6)
         self._specs: dict[str, ProgramSpec] = {}
@@ -474,7 +477,18 @@ class Share:
                 if _unexplained(v, known[v.id], needs)
                 or _worth_another_try(v, known[v.id], needs, attempt)
             ]
+        if self._here is not None:
+            failed = {v.id: why for v in open_ if (why := outcome.how_it_failed(v, known[v.id]))}
+            for one in self._here.working(stance, [v for v in open_ if v.id in failed]):
+                needs.only_here[one.id] = (
+                    f"virtual machine: {failed[one.id]}; on this machine's own kernel it works"
+                )
         return known
+
+    def working(self, stance: Posture, variants: Sequence[Variant]) -> list[Variant]:
+        """Those whose control reaches the effect."""
+        known = alone(self._control(stance, variants))
+        return [one for one in variants if _worked(one, known[one.id])]
 
     def _run_control(
         self, stance: Posture, variants: Sequence[Variant], *, patient: bool = True

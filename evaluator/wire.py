@@ -121,6 +121,7 @@ class Step(IntEnum):
     PERFORMER = 46
     LEFT_OVER = 47
     READ_ONLY = 48
+    LABEL = 49
 
 
 class ProgramFlag(IntFlag):
@@ -447,6 +448,8 @@ class ConfigSpec(Struct, frozen=True):
     """Put on before the filters; they need no_new_privs."""
     writable: tuple[str, ...] | None = None
     """All mounts are read-only but ``/dev``, ``/proc`` and these paths; None: as they are."""
+    apparmor: str = ""
+    """The name of a profile that is loaded, of at most 239 bytes; empty: none."""
 
     @property
     def capabilities_left(self) -> int:
@@ -461,6 +464,8 @@ def encode_config(number: int, spec: ConfigSpec) -> bytes:
     if spec.writable is not None:
         data = _encoded_writable(spec.writable)
         layers += _LAYER.pack(3, 0, len(data), 0) + data
+    if spec.apparmor:
+        layers += _LAYER.pack(4, 0, 240, 0) + struct.pack("240s", _text(spec.apparmor, 240))
     layers += b"".join(
         _LAYER.pack(1, one.flags, len(one.program), 0) + one.program for one in spec.filters
     )
@@ -472,7 +477,7 @@ def encode_config(number: int, spec: ConfigSpec) -> bytes:
         spec.capabilities,
         spec.capabilities,
         _U64 if spec.kept is None else spec.kept,
-        len(spec.filters) + len(spec.rulesets) + (spec.writable is not None),
+        len(spec.filters) + len(spec.rulesets) + (spec.writable is not None) + bool(spec.apparmor),
         0,
     )
     return frame(Frame.CONFIG, fixed + layers)

@@ -12,7 +12,7 @@ import pytest
 pytest_plugins = ["tests.messages_api.fixtures"]
 
 TESTS = Path(__file__).parent
-FOLDERS = ("unit", "contract", "sim", "live")
+FOLDERS = ("unit", "contract", "sim", "live", "vm")
 REQUIRE_LIVE = os.environ.get("SIDESTEP_REQUIRE_LIVE", "0") not in ("", "0")
 
 # The same examples in every run: a failure in CI is a failure here.

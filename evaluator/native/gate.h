@@ -50,9 +50,11 @@ static void join_namespaces(u32 fresh)
 	}
 }
 
-enum { BELOW = 62 };	// two descriptors of mounts, where nobody looks: a gate needs no control pipes
+// Two descriptors of mounts, and one that an AppArmor profile is chosen by, where nobody looks: a gate
+// needs no control pipes.
+enum { LABEL = 61, BELOW = 62 };
 
-static void standard_files(int with_mounts)
+static void standard_files(int with_label, int with_mounts)
 {
 	i64 fd = SYS4(openat, AT_FDCWD, "/dev/null", O_RDWR, 0);
 
@@ -61,7 +63,11 @@ static void standard_files(int with_mounts)
 	for (int i = 0; i < 3; i++)
 		if (fd != i)
 			SYS2(dup2, fd, i);
-	SYS3(close_range, 3, with_mounts ? BELOW - 1 : ~0U, 0);
+	SYS3(close_range, 3, LABEL - 1, 0);
+	if (!with_label)
+		SYS1(close, LABEL);
+	if (!with_mounts)
+		SYS3(close_range, BELOW, BELOW + 1, 0);
 	SYS3(close_range, BELOW + 2, ~0U, 0);
 }
 
@@ -168,18 +174,49 @@ static i64 restrict_by(const struct ruleset *r)
 	return e;
 }
 
-static const struct read_only *read_only_of(const struct config *c)
+static const void *layer_of(const struct config *c, u32 kind)
 {
 	const u8 *at = (const u8 *)(c + 1);
 
 	for (u32 i = 0; i < c->n_layers; i++) {
 		const struct layer *l = (const struct layer *)at;
 
-		if (l->kind == L_READ_ONLY)
-			return (const struct read_only *)(l + 1);
+		if (l->kind == kind)
+			return l + 1;
 		at += sizeof *l + ((l->length + 7) & ~7U);
 	}
 	return 0;
+}
+
+static const struct read_only *read_only_of(const struct config *c)
+{
+	return layer_of(c, L_READ_ONLY);
+}
+
+// Opened while the judge's /proc is in sight; where nobody else is that we could be taken for.
+static void open_label(void)
+{
+	i64 fd = open_at(AT_FDCWD, "/proc/thread-self/attr/apparmor/current", O_WRONLY, 0), e = fd;
+
+	if (fd >= 0 && fd != LABEL) {
+		e = SYS2(dup2, fd, LABEL);
+		SYS1(close, fd);
+	}
+	if (e < 0)
+		gate_fail(X_LABEL, e);
+}
+
+// As aa_change_profile(2): from here on, for this thread and whom it makes.
+static void enter_profile(const char *name)
+{
+	char order[272];
+	i64 e;
+
+	append(append(order, "changeprofile "), name);
+	e = SYS3(write, LABEL, order, length(order));
+	SYS1(close, LABEL);
+	if (e < 0)
+		gate_fail(X_LABEL, e);
 }
 
 // As every runtime leaves them; honest programs have a directory as if it were a volume.
@@ -232,7 +269,7 @@ static i64 load_layers(const struct config *c, u32 extra)
 	for (u32 i = 0; i < c->n_layers; i++) {
 		const struct layer *l = (const struct layer *)at;
 		struct sock_fprog prog = { (u16)(l->length / 8), l + 1 };
-		i64 e = l->kind == L_READ_ONLY ? 0 :
+		i64 e = l->kind >= L_READ_ONLY ? 0 :	// which are not loaded
 			l->kind == L_LANDLOCK ? restrict_by((const struct ruleset *)(l + 1)) :
 						SYS3(seccomp, SECCOMP_SET_MODE_FILTER, l->flags | extra, &prog);
 
@@ -331,7 +368,10 @@ static void confine(const struct program *p, const struct config *c, int gate)
 	if (p && p->flags & P_SPREAD)	// its threads wait for each other: on one core that takes a tick
 		SYS3(sched_setaffinity, 0, sizeof cores, cores);
 	const struct read_only *r = read_only_of(c);
+	const char *profile = layer_of(c, L_APPARMOR);
 
+	if (profile)
+		open_label();
 	join_namespaces(p ? p->fresh : 0);
 	if (r)
 		split_mounts(r);
@@ -344,7 +384,7 @@ static void confine(const struct program *p, const struct config *c, int gate)
 		if (e < 0)
 			gate_fail(X_JOIN, e);
 	}
-	standard_files(r != 0);
+	standard_files(profile != 0, r != 0);
 	enter_posture(c, p && p->flags & P_CORE);
 	if (nnp)
 		SYS5(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -359,6 +399,8 @@ static void confine(const struct program *p, const struct config *c, int gate)
 
 	if (taken < 0)
 		gate_fail(X_LOAD, taken);
+	if (profile)	// the thread that loads the rest is not under it
+		enter_profile(profile);
 	forget_control();
 	if (!p)
 		forget_vdso();

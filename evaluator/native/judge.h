@@ -32,7 +32,7 @@ struct layer {		// followed by its bytes, padded to 8
 	u32 kind, flags, length, spare;
 };
 
-enum { L_SECCOMP = 1, L_LANDLOCK, L_READ_ONLY };
+enum { L_SECCOMP = 1, L_LANDLOCK, L_READ_ONLY, L_APPARMOR };	// the last one: 240 bytes of a name
 
 #define MAX_RULES 1024
 struct ruleset {		// of Landlock; begins as struct landlock_ruleset_attr does
@@ -99,7 +99,7 @@ enum {
 	X_GATE_KILLED,	// its error is a signal
 	X_NO_TMPFS, X_UNCONFINED, X_ORACLE,
 	X_NEEDS_READ, X_NEEDS_MMAP, X_NEEDS_CLONE, X_NEEDS_WAIT, X_NEEDS_TIMER, X_PERFORMER, X_LEFT_OVER,
-	X_READ_ONLY,
+	X_READ_ONLY, X_LABEL,
 };
 
 // Out of the way of what setup and witnesses open, and below 64: the kernel has room for so many

@@ -33,6 +33,17 @@
 static int parked;
 static struct gate_state parked_gate;	// its own, where its layers need one
 
+// A line more of the status that was read last, where the kernel runs AppArmor.
+static void append_label(int pid)
+{
+	static char label[512];
+	char path[64];
+
+	if (read_file(proc_path(path, pid, "attr/apparmor/current"), label, sizeof label) > 0 &&
+	    length(status_text) + length(label) + 16 < sizeof status_text)
+		append(append(status_text + length(status_text), "AppArmor:\t"), label);
+}
+
 static void probe(u32 id)
 {
 	struct { u32 step; i32 error; u32 pid, length; } answer = { 0, 0, 0, 0 };
@@ -65,6 +76,7 @@ static void probe(u32 id)
 		drop_gate(&t.own);
 	} else {
 		answer.pid = (u32)t.subject;
+		append_label(t.subject);
 		answer.length = (u32)length(status_text);
 		parked = t.subject;
 		parked_gate = t.own;
@@ -145,7 +157,9 @@ static int sane_config(const struct config *c, u64 n)
 			return 0;
 		if (l->kind == L_LANDLOCK && (!c->no_new_privs || !sane_ruleset(l)))
 			return 0;	// a ruleset is for one thread, so the one that it is for must load it
-		if (l->kind - 1 >= L_READ_ONLY)
+		if (l->kind == L_APPARMOR && (l->length != 240 || ((const char *)(l + 1))[239]))
+			return 0;
+		if (l->kind - 1 >= L_APPARMOR)
 			return 0;
 		at += sizeof *l + l->length;
 	}

@@ -184,7 +184,7 @@ static void __attribute__((noreturn)) customer(int pid)
 		SYS2(setgroups, 0, 0);
 	SYS3(setresgid, 0, 0, 0);
 	SYS3(setresuid, 0, 0, 0);
-	standard_files(0);
+	standard_files(0, 0);
 	SYS1(umask, 022);
 	run(0, page->setup_end, 1);
 	run(page->victim_end, page->attack_end, 1);

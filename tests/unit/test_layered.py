@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from evaluator.confinement import confinement
 from evaluator.errors import InputError
@@ -243,10 +244,27 @@ def test_a_directory_has_other_toml_as_well(tmp_path: Path) -> None:
     assert [one.name for one in load(tmp_path)] == ["filter", "rules", "stack"]
 
 
+def _no_profile(layer: AppArmorLayer) -> str:
+    return f"{layer.profile} is not loaded"
+
+
+def test_an_apparmor_profile_is_put_on_where_it_can_be_loaded() -> None:
+    one = Candidate("x", "x", (AppArmorLayer("p", "profile p {}"),), Attachment.RUNTIME, "layers")
+    refused = confinement(CONTROL, one, 0, _no_profile)
+    assert refused.config.apparmor == ""
+    assert [each.reason for each in refused.absent] == ["AppArmor profile 'p': p is not loaded"]
+    found = confinement(CONTROL, one, 0, lambda _: "")
+    assert found.config.apparmor == "p"
+    assert found.absent == ()
+    assert list(found.alone) == ["apparmor"]
+    two = replace(one, layers=(*one.layers, AppArmorLayer("q")))
+    assert len(confinement(CONTROL, two, 0, lambda _: "").absent) == 2
+
+
 def test_what_each_kind_of_layer_does_alone(tmp_path: Path) -> None:
     drops = '[[layer]]\nkind = "capabilities"\ndrop = ["CHOWN"]\n'
     seccomp = '[[layer]]\nkind = "seccomp"\nfile = "filter.json"\n'
-    found = confinement(CONTROL, loaded(tmp_path, seccomp + RULESET + drops), 7)
+    found = confinement(CONTROL, loaded(tmp_path, seccomp + RULESET + drops), 7, _no_profile)
     assert found.config.no_new_privs
     assert len(found.config.filters) == len(found.config.rulesets) == 1
     assert found.config.capabilities_left == mask(CONTAINER - {"CAP_CHOWN"})
@@ -256,17 +274,17 @@ def test_what_each_kind_of_layer_does_alone(tmp_path: Path) -> None:
     assert found.alone["capabilities"].no_new_privs is False
     assert found.absent == ()
     # Of filters alone the simulator knows everything.
-    assert confinement(CONTROL, loaded(tmp_path, seccomp), 0).alone == {}
+    assert confinement(CONTROL, loaded(tmp_path, seccomp), 0, _no_profile).alone == {}
 
 
 def test_a_kernel_without_landlock_or_with_an_older_one(tmp_path: Path) -> None:
     handled = FS["make_dir"].bit | FS["truncate"].bit
     layers = (NoNewPrivsLayer(), LandlockLayer(handled, scoped=2))
     candidate = Candidate("x", "x", layers, Attachment.RUNTIME, "landlock")
-    none = confinement(CONTROL, candidate, 0)
+    none = confinement(CONTROL, candidate, 0, _no_profile)
     assert none.config.rulesets == ()
     assert none.absent[0].concerns("create-directory@/data")
-    old = confinement(CONTROL, candidate, 2)
+    old = confinement(CONTROL, candidate, 2, _no_profile)
     assert old.config.rulesets == (LandlockLayer(FS["make_dir"].bit),)
     assert [one.reason for one in old.absent] == [
         "Landlock: LANDLOCK_ACCESS_FS_TRUNCATE needs ABI 3, and this kernel has 2",

@@ -1,0 +1,151 @@
+"""What a virtual machine is made of, without one."""
+
+import io
+import lzma
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from evaluator import vm_kernel
+from evaluator.errors import EnvironmentLackError, InputError
+from evaluator.sandbox import runner_path
+from evaluator.vm import QEMU, denials, qemu
+from evaluator.vm_initrd import initrd
+from evaluator.vm_kernel import cache, kernel, unpacked
+
+_ELF = b"\x7fELF" + bytes(60)
+
+
+def image(payload: bytes) -> bytes:
+    """A compressed kernel (Documentation/arch/x86/boot.rst) with one sector of setup."""
+    head = bytearray(1024)
+    head[0x1F1] = 1
+    head[0x248:0x250] = (0).to_bytes(4, "little") + len(payload).to_bytes(4, "little")
+    return bytes(head) + payload
+
+
+def test_the_kernel_in_a_compressed_image() -> None:
+    assert unpacked(image(lzma.compress(_ELF))) == _ELF
+    unknown = image(b"BZh91AY&SY")
+    assert unpacked(unknown) == unknown
+    no_kernel = image(lzma.compress(b"text"))
+    assert unpacked(no_kernel) == no_kernel
+
+
+def entries(archive: bytes) -> dict[str, tuple[int, bytes]]:
+    """Mode and content by path, of a cpio archive in the format newc."""
+    file, found = io.BytesIO(archive), dict[str, tuple[int, bytes]]()
+    while True:
+        head = file.read(110)
+        assert head[:6] == b"070701"
+        fields = [int(head[at : at + 8], 16) for at in range(6, 110, 8)]
+        name = file.read(fields[11])[:-1].decode()
+        file.seek(-file.tell() % 4, io.SEEK_CUR)
+        if name == "TRAILER!!!":
+            return found
+        assert name not in found
+        found[name] = fields[1], file.read(fields[6])
+        file.seek(-file.tell() % 4, io.SEEK_CUR)
+
+
+def test_what_is_in_the_initramfs(tmp_path: Path) -> None:
+    busybox = tmp_path / "busybox"
+    busybox.write_text('#!/bin/sh\nprintf "busybox\\ncat\\nsh\\ninsmod\\n"\n')
+    busybox.chmod(0o755)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    module = tmp_path / "virtio.ko"
+    module.write_bytes(b"module")
+    archive = initrd({"bin/busybox": busybox, "etc/empty.d": folder}, [module], runner_path())
+    found = entries(archive)
+    assert found["init"][0] == 0o100755
+    assert found["runner"] == (0o100755, runner_path().read_bytes())
+    assert found["modules/0-virtio.ko"] == (0o100644, b"module")
+    assert found["bin/insmod"] == (0o120777, b"busybox")
+    assert found["bin/sh"][0] == 0o100755  # this machine's own, for honest programs
+    assert found["etc/empty.d"][0] == 0o040755
+    for name in found:
+        assert name.rpartition("/")[0] in {"", *found}, f"{name} has no directory"
+
+
+def test_a_script_of_the_initramfs_is_a_script(tmp_path: Path) -> None:
+    busybox = tmp_path / "busybox"
+    busybox.write_text("#!/bin/sh\n")
+    busybox.chmod(0o755)
+    found = entries(initrd({"bin/busybox": busybox}, [], runner_path()))
+    for name in ("init", "start"):
+        subprocess.run(["sh", "-n"], input=found[name][1], check=True)
+
+
+def test_denials_in_a_console() -> None:
+    line = (
+        '[ 4.1] audit: type=1400 audit(1.2:3): apparmor="{}" operation="{}" profile="{}" name="/x"'
+    )
+    console = "\n".join(
+        [
+            line.format("DENIED", "mkdir", "p"),
+            line.format("DENIED", "open", "p"),
+            line.format("DENIED", "mkdir", "p"),
+            line.format("DENIED", "mkdir", "another"),
+            line.format("STATUS", "profile_load", "p"),
+            'apparmor="DENIED" operation="cut off',
+            "sidestep: the runner is started",
+        ]
+    )
+    assert denials(console, "p") == [("mkdir", 2), ("open", 1)]
+    assert denials(console, "q") == []
+
+
+def test_where_packages_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache() == tmp_path / "sidestep" / "vm"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # to be ignored, says the specification
+    assert cache() == Path.home() / ".cache" / "sidestep" / "vm"
+
+
+@pytest.mark.parametrize("name", ["", "-o", "../x", "a b", "x;y", "Linux", "a=1"])
+def test_what_is_no_name_of_a_package(name: str) -> None:
+    with pytest.raises(InputError, match="not the name of a package"):
+        kernel(name)
+
+
+def test_nothing_is_downloaded_where_it_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = cache() / "linux-image-x"
+    kept.mkdir(parents=True)
+    (kept / "release").write_text("6.1.0")
+    (kept / "virtio.ko").write_text("")
+    (kept / "virtio_ring.ko").write_text("")
+    found = kernel("linux-image-x", pytest.fail)
+    assert found.release == "6.1.0"
+    assert [one.name for one in found.modules] == ["virtio_ring.ko", "virtio.ko"]
+
+
+def test_a_download_that_fails_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "apt-get").write_text("#!/bin/sh\necho 'E: no network' >&2\nexit 100\n")
+    (tools / "dpkg-deb").write_text("#!/bin/sh\n")
+    for one in tools.iterdir():
+        one.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    said: list[str] = []
+    with pytest.raises(EnvironmentLackError, match="linux-image-x: no network"):
+        kernel("linux-image-x", said.append)
+    assert len(said) == 1
+    assert "not installed" in said[0]
+    assert list(cache().iterdir()) == []
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(EnvironmentLackError, match=f"no {QEMU}: apt-get install qemu-system-x86"):
+        qemu()
+    assert vm_kernel.missing_tool() == "there is no apt-get here"
