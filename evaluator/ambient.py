@@ -471,7 +471,8 @@ def _notes(contents: Contents, stated: dict[str, str], *, same_kernel: bool) -> 
     own = f"the same programs in sidestep's own sandbox, posture {header.posture}"
     yield (
         f"control: {contents.control or own}, kernel {header.kernel}; BLOCKED there means refused "
-        "where the control was not, by whatever confines it: filter, capabilities, mounts or a security module"
+        "where the control was not, by whatever confines it: filter, capabilities, mounts or a "
+        "security module"
     )
     if not same_kernel:
         yield f"kernel there: {stated.get('Kernel', 'unknown')}; {_OTHER_KERNEL}"
