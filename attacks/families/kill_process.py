@@ -295,6 +295,15 @@ def proc_mem_bad_code(k: Kernel) -> None:
     k.pwrite64(memory, bad, bad.size, k.env(Environment.VICTIM_HOOK)).decisive()
 
 
+@FAMILY.variant(Technique.PROC_INTERFACE)
+def proc_mem_lseek_write(k: Kernel) -> None:
+    """The position is set before: what is left is a plain write, which no profile can deny."""
+    memory = k.open(neighbour.path(k, "mem"), O_RDWR)
+    bad = k.data(FAULTING, name="bad")
+    k.lseek(memory, k.env(Environment.VICTIM_HOOK), neighbour.SEEK_SET)
+    k.write(memory, bad, bad.size).decisive()
+
+
 @FAMILY.variant(Technique.ASYNC_KERNEL)
 def io_uring_bad_code(k: Kernel) -> None:
     """One ring opens the file, another writes the bad code."""
