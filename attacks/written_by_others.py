@@ -32,6 +32,7 @@ from attacks.executable_memory import (
     pwrite_code,
 )
 from attacks.kernel import Kernel
+from attacks.neighbour import SEEK_SET
 from attacks.probe import TRAP_CODE
 from attacks.program import Environment
 from attacks.recorder import Result
@@ -53,6 +54,16 @@ def proc_mem(k: Kernel) -> None:
     """Writing one's memory as a file ignores its protection: the page is never writable."""
     memory = executable(k)
     pwrite_code(k, k.open(k.proc("self/mem"), O_RDWR), memory).decisive()
+    k.call(memory)
+
+
+def proc_mem_lseek_write(k: Kernel) -> None:
+    """The position is set before: what is left is a plain write, which no profile can deny."""
+    memory = executable(k)
+    file = k.open(k.proc("self/mem"), O_RDWR)
+    k.lseek(file, memory, SEEK_SET)
+    code = code_bytes(k)
+    k.write(file, code, code.size).decisive()
     k.call(memory)
 
 

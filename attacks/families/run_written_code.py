@@ -336,6 +336,7 @@ def inherited_exec_mapping_write(k: Kernel) -> None:
 
 for _recipe in (
     by_others.proc_mem,
+    by_others.proc_mem_lseek_write,
     by_others.proc_thread_mem,
     by_others.proc_mem_private_file,
     by_others.proc_mem_text,
