@@ -326,7 +326,7 @@ def attacks_export(variant: str, to: str, under: str | None, output: str | None)
         say(text.rstrip("\n"))
         return
     try:
-        if Path(output).exists() and not Path(output).is_file():
+        if output.endswith("/") or (Path(output).exists() and not Path(output).is_file()):
             raise InputError(f"{output}: not a regular file")
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:

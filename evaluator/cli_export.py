@@ -38,8 +38,8 @@ def export(
 ) -> None:
     """Write a candidate in another format, for deployment.
 
-    What the format cannot say is named on stderr, a line for each thing. Nothing is written where
-    what is left would deny less than the candidate does without saying so.
+    What the format cannot say is named on stderr, a line for each thing, and so is every call that
+    the output answers otherwise than the candidate does.
     """
     from evaluator.request import candidate_of
     from mitigations.candidate import ProfileError
@@ -74,7 +74,7 @@ def _to_file(content: bytes, output: str, candidate: str) -> None:
 
     path = Path(output)
     try:
-        if path.exists() and not path.is_file():
+        if output.endswith("/") or (path.exists() and not path.is_file()):
             raise InputError(f"{output}: not a regular file")
         source = Path(named(candidate).path)
         if path.exists() and source.exists() and path.samefile(source):

@@ -161,7 +161,7 @@ def _check_output(request: _Request) -> None:
     if not request.output:
         raise InputError("--output: an empty path")
     path = Path(request.output)
-    if path.is_dir():
+    if path.is_dir() or request.output.endswith("/"):
         raise InputError(f"{path}: is a directory, and one profile is written")
     if not path.parent.is_dir():
         raise InputError(f"{path}: cannot write: no such directory as {path.parent}")

@@ -250,7 +250,7 @@ def _check(request: _Request) -> None:
         return
     path = Path(request.output)
     try:
-        if not request.output or path.is_dir():
+        if not request.output or request.output.endswith("/") or path.is_dir():
             raise InputError(f"--output: {request.output or 'an empty path'} is no file")
         if not path.absolute().parent.is_dir():
             raise InputError(f"--output: {path.parent} is not a directory")

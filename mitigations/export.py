@@ -165,10 +165,10 @@ def _bpf(candidate: Candidate) -> Exported:
 
 
 def _c(candidate: Candidate) -> Exported:
-    if not candidate.seccomp:
-        raise ProfileError("it has no filter: there is nothing to load", code="no-filter")
+    kept = (SeccompLayer, NoNewPrivsLayer, LandlockLayer)
+    if not any(isinstance(one, kept) for one in candidate.layers):
+        raise ProfileError("it has nothing that a program could put on itself", code="no-filter")
     text = export_c.loader(candidate)
-    kept = (SeccompLayer, NoNewPrivsLayer)
     return Exported(text.encode(), tuple(_lost_layers(candidate, kept)))
 
 

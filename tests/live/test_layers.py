@@ -1,6 +1,7 @@
 """Layers other than seccomp, on the real kernel: what holds, what leaks, and whose doing it was."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from mitigations.candidate import (
     OwnPosture,
     ReadOnlyRootLayer,
 )
+from mitigations.export import export
 from mitigations.landlock_rights import FS, NEWEST_ABI, SCOPE, everything, reading
 from mitigations.load import load
 
@@ -375,6 +377,30 @@ def test_names_within_a_directory_are_decided(right: str, rename: Verdict, link:
     assert verdicts(found) == {"rename-file": rename, "create-hard-link": link}
     whole = evaluate(landlock(WRITING), "rename-file")
     assert set(verdicts(whole).values()) == {Verdict.HELD}
+
+
+def test_the_program_that_is_exported_puts_a_ruleset_on(tmp_path: Path) -> None:
+    """Allowed below one directory, denied beside it; a path that is not there is no rule."""
+    allowed, denied = tmp_path / "open ü", tmp_path / "closed"
+    for one in (allowed, denied):
+        one.mkdir()
+    (denied / "file").write_text("")
+    rights = FS["make_dir"].bit | FS["write_file"].bit
+    rules = ((str(allowed), rights), (str(denied / "file"), rights), ("/not/there", rights))
+    made = landlock(rights, path_rules=rules)
+    source, program = tmp_path / "under.c", tmp_path / "under"
+    source.write_bytes(export(made, "c").content)
+    cc = ["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", program, source]
+    subprocess.run(cc, check=True)
+    for command, works in (
+        (["mkdir", allowed / "d"], True),
+        (["mkdir", denied / "d"], False),
+        (["sh", "-c", f"echo x > '{denied}/file'"], True),
+        (["sh", "-c", f"echo x > '{program}'"], False),
+    ):
+        done = subprocess.run([program, *command], capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is works, done.stderr
+        assert works or "ermission denied" in done.stderr
 
 
 # ------------------------------------------------------------------------------- read-only root

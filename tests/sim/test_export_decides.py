@@ -60,6 +60,8 @@ def is_said(abi: str, name: str, was: str, now: str, lost: Sequence[str]) -> boo
     for line in lost:
         if "errnoRet 0: " in line and was in ("ERRNO(0)", "TRACE"):
             return True  # of the operator
+        if "as the default action: nobody is asked" in line and was == "USER_NOTIF":
+            return now == "ERRNO(EPERM)"
         if line.startswith("defaultErrnoRet ") and now in ("ERRNO(EPERM)", "TRACE(1)"):
             return True
         if "it is not told" not in line and f"not {was}" not in line:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import boards
+
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "data" / "results" / "sample.json"
 PROGRAM = [sys.executable, "-c", "from evaluator.cli import main; main()", "report"]
@@ -84,6 +86,67 @@ def test_every_stored_form_gives_the_same_page(tmp_path: Path) -> None:
     assert len(pages) == 1
     again = report(tmp_path / "all", "-o", tmp_path / "all")
     assert again.returncode == 0
+
+
+def test_what_ends_in_a_slash_is_a_directory(tmp_path: Path) -> None:
+    assert report(SAMPLE, "-o", f"{tmp_path}/x.html/").returncode == 0
+    assert (tmp_path / "x.html" / "run.json").is_file()
+
+
+# --------------------------------------------------------------------------------------- scores
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps(boards.board()))
+    return path
+
+
+def test_scores_make_the_leaderboard(stored: Path, tmp_path: Path) -> None:
+    page = tmp_path / "x.html"
+    assert report(stored, "-o", page).returncode == 0
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert report(stored, "-o", tmp_path / "all").stdout == f"written to {tmp_path / 'all'}\n"
+    written = {one.name: one.read_text() for one in (tmp_path / "all").iterdir()}
+    assert written["leaderboard.html"] == page.read_text()
+    assert json.loads(written["scores.json"]) == json.loads(stored.read_text())
+    assert len(written) == 2
+    # A directory with them is as good as the file.
+    assert report(tmp_path / "all", "--format", "html").stdout == page.read_text()
+    assert json.loads(report(stored, "--json").stdout) == json.loads(stored.read_text())
+    assert report(stored, "--format", "json", "-o", tmp_path / "y").returncode == 0
+    assert (tmp_path / "y").read_text() == written["scores.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "add -o leaderboard.html, or --format html or json"),
+        (("--format", "csv"), "of scores only html and json can be made"),
+        (("-o", "x.bogus"), "no form has this suffix: .html, .json; for a directory end it with /"),
+        (("-o", "scores.json"), "the output would overwrite an input"),
+        (("-o", "."), "the output would overwrite an input"),
+    ],
+)
+def test_what_is_not_made_of_scores(stored: Path, arguments: tuple[str, ...], said: str) -> None:
+    before = stored.read_bytes()
+    options = [
+        stored.parent / one if one in ("x.bogus", "scores.json", ".") else one for one in arguments
+    ]
+    done = report(stored, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [one.name for one in stored.parent.iterdir()] == ["scores.json"]
+    assert stored.read_bytes() == before
+
+
+def test_scores_that_are_wrong(stored: Path) -> None:
+    stored.write_text(json.dumps({**boards.board(), "rows": 7}))
+    done = report(stored, "--format", "html")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"sidestep: {stored}: ")
 
 
 def test_several_runs_make_an_index(tmp_path: Path) -> None:

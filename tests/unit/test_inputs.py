@@ -373,7 +373,7 @@ def test_export_writes_what_is_asked_and_says_what_is_lost(command: Command, fol
     (folder / "root" / "deny.json").write_text(PROFILE.replace("_ERRNO", "_KILL"))
     code, out, err = command("export", *one, "--to", "systemd", "-o", "out.conf")
     assert (code, out) == (0, "")
-    assert err.startswith("sidestep: not in the systemd output: SCMP_ACT_KILL")
+    assert err.startswith("sidestep: not in the systemd output: mkdir: KILL_PROCESS, not KILL")
 
 
 @pytest.mark.parametrize(
@@ -398,3 +398,30 @@ def test_export_refuses_in_one_line(
     code, out, err = command("export", *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
+
+
+def test_results_of_our_own_are_no_profiles(command: Command, folder: Path) -> None:
+    """They are left out of a directory, by a word; what might be a profile never is."""
+    (folder / "d").mkdir()
+    result = '{"schema":"sidestep.results/1", "candidates": [' + "0," * (1 << 20) + "0]}"
+    (folder / "d" / "run.json").write_text(result)
+    (folder / "d" / "deny.json").write_text(PROFILE)
+    disguised = PROFILE.replace("{", '{"schema": "sidestep.results/1", ', 1)
+    (folder / "d" / "other.json").write_text(disguised)
+    usual = ("--simulate", "--family", "create-directory", "--json")
+    _, out, err = command("evaluate", "d", *usual)
+    assert {one["name"] for one in json.loads(out)["candidates"]} == {"deny", "other"}
+    assert "sidestep: d: left out, as sidestep wrote it: run.json\n" in err
+    code, out, err = command("evaluate", "d/run.json", *usual)
+    assert code == 2
+    assert "what sidestep wrote, and no mitigation" in err
+
+
+@pytest.mark.parametrize("name", ["evaluate", "harden", "export"])
+def test_a_mistyped_suffix_or_a_slash(command: Command, folder: Path, name: str) -> None:
+    """One form has no suffix to mistype; but a file cannot be called like a directory."""
+    output = "x.bogus" if name == "evaluate" else "x.bogus/"
+    options = ("--to", "oci") if name == "export" else ()
+    code, out, err = command(name, "deny.json", *options, "-o", output)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert not (folder / "x.bogus").exists()
