@@ -6,7 +6,7 @@ of each other, so a way exists if for each word there is a value that passes its
 that mixes bits (a sum, a product, two words compared with each other) is told, never guessed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from msgspec import Struct
@@ -437,10 +437,33 @@ def _moved(left: Bits, operation: int, right: int, where: int) -> Value:
 @lru_cache(1 << 16)
 def solution(tests: frozenset[Test]) -> int | None:
     """A value of a word that passes all tests; None if there is none."""
+    if all(test.bits == Bits(test.bits.word) and test.operator != classic.JSET for test in tests):
+        return _within(tests)
     for guess in (0, *(_first_guess(test) for test in tests)):
         if all(test.passes(guess) for test in tests):
             return guess
     return _Search(tuple(tests)).value()
+
+
+def _within(tests: Iterable[Test]) -> int | None:
+    """The same where the whole word is compared: long lists of values are common, and in order."""
+    least, most = 0, _MASK
+    others: set[int] = set()
+    for test in tests:
+        match test.operator, test.holds:
+            case classic.JEQ, True:
+                least, most = max(least, test.constant), min(most, test.constant)
+            case classic.JEQ, False:
+                others.add(test.constant)
+            case classic.JGT, True:
+                least = max(least, test.constant + 1)
+            case classic.JGE, False:
+                most = min(most, test.constant - 1)
+            case classic.JGE, True:
+                least = max(least, test.constant)
+            case _:
+                most = min(most, test.constant)
+    return next((value for value in range(least, most + 1) if value not in others), None)
 
 
 def _first_guess(test: Test) -> int:

@@ -1,6 +1,7 @@
 """A partition is exact: whatever the arguments, one part has them, and the interpreter agrees."""
 
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,34 @@ def test_no_solution_is_overlooked(tests: list[Test]) -> None:
     found = solution(frozenset(tests))
     assert found is None or all(test.passes(found) for test in tests)
     assert found is not None or not tried
+
+
+WHOLE = st.builds(
+    Test,
+    bits=st.just(Bits(4)),
+    operator=st.sampled_from([JEQ, JGT, JGE]),
+    constant=st.one_of(st.integers(0, 5), st.integers(0xFFFFFFFA, 0xFFFFFFFF)),
+    holds=st.booleans(),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(WHOLE, min_size=1, max_size=12))
+def test_no_value_of_a_whole_word_is_overlooked(tests: list[Test]) -> None:
+    """Beside the constants and their neighbours no value can be the only one."""
+    near = [(test.constant + by) & 0xFFFFFFFF for test in tests for by in range(-7, 8)]
+    tried = [value for value in near if all(test.passes(value) for test in tests)]
+    found = solution(frozenset(tests))
+    assert (found is None) == (not tried)
+    assert found is None or all(test.passes(found) for test in tests)
+
+
+def test_a_long_list_of_values_is_read_in_no_time() -> None:
+    """Each one more was compared with all the others, for each of those."""
+    tests = frozenset(Test(Bits(4), JEQ, value, holds=False) for value in range(4000))
+    begin = time.process_time()
+    assert solution(tests) == 4000
+    assert time.process_time() - begin < 1
 
 
 @pytest.mark.parametrize("path", sorted(LIBRARY.glob("*.json")), ids=lambda path: path.stem)
