@@ -486,9 +486,13 @@ class Share:
         return known
 
     def working(self, stance: Posture, variants: Sequence[Variant]) -> list[Variant]:
-        """Those whose control reaches the effect."""
+        """Those whose control reaches the effect; of negative controls those that can be run."""
         known = alone(self._control(stance, variants))
-        return [one for one in variants if _worked(one, known[one.id])]
+        return [
+            one
+            for one in variants
+            if _worked(one, known[one.id]) or (one.negative and isinstance(known[one.id], Result))
+        ]
 
     def _run_control(
         self, stance: Posture, variants: Sequence[Variant], *, patient: bool = True

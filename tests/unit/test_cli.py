@@ -114,6 +114,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     doctor.environment = environment  # type: ignore[attr-defined]
     doctor.probe = lambda: [Probe("x32", "no", "not testable", ok=False)]  # type: ignore[attr-defined]
     doctor.runtime_probes = list  # type: ignore[attr-defined]
+    doctor.vm_probe = lambda: Probe("vm", "no", "no QEMU", ok=False)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "evaluator.campaign", campaign)
     monkeypatch.setitem(sys.modules, "evaluator.doctor", doctor)
     return fake
