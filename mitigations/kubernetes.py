@@ -54,6 +54,15 @@ class NodeSetup(Struct, frozen=True):
     """What stands for RuntimeDefault; None for the one that came with us."""
 
 
+class SecurityProfile(Struct, frozen=True):
+    """What the kubelet asks a runtime for, in the CRI's words."""
+
+    type: str
+    """One of PROFILE_TYPES; the kubelet never leaves it unset."""
+    localhost_ref: str = ""
+    """A file of the node; empty if it is not of type Localhost."""
+
+
 class Profiles(Protocol):
     """Whoever can read and compile the profiles that manifests name; ProfileError if not."""
 
@@ -92,13 +101,27 @@ def candidates(
             yield FailedCandidate(name, source, error)
 
 
+def security_profile(profile: Profile | None, setup: NodeSetup) -> SecurityProfile:
+    """The kubelet's translation of a container's seccompProfile, or of its pod's.
+
+    pkg/kubelet/kuberuntime/helpers.go, fieldSeccompProfile.  ProfileError where the API server or
+    the kubelet refuses.  Whether the file is there only the runtime finds out.
+    """
+    if profile is None:
+        return SecurityProfile("RuntimeDefault" if setup.seccomp_default else "Unconfined")
+    if profile.type == "Localhost":
+        return SecurityProfile(profile.type, str(_localhost_path(profile, setup.seccomp_root)))
+    return SecurityProfile(profile.type)
+
+
 def _profile_type(context: SecurityContext, setup: NodeSetup) -> str:
     """RuntimeDefault or Localhost; empty where there is no filter."""
-    if context.privileged:
+    if context.privileged:  # the kubelet sends the profile, and the runtime does not look at it
         return ""
-    if context.seccomp is None:
-        return "RuntimeDefault" if setup.seccomp_default else ""
-    return "" if context.seccomp.type == "Unconfined" else context.seccomp.type
+    if context.seccomp is not None and context.seccomp.type == "Localhost":
+        return context.seccomp.type  # a bad path is told where it is opened
+    asked = security_profile(context.seccomp, setup).type
+    return "" if asked == "Unconfined" else asked
 
 
 # ------------------------------------------------------------------------------------ its filter

@@ -7,14 +7,9 @@ those of the CRI v1 protocol.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from benchmarks.capture.private_space import CaptureError
-
-try:
-    import grpc  # type: ignore[import-untyped]  # grpcio carries no type hints
-except ImportError:
-    raise SystemExit("capture: this needs grpcio: python -m pip install grpcio") from None
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,25 +18,47 @@ if TYPE_CHECKING:
 Field = tuple[int, int | str | bytes]
 Message = dict[int, list[int | bytes]]
 
+# SecurityProfile.ProfileType
+RUNTIME_DEFAULT = 0
+TYPES = {"RuntimeDefault": RUNTIME_DEFAULT, "Unconfined": 1, "Localhost": 2}
+EXITED = 2  # ContainerState
+
 _NODE_NETWORK, _CONTAINER_PID = 2, 1
-_TIMEOUT = 60
+_TIMEOUT_S = 60.0
+_EXEC_S = 10
+# A connection that is refused is tried again at once: the daemon is only just starting.
+_OPTIONS = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "min", "max")]
 
 
 class CallError(CaptureError):
     """The runtime service refused a call or is not there."""
 
 
+class Done(NamedTuple):
+    """What a program that was run in a container said."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
 class Client:
     """One connection to a runtime service."""
 
     def __init__(self, socket: Path) -> None:
-        self._channel = grpc.insecure_channel(f"unix://{socket}")
+        """CaptureError where grpcio is not installed."""
+        try:
+            import grpc  # type: ignore[import-untyped]  # grpcio carries no type hints
+        except ImportError:
+            raise CaptureError("this needs grpcio: python -m pip install grpcio") from None
+        self._error = grpc.RpcError
+        self._channel = grpc.insecure_channel(f"unix://{socket}", _OPTIONS)
 
     def close(self) -> None:
         self._channel.close()
 
-    def version(self) -> str:
-        answer = self._call("Version")
+    def version(self, timeout_s: float = _TIMEOUT_S) -> str:
+        answer = self._call("Version", timeout_s=timeout_s)
         return f"{_text(answer, 2)} {_text(answer, 3)}"
 
     def run_sandbox(self, sandbox: bytes) -> str:
@@ -57,6 +74,23 @@ class Client:
     def remove(self, container_id: str) -> None:
         self._call("RemoveContainer", (1, container_id))
 
+    def run(self, container_id: str, *command: str) -> Done:
+        """A program beside the entry point, as ``kubectl exec`` starts it."""
+        words = ((2, word) for word in command)
+        answer = self._call("ExecSync", (1, container_id), *words, (3, _EXEC_S))
+        return Done(_number(answer, 3), _text(answer, 1), _text(answer, 2))
+
+    def status(self, container_id: str) -> tuple[int, int]:
+        """ContainerState, and the exit code of an entry point that has ended."""
+        answer = self._call("ContainerStatus", (1, container_id))
+        status = decode(cast("bytes", answer[1][0]))
+        return _number(status, 3), _number(status, 7)
+
+    def count(self, sandbox_id: str) -> int:
+        """How many containers the pod has."""
+        answer = self._call("ListContainers", (1, encode((3, sandbox_id))))
+        return len(answer.get(1, []))
+
     def describe(self, container_id: str) -> dict[str, Any]:
         """What the runtime says about the container when asked to be verbose."""
         answer = self._call("ContainerStatus", (1, container_id), (2, 1))
@@ -70,40 +104,48 @@ class Client:
         self._call("StopPodSandbox", (1, sandbox_id))
         self._call("RemovePodSandbox", (1, sandbox_id))
 
-    def _call(self, method: str, *fields: Field) -> Message:
+    def _call(self, method: str, *fields: Field, timeout_s: float = _TIMEOUT_S) -> Message:
         invoke: Callable[..., Message] = self._channel.unary_unary(
             f"/runtime.v1.RuntimeService/{method}",
             request_serializer=None,
             response_deserializer=decode,
         )
         try:
-            return invoke(encode(*fields), timeout=_TIMEOUT)
-        except grpc.RpcError as error:
+            return invoke(encode(*fields), timeout=timeout_s)
+        except self._error as error:
             raise CallError(f"{method}: {error.details()}") from error
 
 
-def sandbox_config(cgroup: str, logs: Path) -> bytes:
-    """A pod sandbox in the machine's network, so that no network plugin is needed."""
-    security = encode((1, _namespaces()))
+def sandbox_config(cgroup: str, logs: Path, name: str = "capture") -> bytes:
+    """A pod sandbox in the machine's network, so that no network plugin is needed.
+
+    Its own process is under RuntimeDefault, whatever the pod says: so a kubelet has it.
+    """
+    security = encode((1, _namespaces()), (9, security_profile(RUNTIME_DEFAULT)))
     return encode(
-        (1, encode((1, "capture"), (2, "capture"), (3, "capture"))),
+        (1, encode((1, name), (2, name), (3, "capture"))),
         (3, str(logs)),
         (8, encode((1, cgroup), (2, security))),
     )
 
 
+def security_profile(kind: int, localhost_ref: str = "") -> bytes:
+    return encode((1, kind), *([(2, localhost_ref)] if localhost_ref else []))
+
+
 def container_config(
     image: str,
     command: list[str],
-    seccomp_type: int,
+    seccomp: int | bytes,
     only: list[str] | None = None,
     name: str = "capture",
 ) -> bytes:
     """A container with the default capabilities, or with these alone (``NET_RAW``, or ``ALL``).
 
-    Everything but that and seccomp is left unset.
+    ``seccomp``: a profile type, or a ``security_profile``.  All that is not given is left unset.
     """
-    security = encode((3, _namespaces()), (15, encode((1, seccomp_type))))
+    profile = security_profile(seccomp) if isinstance(seccomp, int) else seccomp
+    security = encode((3, _namespaces()), (15, profile))
     if only is not None:
         wanted = encode(*((1, one) for one in only), *(() if "ALL" in only else ((2, "ALL"),)))
         security = encode((1, wanted)) + security
@@ -111,7 +153,7 @@ def container_config(
         (1, encode((1, name))),
         (2, encode((1, image))),
         *((3, word) for word in command),
-        (11, "capture.log"),
+        (11, f"{name}.log"),
         (15, encode((2, security))),
     )
 
@@ -153,7 +195,11 @@ def decode(data: bytes) -> Message:
 
 
 def _text(message: Message, number: int) -> str:
-    return cast("bytes", message[number][0]).decode()
+    return cast("bytes", message.get(number, [b""])[0]).decode(errors="replace")
+
+
+def _number(message: Message, number: int) -> int:
+    return cast("int", message.get(number, [0])[0])
 
 
 def _varint(value: int) -> bytes:
