@@ -41,6 +41,7 @@ def run(module: str, work: Callable[[Path], int | None]) -> int:
     if inside is None:
         return _outside(module)
     try:
+        _refuse_chroot()
         _make_private(Path(inside))
         return work(Path(inside)) or 0
     except (CaptureError, OSError, subprocess.SubprocessError) as error:
@@ -104,6 +105,18 @@ def _make_private(directory: Path) -> None:
             raise CaptureError(f"mount tmpfs on {target}: {os.strerror(ctypes.get_errno())}")
     # crun refuses to start where cgroup v1 and v2 are mixed; without this mount it is v1 alone.
     libc.umount2(_UNIFIED.encode(), 0)
+
+
+def _refuse_chroot() -> None:
+    """In a chroot, a program that joins a container's mount namespace ends up outside of both.
+
+    pivot_root(2) moves the root of the namespace only where it is ours as well.
+    """
+    root = Path("/").stat()
+    joined = ["nsenter", "--mount=/proc/self/ns/mnt", "stat", "--format=%d %i", "/"]
+    done = subprocess.run(joined, capture_output=True, text=True, check=True)
+    if done.stdout.split() != [str(root.st_dev), str(root.st_ino)]:
+        raise CaptureError("in a chroot, a container's programs would run outside of it")
 
 
 def _wait_for_all() -> None:
