@@ -21,15 +21,16 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from benchmarks.capture import containerd, cri, private_space
+from benchmarks.capture import private_space
 from benchmarks.capture.bundle import make_root
-from benchmarks.capture.image import write_image
 from benchmarks.capture.private_space import CGROUP, CaptureError
 from benchmarks.capture.readback import read_filters
+from evaluator import containerd, cri
+from evaluator.image import write_image
 from mitigations import manifest, yaml_text
-from mitigations.candidate import Candidate, SeccompLayer
+from mitigations.candidate import Candidate, SeccompLayer, SecurityProfile
 from mitigations.capabilities import CAPABILITIES
-from mitigations.kubernetes import NodeSetup, SecurityProfile, security_profile
+from mitigations.kubernetes import NodeSetup, security_profile
 from mitigations.load import load
 from mitigations.security_context import SecurityContext, contexts
 

@@ -26,6 +26,7 @@ from mitigations.candidate import (
     OwnPosture,
     ProfileError,
     ReadOnlyRootLayer,
+    SecurityProfile,
 )
 from mitigations.capabilities import CAPABILITIES
 from mitigations.manifest import Pod
@@ -52,15 +53,6 @@ class NodeSetup(Struct, frozen=True):
     """The kubelet's: whether no profile means RuntimeDefault."""
     runtime_default: Path | None = None
     """What stands for RuntimeDefault; None for the one that came with us."""
-
-
-class SecurityProfile(Struct, frozen=True):
-    """What the kubelet asks a runtime for, in the CRI's words."""
-
-    type: str
-    """One of PROFILE_TYPES; the kubelet never leaves it unset."""
-    localhost_ref: str = ""
-    """A file of the node; empty if it is not of type Localhost."""
 
 
 class Profiles(Protocol):
@@ -96,7 +88,10 @@ def candidates(
             if isinstance(one, ContainerError):
                 raise one.error
             filtered = _filtered(one, setup, profiles)
-            yield _candidate(pod, one, filtered, bare, name, source)
+            # A runtime does not look at what it is asked for a privileged container.
+            requested = None if one.privileged else security_profile(one.seccomp, setup)
+            read = _candidate(pod, one, filtered, bare, name, source)
+            yield replace(read, requested=requested)
         except ProfileError as error:
             yield FailedCandidate(name, source, error)
 

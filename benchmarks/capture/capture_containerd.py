@@ -13,11 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.capture import containerd, cri, private_space, runtimes, store
+from benchmarks.capture import private_space, runtimes, store
 from benchmarks.capture.bundle import make_root
-from benchmarks.capture.image import write_image
 from benchmarks.capture.private_space import CGROUP, CaptureError
 from benchmarks.capture.readback import read_filters
+from evaluator import containerd, cri
+from evaluator.image import write_image
 from mitigations.capabilities import CAPABILITIES
 from mitigations.load import running_kernel
 from mitigations.runtime_default import BUNDLED, read, with_capabilities

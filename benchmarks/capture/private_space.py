@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluator.errors import SidestepError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -44,7 +46,7 @@ def run(module: str, work: Callable[[Path], int | None]) -> int:
         _refuse_chroot()
         _make_private(Path(inside))
         return work(Path(inside)) or 0
-    except (CaptureError, OSError, subprocess.SubprocessError) as error:
+    except (CaptureError, SidestepError, OSError, subprocess.SubprocessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -20,9 +20,10 @@ from mitigations.candidate import (
     ProfileError,
     ReadOnlyRootLayer,
     SeccompLayer,
+    SecurityProfile,
 )
 from mitigations.capabilities import CAPABILITIES
-from mitigations.kubernetes import NodeSetup, SecurityProfile, security_profile
+from mitigations.kubernetes import NodeSetup, security_profile
 from mitigations.load import load
 from mitigations.security_context import SecurityContext, contexts
 

@@ -1,4 +1,4 @@
-"""A client for the few CRI calls that a capture needs: messages are encoded by hand, no stubs.
+"""A client for the few CRI calls that are needed here: messages are encoded by hand, no stubs.
 
 A message is written as (field number, value) pairs; bytes are nested messages. Field numbers are
 those of the CRI v1 protocol.
@@ -6,13 +6,14 @@ those of the CRI v1 protocol.
 
 from __future__ import annotations
 
+import importlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from benchmarks.capture.private_space import CaptureError
+from evaluator.errors import EnvironmentLackError, HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 Field = tuple[int, int | str | bytes]
@@ -22,15 +23,24 @@ Message = dict[int, list[int | bytes]]
 RUNTIME_DEFAULT = 0
 TYPES = {"RuntimeDefault": RUNTIME_DEFAULT, "Unconfined": 1, "Localhost": 2}
 EXITED = 2  # ContainerState
+# What a kubelet sends for procMount: Default.
+MASKED = (
+    *("/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
+    *("/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi"),
+    *("/sys/firmware", "/sys/devices/virtual/powercap"),
+)
+READ_ONLY = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger"))
 
-_NODE_NETWORK, _CONTAINER_PID = 2, 1
+# NamespaceMode
+POD_NETWORK, NODE_NETWORK = 0, 2
+_CONTAINER_PID = 1
 _TIMEOUT_S = 60.0
 _EXEC_S = 10
 # A connection that is refused is tried again at once: the daemon is only just starting.
 _OPTIONS = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "min", "max")]
 
 
-class CallError(CaptureError):
+class CallError(HarnessError):
     """The runtime service refused a call or is not there."""
 
 
@@ -46,13 +56,15 @@ class Client:
     """One connection to a runtime service."""
 
     def __init__(self, socket: Path) -> None:
-        """CaptureError where grpcio is not installed."""
+        """``EnvironmentLackError`` where grpcio is not installed."""
         try:
-            import grpc  # type: ignore[import-untyped]  # grpcio carries no type hints
+            grpc: Any = importlib.import_module("grpc")  # it carries no type hints
         except ImportError:
-            raise CaptureError("this needs grpcio: python -m pip install grpcio") from None
-        self._error = grpc.RpcError
-        self._channel = grpc.insecure_channel(f"unix://{socket}", _OPTIONS)
+            raise EnvironmentLackError(
+                "the CRI is spoken with grpcio, which is not installed: pip install 'sidestep[cri]'"
+            ) from None
+        self._error: type[Exception] = grpc.RpcError
+        self._channel: Any = grpc.insecure_channel(f"unix://{socket}", _OPTIONS)
 
     def close(self) -> None:
         self._channel.close()
@@ -113,15 +125,18 @@ class Client:
         try:
             return invoke(encode(*fields), timeout=timeout_s)
         except self._error as error:
-            raise CallError(f"{method}: {error.details()}") from error
+            details = getattr(error, "details", str)() or "no details"
+            raise CallError(f"{method}: {details}") from error
 
 
-def sandbox_config(cgroup: str, logs: Path, name: str = "capture") -> bytes:
-    """A pod sandbox in the machine's network, so that no network plugin is needed.
+def sandbox_config(
+    cgroup: str, logs: Path, name: str = "capture", network: int = NODE_NETWORK
+) -> bytes:
+    """A pod sandbox, in the machine's network, so that no network plugin is needed, or its own.
 
     Its own process is under RuntimeDefault, whatever the pod says: so a kubelet has it.
     """
-    security = encode((1, _namespaces()), (9, security_profile(RUNTIME_DEFAULT)))
+    security = encode((1, _namespaces(network)), (9, security_profile(RUNTIME_DEFAULT)))
     return encode(
         (1, encode((1, name), (2, name), (3, "capture"))),
         (3, str(logs)),
@@ -133,33 +148,57 @@ def security_profile(kind: int, localhost_ref: str = "") -> bytes:
     return encode((1, kind), *([(2, localhost_ref)] if localhost_ref else []))
 
 
+class Standing(NamedTuple):
+    """Who runs a container with what; all of it is the runtime's where it is not given."""
+
+    uid: int
+    gid: int
+    no_new_privs: bool
+
+
 def container_config(
     image: str,
-    command: list[str],
+    command: Sequence[str],
     seccomp: int | bytes,
-    only: list[str] | None = None,
+    only: Sequence[str] | None = None,
     name: str = "capture",
+    *,
+    standing: Standing | None = None,
+    mounts: Sequence[tuple[str, str, bool]] = (),
+    directory: str = "",
+    network: int = NODE_NETWORK,
 ) -> bytes:
     """A container with the default capabilities, or with these alone (``NET_RAW``, or ``ALL``).
 
-    ``seccomp``: a profile type, or a ``security_profile``.  All that is not given is left unset.
+    ``seccomp``: a profile type, or a ``security_profile``.  ``mounts``: the path in the container,
+    the machine's, whether it is read-only.  All that is not given is left unset.
     """
     profile = security_profile(seccomp) if isinstance(seccomp, int) else seccomp
-    security = encode((3, _namespaces()), (15, profile))
+    security = encode((3, _namespaces(network)), (15, profile))
     if only is not None:
         wanted = encode(*((1, one) for one in only), *(() if "ALL" in only else ((2, "ALL"),)))
         security = encode((1, wanted)) + security
+    if standing is not None:
+        security += encode(
+            (5, encode((1, standing.uid))),
+            (11, int(standing.no_new_privs)),
+            (12, encode((1, standing.gid))),
+            *((13, path) for path in MASKED),
+            *((14, path) for path in READ_ONLY),
+        )
     return encode(
         (1, encode((1, name))),
         (2, encode((1, image))),
         *((3, word) for word in command),
+        *([(5, directory)] if directory else []),
+        *((7, encode((1, inside), (2, outside), (3, int(ro)))) for inside, outside, ro in mounts),
         (11, f"{name}.log"),
         (15, encode((2, security))),
     )
 
 
-def _namespaces() -> bytes:
-    return encode((1, _NODE_NETWORK), (2, _CONTAINER_PID))
+def _namespaces(network: int) -> bytes:
+    return encode((1, network), (2, _CONTAINER_PID))
 
 
 def encode(*fields: Field) -> bytes:
