@@ -48,7 +48,7 @@ _SPACE = (
     *("--mount-proc", "sh", "-c", 'mount -n -t tmpfs tmpfs /run && exec "$0" "$@"'),
 )
 _SIGNALLED = 128
-_GONE_S = 3.0
+_GONE_S = 15.0
 _ANSWER_S = 5.0
 _UNCONFINED = SecurityProfile("Unconfined")
 _WHY_NOT_ALONE = "each program would need a pod of its own"
