@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - rows of a table cannot be broken
-"""Runs the bundled profiles natively and under runc and crun, and writes docs/runtimes.md.
+"""Runs the bundled profiles natively, under runc and crun and in pods, and writes docs/runtimes.md.
 
 .venv/bin/python docs/runtimes.py             prints the page, measured now: a minute; needs root
 .venv/bin/python docs/runtimes.py --write     writes it
@@ -14,10 +14,11 @@ from pathlib import Path
 from attacks import library
 from evaluator import campaign, runtime_run
 from evaluator.plan import Plan
+from evaluator.pods import Engine, started
 from evaluator.records import CandidateResult, TrialRecord
 from evaluator.request import families
 from evaluator.runtimes import RUNTIMES, Runtime, find
-from evaluator.stage import CAUSES, why_not
+from evaluator.stage import CAUSES, why_not, why_not_in_pod
 from evaluator.verdict import Outcome
 from mitigations.candidate import Candidate
 from mitigations.load import load
@@ -63,9 +64,40 @@ first three nothing is tried and the verdict is `untested`: what the runner is d
 block. A container that dies is started again for the next program. What a runtime refuses to start is
 `not-enforced`, with its own words, and exit code 3.
 
+## A pod of containerd
+
+```sh
+pip install 'sidestep[cri]'
+sudo sidestep evaluate pod.yaml --runtime cri --start
+```
+
+Pods are made from scratch over the CRI: an image with the native runner alone, the machine's `/usr`
+read-only, a network of its own with nothing but `lo`. A profile file is asked for as `Localhost`. A
+container of a manifest is asked for as the kubelet does it: its seccompProfile, else its pod's, else
+`Unconfined`, or `RuntimeDefault` with `--seccomp-default`; a `Localhost` file below `--seccomp-root`.
+An ordinary user has no capabilities in a trial, not even in the bounding set, which containerd's
+`RuntimeDefault` depends on: there, what it renders for a pod is asked for as a file.
+
+`--start` starts a containerd in namespaces of its own, with private state directories, and ends it with
+all that it started. Without it, `--endpoint` or CONTAINER_RUNTIME_ENDPOINT names the socket of a containerd;
+it is given an image, and rid of it afterwards. Its pods have the network that it gives to pods.
+
+```
+pod
+├─ judge        a container, Unconfined: fixtures and oracle
+└─ performer    a container, under all that was asked for; forks subjects, no more
+   └─ subject   runs the attack and dies
+```
+
+The two containers share network, IPC and host name, as those of any pod, and the scratch directory. They
+speak through FIFOs, so the performer needs `openat` and `dup2` besides what it needs under runc. A pod has
+no user namespace here: its root is the machine's root. So no capability is given that containers do not
+have by default, and a posture that asks for one is `untested`. Where nobody may fork, each program would
+need a pod of its own: that is `untested` as well.
+
 ## Agreement
 
-Each bundled profile, natively and in a container: the verdict on every family, of the variants that can be
+Each bundled profile, natively, in a container and in a pod: the verdict on every family, of the variants that can be
 tried in both, and all trials one by one (outcome, the call that was stopped, its answer).
 
 | profile | runtime | families with the same verdict | differences |
@@ -77,8 +109,8 @@ tried in both, and all trials one by one (outcome, the call that was stopped, it
 What must be there before the filter, or beside it without one, a runtime has no place for. Such a
 variant is `UNSUPPORTED` with one of these reasons, which decides nothing about it.
 
-| | variants of the suite |
-|---|---|
+| | runc, crun | cri |
+|---|---|---|
 {untried}
 
 Rewritten variants and honest programs are not run under a runtime.
@@ -120,18 +152,19 @@ denies the runner is `UNSUPPORTED`, never a block.
 # What a difference comes from, by a word of the reason that the run itself gives.
 NAMED = {
     "raw filter": "attachment: it is for a program that loads its own filter, which no runtime does",
+    "pod of its own": "fork: nobody may, and a program alone has no pod",
     "listenerPath": "listener: runc takes no notifications without a process that answers them",
 }
 
 
-def candidates(runtime: Runtime) -> tuple[Candidate, ...]:
+def candidates(runtime: Runtime | Engine) -> tuple[Candidate, ...]:
     """The bundled profiles, compiled as a runtime compiles them."""
     paths = sorted((ROOT / "mitigations" / "library").glob("*.json"))
     found = [one for path in paths for one in load(path, runtime=runtime.model)]
     return tuple(one for one in found if isinstance(one, Candidate))
 
 
-def plan_for(runtime: Runtime) -> Plan:
+def plan_for(runtime: Runtime | Engine) -> Plan:
     return Plan(
         candidates(runtime),
         families([], library.SUITE),
@@ -175,12 +208,12 @@ def cause(reason: str) -> str:
     return named[0]
 
 
-def compared(runtime: Runtime) -> Iterator[tuple[CandidateResult, CandidateResult]]:
+def compared(runtime: Runtime | Engine) -> Iterator[tuple[CandidateResult, CandidateResult]]:
     """Each bundled profile, natively and under a runtime: the same variants."""
     plan = plan_for(runtime)
     same = Plan(
         plan.candidates,
-        runtime_run.testable(plan.families),
+        runtime_run.testable(plan.families, runtime),
         workloads=(),
         jobs=plan.jobs,
         with_steps=False,
@@ -190,7 +223,7 @@ def compared(runtime: Runtime) -> Iterator[tuple[CandidateResult, CandidateResul
     yield from zip(quiet, contained, strict=True)
 
 
-def row(native: CandidateResult, contained: CandidateResult, runtime: Runtime) -> str:
+def row(native: CandidateResult, contained: CandidateResult, runtime: Runtime | Engine) -> str:
     judged = len(native.families)
     if not contained.enforced:
         cells = ["-", cause(contained.notes[0])]
@@ -207,9 +240,13 @@ def row(native: CandidateResult, contained: CandidateResult, runtime: Runtime) -
 def untried() -> str:
     """How many variants cannot be tried, by what is missing."""
     variants = [one for family in families([], library.SUITE) for one in family.variants]
-    counts = Counter(why_not(one) for one in variants)
-    rows = "".join(f"| {cause} | {counts[cause]} |\n" for cause in CAUSES if counts[cause])
-    return f"| tried | {counts['']} of {len(variants)} |\n{rows}"
+    counts = [Counter(map(why, variants)) for why in (why_not, why_not_in_pod)]
+
+    def cells(cause: str) -> str:
+        return " | ".join(str(one[cause]) for one in counts)
+
+    rows = "".join(f"| {cause} | {cells(cause)} |\n" for cause in CAUSES if cells(cause) != "0 | 0")
+    return f"| tried, of {len(variants)} variants of the suite | {cells('')} |\n{rows}"
 
 
 def page(rows: Sequence[str]) -> str:
@@ -224,8 +261,9 @@ def page(rows: Sequence[str]) -> str:
 
 
 def measured() -> str:
-    found = [find(name) for name in RUNTIMES]
-    rows = [row(native, contained, one) for one in found for native, contained in compared(one)]
+    with started() as engine:
+        found = [*map(find, RUNTIMES), engine]
+        rows = [row(native, contained, one) for one in found for native, contained in compared(one)]
     return page(sorted(rows))
 
 

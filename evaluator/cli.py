@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from evaluator.plan import Plan, Progress
+    from evaluator.pods import Engine
     from evaluator.records import CandidateResult, CandidateRun, Environment, Run
     from evaluator.request import Request
     from evaluator.runtimes import Runtime
@@ -307,17 +309,28 @@ def cli() -> None:
 )
 @click.option(
     "--runtime",
-    type=click.Choice(("native", "runc", "crun", "vm")),
+    type=click.Choice(("native", "runc", "crun", "cri", "vm")),
     default="native",
     show_default=True,
-    help="Who puts the candidate on: our own sandbox, a container of runc or crun (needs root), or "
-    "our own sandbox on another kernel, in a virtual machine (QEMU).",
+    help="Who puts the candidate on: our own sandbox, a container of runc or crun or a pod of "
+    "containerd (these need root), or our own sandbox on another kernel, in a virtual machine.",
 )
 @click.option(
     "--kernel",
     metavar="PACKAGE",
     help="With --runtime vm: the package of the kernel to boot. It is downloaded to a cache, never "
     "installed.  [default: linux-image-amd64]",
+)
+@click.option(
+    "--endpoint",
+    metavar="SOCKET",
+    envvar="CONTAINER_RUNTIME_ENDPOINT",
+    help="With --runtime cri: where containerd serves the CRI.",
+)
+@click.option(
+    "--start",
+    is_flag=True,
+    help="With --runtime cri: start a containerd of our own, and end it with all that it started.",
 )
 @click.option(
     "--ambient",
@@ -376,12 +389,12 @@ def evaluate(context: click.Context, /, **options: Any) -> None:
             context.exit(_ambient(request))
     if not options["paths"] and not options["pids"]:
         raise click.UsageError("Missing argument 'CANDIDATE...', or --pid.", context)
-    with border():
+    with border(), ExitStack() as stack:
         runtime = None
         if request.runtime == "vm":
             context.exit(_evaluate_elsewhere(request))
         if request.runtime != "native":
-            runtime = _runtime(request.runtime)
+            runtime = _runtime(request, stack)
             chosen = context.get_parameter_source("runtime_model")
             given = chosen is click.core.ParameterSource.COMMANDLINE
             if given and request.runtime_model != runtime.model:
@@ -416,10 +429,22 @@ def _evaluate_elsewhere(request: Request) -> int:
     return _publish(request, _run(request, planned, where, results, started, stopped))
 
 
-def _runtime(name: str) -> Runtime:
+def _runtime(request: Request, stack: ExitStack) -> Runtime | Engine:
+    """The one that was asked for; what was started for it ends with the stack."""
+    if request.runtime == "cri":
+        from evaluator.pods import connected, started
+
+        if request.start:
+            return stack.enter_context(started())
+        if not request.endpoint:
+            raise InputError(
+                "--runtime cri: name containerd's socket with --endpoint or "
+                "CONTAINER_RUNTIME_ENDPOINT, or have one started with --start"
+            )
+        return stack.enter_context(connected(request.endpoint))
     from evaluator.runtimes import find
 
-    return find(name)
+    return find(request.runtime)
 
 
 def _ambient(request: Request) -> int:
@@ -448,7 +473,7 @@ def _isolated(where: Environment, isolation: str) -> Environment:
     return replace(where, isolation=isolation)
 
 
-def _evaluate(request: Request, runtime: Runtime | None = None) -> int:
+def _evaluate(request: Request, runtime: Runtime | Engine | None = None) -> int:
     from evaluator.request import plan
 
     started = time.time()
@@ -521,7 +546,7 @@ def _check_output(output: str, inputs: Sequence[str]) -> None:
 def _campaign(
     plan: Plan,
     request: Request,
-    runtime: Runtime | None = None,
+    runtime: Runtime | Engine | None = None,
     machines: Machines | None = None,
 ) -> tuple[list[CandidateResult], int | None]:
     """The results, and the exit code if it ended early; what was finished before is kept."""
@@ -549,7 +574,7 @@ def _results(
     request: Request,
     on_progress: Callable[[Progress], None],
     runs: list[CandidateRun],
-    runtime: Runtime | None,
+    runtime: Runtime | Engine | None,
     machines: Machines | None,
 ) -> Iterator[CandidateResult]:
     """The results as they come; ``runs`` gets what they were made of."""

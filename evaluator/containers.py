@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from evaluator.errors import HarnessError
+from evaluator.pods import Engine, Pod
 from evaluator.pool import Arm, Batch, Pool
 from evaluator.runtimes import CannotPerformError, Container, RefusedError, Runtime
 from evaluator.sandbox import Sandbox, filters_here, read_here, runner_path
@@ -29,7 +30,7 @@ from evaluator.wire import (
     Step,
     Truth,
 )
-from mitigations.candidate import AppArmorLayer
+from mitigations.candidate import AppArmorLayer, SecurityProfile
 
 _ATTEMPTS = 2
 _LOST = (Step.PERFORMER, Step.LEFT_OVER)
@@ -43,7 +44,7 @@ _KEPT = 4
 class _Stage(Struct):
     """A container, and what its judge has been told."""
 
-    container: Container
+    container: Container | Pod
     truth: Truth
     programs: dict[int, tuple[int, ProgramSpec]] = field(
         default_factory=dict[int, tuple[int, ProgramSpec]]
@@ -96,10 +97,10 @@ class _Front:
 class Containers(Pool):
     """Containers of one runtime, in the place of runners.  Use as a context manager."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime | Engine) -> None:
         self.runtime = runtime
         self._path = runner_path()
-        self._profiles: dict[tuple[Filter, ...], Mapping[str, Any]] = {}
+        self._profiles: dict[tuple[Filter, ...], Mapping[str, Any] | SecurityProfile] = {}
         self._stages: dict[ConfigSpec, _Stage] = {}
         self._numbers: list[ConfigSpec] = []
         self.alone: set[ConfigSpec] = set()
@@ -109,7 +110,9 @@ class Containers(Pool):
         with Sandbox() as judge:  # its facts are those of all judges
             self._front = _Front(self, judge)
 
-    def told(self, filters: tuple[Filter, ...], profile: Mapping[str, Any]) -> None:
+    def told(
+        self, filters: tuple[Filter, ...], profile: Mapping[str, Any] | SecurityProfile
+    ) -> None:
         """What the runtime has to be given so that it loads these filters."""
         self._profiles[filters] = profile
 
@@ -146,7 +149,7 @@ class Containers(Pool):
         batch.at_work.append(self._thread.submit(self._all, batch))
         return batch
 
-    def container(self, config: ConfigSpec) -> Container:
+    def container(self, config: ConfigSpec) -> Container | Pod:
         """The container of a configuration; raises as ``Container`` does."""
         return self._stage(config).container
 
@@ -203,7 +206,7 @@ class Containers(Pool):
     def _alone(self, arm: Arm) -> Result:
         """In a container of its own; how the program ended, only the runtime can tell."""
         profile = self._profile(arm.config)
-        with Container(self.runtime, arm.config, profile, alone=True) as container:
+        with self.runtime.start(arm.config, profile, alone=True) as container:
             container.sandbox.define_config(0, arm.config)
             result = _run(_Stage(container, _truth(container)), arm)
             if not result.ok or result.timed_out:
@@ -224,7 +227,7 @@ class Containers(Pool):
         container.sandbox.define_config(0, config)
         return _Stage(container, _truth(container))
 
-    def _profile(self, config: ConfigSpec) -> Mapping[str, Any] | None:
+    def _profile(self, config: ConfigSpec) -> Mapping[str, Any] | SecurityProfile | None:
         if not config.filters and not config.rulesets:
             return None
         profile = self._profiles.get(config.filters)
@@ -232,16 +235,16 @@ class Containers(Pool):
             raise RefusedError(f"{self.runtime.name}: takes no such layer from us")
         return profile
 
-    def _container(self, config: ConfigSpec) -> Container:
+    def _container(self, config: ConfigSpec) -> Container | Pod:
         profile = self._profile(config)
         if config not in self.alone:
             try:
-                return Container(self.runtime, config, profile)
+                return self.runtime.start(config, profile)
             except CannotPerformError as error:
-                if error.step not in _FOR_OTHERS:
+                if error.step not in _FOR_OTHERS or not self.runtime.stands_alone:
                     raise
                 self.alone.add(config)
-        return Container(self.runtime, config, profile, alone=True)
+        return self.runtime.start(config, profile, alone=True)
 
     def _drop(self, config: ConfigSpec) -> None:
         stage = self._stages.pop(config, None)
@@ -278,7 +281,7 @@ def _status_from_outside(pid: int | None) -> str:
         return ""
 
 
-def _truth(container: Container) -> Truth:
+def _truth(container: Container | Pod) -> Truth:
     """The performer's status, for results whose runner could not read it itself."""
     text = container.status.text or _status_from_outside(container.pid)
     fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)

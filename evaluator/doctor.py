@@ -12,6 +12,7 @@ from evaluator.confinement import landlock_abi
 from evaluator.enforcement import control_of, read_back_refused, status_fields
 from evaluator.errors import SidestepError
 from evaluator.needs import Needs, core_pattern
+from evaluator.pods import started
 from evaluator.pool import Arm, Pool
 from evaluator.posture import POSTURES
 from evaluator.records import Environment, Probe
@@ -60,7 +61,7 @@ def probe() -> list[Probe]:
 
 def runtime_probes() -> list[Probe]:
     """Which container runtimes can put a candidate on here: a container of each is started."""
-    return [_runtime_probe(name) for name in RUNTIMES]
+    return [*map(_runtime_probe, RUNTIMES), _pods_probe()]
 
 
 def _runtime_probe(name: str) -> Probe:
@@ -88,6 +89,17 @@ def vm_probe() -> Probe:
     return Probe(
         "vm", "QEMU", f"--runtime vm: other kernels, AppArmor, x32; {DEFAULT} {had}", ok=True
     )
+
+
+def _pods_probe() -> Probe:
+    control = ConfigSpec(0, 0, POSTURES["container"].mask, no_new_privs=False)
+    try:
+        with started() as engine, engine.start(control):
+            version, model = engine.version, engine.model
+    except (SidestepError, RefusedError) as error:
+        return Probe("cri", "not usable", str(error), ok=False)
+    meaning = f"--runtime cri --start: filters as {model} makes them"
+    return Probe("cri", version, meaning, ok=True)
 
 
 def environment(probes: list[Probe], isolation: str = "namespaces") -> Environment:

@@ -67,6 +67,10 @@ class Request(Struct, frozen=True, kw_only=True):
     runtime: str = "native"
     kernel: str | None = None
     """The package of the kernel that a virtual machine boots; None: the usual one."""
+    endpoint: str | None = None
+    """The socket of a CRI runtime."""
+    start: bool = False
+    """Whether a CRI runtime is started for this."""
     ambient: bool = False
     control: str | None = None
     """The pack that an ambient run takes its programs and its control from; with ``unpack``,
@@ -118,6 +122,8 @@ def _check_runtime(request: Request) -> None:
     """What a container runtime or a virtual machine cannot be asked for."""
     if request.kernel is not None and request.runtime != VM:
         raise InputError(f"--kernel chooses what a virtual machine boots: add --runtime {VM}")
+    if request.start and request.runtime != "cri":
+        raise InputError("--start starts a containerd: add --runtime cri")
     if request.runtime == "native":
         return
     for given, option in (

@@ -17,13 +17,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from attacks.family import FamilyInstance
+from attacks.family import FamilyInstance, Variant
 from evaluator.confinement import confinement
 from evaluator.containers import Containers
 from evaluator.enforcement import control_of
 from evaluator.errors import EnvironmentLackError
 from evaluator.outcome import Terms
 from evaluator.plan import Plan, Progress, Rewrites
+from evaluator.pods import Engine
 from evaluator.posture import posture
 from evaluator.records import (
     CandidateResult,
@@ -36,9 +37,9 @@ from evaluator.records import (
 )
 from evaluator.runtimes import CannotPerformError, RefusedError, Runtime, sweep
 from evaluator.share import Groups, Share
-from evaluator.stage import untried, why_not
+from evaluator.stage import untried, why_not, why_not_in_pod
 from mitigations.bpf import Filter
-from mitigations.candidate import Candidate, FailedCandidate
+from mitigations.candidate import Candidate, FailedCandidate, OwnPosture, SecurityProfile
 
 _ALONE = (
     "nobody may fork under it: each program is pid 1 of a container of its own, which no control is"
@@ -47,13 +48,13 @@ _ALONE = (
 
 def evaluate(
     plan: Plan,
-    runtime: Runtime,
+    runtime: Runtime | Engine,
     on_progress: Callable[[Progress], None],
     finish: Callable[[CandidateRun, Plan], CandidateResult] = assemble,
 ) -> Iterator[CandidateResult]:
     """The candidates' results in their order, as ``campaign.evaluate``."""
     sweep()
-    tried = testable(plan.families)
+    tried = testable(plan.families, runtime)
     theirs = replace(plan, families=tried, rewrites=Rewrites.NONE, jobs=1)
     size = sum(one.size for one in tried)
     done = 0
@@ -74,9 +75,17 @@ def evaluate(
         share.check_controls()
 
 
-def testable(families: tuple[FamilyInstance, ...]) -> tuple[FamilyInstance, ...]:
+def why_not_under(runtime: Runtime | Engine) -> Callable[[Variant], str]:
+    """Why a variant cannot be tried under a runtime: the judge of a pod lives in it."""
+    return why_not_in_pod if isinstance(runtime, Engine) else why_not
+
+
+def testable(
+    families: tuple[FamilyInstance, ...], runtime: Runtime | Engine
+) -> tuple[FamilyInstance, ...]:
     """What of each family can be tried under a runtime; families without are left out."""
-    held = (one.only({v.id for v in one.variants if not why_not(v)}) for one in families)
+    why = why_not_under(runtime)
+    held = (one.only({v.id for v in one.variants if not why(v)}) for one in families)
     return tuple(one for one in held if one.size)
 
 
@@ -96,8 +105,9 @@ def _run(share: Share, containers: Containers, candidate: Candidate, plan: Plan)
         )
     else:
         run = share.run(candidate)
-    trials = _with_untried(run, plan, why)
-    left_out = Counter(why_not(one) for family in plan.families for one in family.variants)
+    cause_of = why_not_under(containers.runtime)
+    trials = _with_untried(run, plan, why, cause_of)
+    left_out = Counter(cause_of(one) for family in plan.families for one in family.variants)
     notes = [
         f"not tried under {containers.runtime.name}: {count}, {cause}"
         for cause, count in left_out.most_common()
@@ -121,13 +131,15 @@ def _starts(run: CandidateRun) -> Starts:
     return Starts(loads=loads, runtime=loads, static=loads or None, reason=reason)
 
 
-def _with_untried(run: CandidateRun, plan: Plan, why: str) -> tuple[TrialRecord, ...]:
+def _with_untried(
+    run: CandidateRun, plan: Plan, why: str, cause_of: Callable[[Variant], str]
+) -> tuple[TrialRecord, ...]:
     """All trials in the order of the library."""
     filters = tuple(Filter.decode(layer.program) for layer in run.candidate.seccomp)
     terms = Terms(filters, "", no_new_privs=False, syscall_insn=0, with_steps=plan.with_steps)
     known = {one.variant: one for one in run.trials}
     return tuple(
-        known[one.id] if one.id in known else untried(one, terms, why or why_not(one))
+        known[one.id] if one.id in known else untried(one, terms, why or cause_of(one))
         for family in plan.families
         for one in family.variants
     )
@@ -145,7 +157,7 @@ def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> st
     control = control_of(containers, stance)
     config = confinement(control, candidate, 0, containers.first.load_apparmor).config
     if candidate.seccomp:
-        profile = profile_for(candidate)
+        profile = profile_for(candidate, containers.runtime)
         if profile is None:
             return f"{name} takes a profile, and this candidate is a raw filter"
         containers.told(config.filters, profile)
@@ -161,11 +173,17 @@ def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> st
 _PUT_ON = ("seccomp", "no-new-privs", "capabilities")
 
 
-def profile_for(candidate: Candidate) -> Mapping[str, Any] | None:
+def profile_for(
+    candidate: Candidate, runtime: Runtime | Engine
+) -> Mapping[str, Any] | SecurityProfile | None:
     """The ``linux.seccomp`` of a bundle: an OCI profile as its file has it, others resolved.
 
-    None where nobody has the rules.
+    For a container of a manifest a CRI runtime is asked as the kubelet asks it.  None where nobody
+    has the rules.
     """
+    requested = candidate.requested if isinstance(runtime, Engine) else None
+    if requested is not None and not _hangs_on_bounding_set(requested, candidate):
+        return requested
     path = Path(candidate.source)
     if candidate.meaning == "oci" and path.is_file():
         found: Mapping[str, Any] = json.loads(path.read_bytes())
@@ -174,7 +192,16 @@ def profile_for(candidate: Candidate) -> Mapping[str, Any] | None:
     return candidate.profile.as_dict() if candidate.profile is not None else None
 
 
-def check_model(candidate: Candidate, runtime: Runtime) -> None:
+def _hangs_on_bounding_set(requested: SecurityProfile, candidate: Candidate) -> bool:
+    """Whether containerd would render another RuntimeDefault than in a pod.
+
+    It looks at the bounding set, and postures leave an ordinary user none.
+    """
+    own = candidate.posture
+    return requested.type == "RuntimeDefault" and isinstance(own, OwnPosture) and own.uid != 0
+
+
+def check_model(candidate: Candidate, runtime: Runtime | Engine) -> None:
     """``EnvironmentLackError`` if a candidate was compiled as another runtime would."""
     model = candidate.runtime_model.partition("/")[0]
     if model and model != runtime.model:

@@ -9,6 +9,7 @@ in a native trial.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
@@ -27,6 +28,7 @@ from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.posture import CAPABILITY_NUMBERS
 from evaluator.sandbox import ROOT_IDS, Sandbox, Stage, explain_step, runner_path
 from evaluator.wire import ConfigSpec, ParkedStatus, Step
+from mitigations.candidate import SecurityProfile
 
 RUNTIMES = ("runc", "crun")
 SCRATCH = Path("/dev/shm")  # noqa: S108 - a tmpfs, where inode numbers tell what is new
@@ -52,6 +54,9 @@ _NAMESPACES = {"user": "user", "network": "net", "ipc": "ipc", "uts": "uts"}
 class Runtime(Struct, frozen=True):
     """An OCI runtime of this machine."""
 
+    stands_alone: ClassVar[bool] = True
+    """Whether a container can serve for one program alone."""
+
     name: str
     path: str
     version: str
@@ -63,6 +68,17 @@ class Runtime(Struct, frozen=True):
             return "crun"
         numbers = [int(one) for one in re.findall(r"\d+", self.version)[:2]]
         return "runc-1.1" if numbers < [1, 2] else "runc-1.2"
+
+    def start(
+        self,
+        config: ConfigSpec,
+        seccomp: Mapping[str, Any] | SecurityProfile | None = None,
+        *,
+        alone: bool = False,
+    ) -> Container:
+        """Raises as ``Container`` does."""
+        assert not isinstance(seccomp, SecurityProfile)
+        return Container(self, config, seccomp, alone=alone)
 
     @property
     def command(self) -> list[str]:
@@ -348,11 +364,28 @@ class Container:
 
 
 def sweep() -> None:
-    """Removes the bundles of processes that were killed before they could do it themselves."""
-    for left in SCRATCH.glob("sidestep-*-*"):
+    """Removes what processes left that were killed before they could do it themselves."""
+    for left in [*SCRATCH.glob("sidestep-*-*"), *cgroups("sidestep-*-*")]:
         pid = left.name.split("-")[1]
         if pid.isdecimal() and not Path("/proc", pid).exists():
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(SCRATCH / left.name, ignore_errors=True)
+            remove_cgroups(left.name)
+
+
+def cgroups(pattern: str) -> list[Path]:
+    """Those of that name below the first level of each hierarchy."""
+    top = Path("/sys/fs/cgroup")
+    return [*top.glob(pattern), *top.glob(f"*/{pattern}")]
+
+
+def remove_cgroups(name: str) -> None:
+    """With all below them, as far as nobody is in one."""
+    for top in cgroups(name):
+        for group in sorted(top.rglob("*/"), reverse=True):
+            with contextlib.suppress(OSError):
+                group.rmdir()
+        with contextlib.suppress(OSError):
+            top.rmdir()
 
 
 def _ended(process: subprocess.Popen[bytes], within_s: float) -> bool:

@@ -13,7 +13,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -30,6 +30,7 @@ START_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 30.0
 """For a result, on top of the trial's own bound."""
+_LOOK_MS = 200
 
 # What runner.c puts into the sandbox (sandbox.h).
 _MACHINES_OWN = frozenset({"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc", "proc"})
@@ -430,6 +431,43 @@ def is_filtered() -> bool:
     """Whether this very process is under seccomp (then the kernel shows it no filters)."""
     own = (read_here("/proc/self/status") or "").splitlines()
     return not any(line.split() == ["Seccomp:", "0"] for line in own)
+
+
+class Connected(Sandbox):
+    """A runner that somebody else has started, and that we only speak with."""
+
+    def __init__(self, told: int, said: int, trouble: Callable[[], str]) -> None:  # pyright: ignore[reportMissingSuperCall] - nothing is started
+        """``told``, ``said``: descriptors, not blocking, which are closed with this.
+
+        ``trouble``: asked while the runner is silent; why there is nothing to wait for, or empty.
+        """
+        self._in = told
+        self._out = said
+        self._trouble = trouble
+        self._buffer = b""
+        self._at = 0
+        self.id_map = ROOT_IDS
+        try:
+            self.hello = self._greet(START_TIMEOUT_S)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for descriptor in {self._in, self._out} - {-1}:
+            os.close(descriptor)
+        self._in = self._out = -1
+
+    def _wait(self, deadline: float, *, writing: bool) -> None:
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        if writing:
+            poll.register(self._in, select.POLLOUT)
+        while not poll.poll(_LOOK_MS):
+            if time.monotonic() > deadline:
+                raise HarnessError("the runner does not answer")
+            if trouble := self._trouble():
+                raise HarnessError(trouble)
 
 
 def _children(pid: int) -> list[int]:

@@ -28,7 +28,21 @@ PID = "pid: who looks for the effect does not know the subject's"
 PLACE = "place: it acts outside the working directory"
 IDS = "ids: who looks for the effect counts users as the sandbox does"
 NAME = "name: it calls the working directory by the name that it has in the sandbox"
-CAUSES = (SENTINEL, SETUP, NEIGHBOUR, NAMESPACES, EVENTS, LIMITS, POSTURE, PID, PLACE, IDS, NAME)
+FSETID = "fsetid: root of the machine, which a pod's root is, keeps set-id bits when it writes"
+CAUSES = (
+    FSETID,
+    SENTINEL,
+    SETUP,
+    NEIGHBOUR,
+    NAMESPACES,
+    EVENTS,
+    LIMITS,
+    POSTURE,
+    PID,
+    PLACE,
+    IDS,
+    NAME,
+)
 _WORK = b"/work"
 _FOLLOWED = (
     ProgramFlag.WATCH_PROCESS
@@ -62,6 +76,12 @@ def why_not_inside(variant: Variant) -> str:
     if cause or Need.MANY_IDS in variant.needs:
         return cause or IDS
     return NAME if any(_WORK in blob.data for blob in variant.program.blobs) else ""
+
+
+def why_not_in_pod(variant: Variant) -> str:
+    """The same where ids are the machine's own as well (fs/inode.c: CAP_FSETID)."""
+    cause = why_not(variant) or (IDS if Need.MANY_IDS in variant.needs else "")
+    return cause or (FSETID if variant.id.startswith("clear-set-id-bits/") else "")
 
 
 def _asks_for_pid(program: Program) -> bool:

@@ -143,6 +143,15 @@ class Attachment(StrEnum):
     SELF = "self"
 
 
+class SecurityProfile(Struct, frozen=True):
+    """What a kubelet asks a runtime for, in the CRI's words."""
+
+    type: str
+    """RuntimeDefault, Localhost or Unconfined; a kubelet never leaves it unset."""
+    localhost_ref: str = ""
+    """A file of the node; empty if it is not of type Localhost."""
+
+
 class Candidate(Struct, frozen=True):
     name: str
     source: str
@@ -161,6 +170,8 @@ class Candidate(Struct, frozen=True):
     warnings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     """What is to be known of the source and is nobody's mistake."""
+    requested: SecurityProfile | None = None
+    """What a kubelet would ask for; None where it is no container of a pod."""
     assumes: frozenset[str] = frozenset()
     """What an attacker has here by the way it is deployed: ``unfiltered-neighbour``."""
 

@@ -26,6 +26,7 @@ from mitigations.candidate import (
     OwnPosture,
     ProfileError,
     ReadOnlyRootLayer,
+    SecurityProfile,
 )
 from mitigations.capabilities import CAPABILITIES
 from mitigations.manifest import Pod
@@ -87,18 +88,35 @@ def candidates(
             if isinstance(one, ContainerError):
                 raise one.error
             filtered = _filtered(one, setup, profiles)
-            yield _candidate(pod, one, filtered, bare, name, source)
+            # A runtime does not look at what it is asked for a privileged container.
+            requested = None if one.privileged else security_profile(one.seccomp, setup)
+            read = _candidate(pod, one, filtered, bare, name, source)
+            yield replace(read, requested=requested)
         except ProfileError as error:
             yield FailedCandidate(name, source, error)
 
 
+def security_profile(profile: Profile | None, setup: NodeSetup) -> SecurityProfile:
+    """The kubelet's translation of a container's seccompProfile, or of its pod's.
+
+    pkg/kubelet/kuberuntime/helpers.go, fieldSeccompProfile.  ProfileError where the API server or
+    the kubelet refuses.  Whether the file is there only the runtime finds out.
+    """
+    if profile is None:
+        return SecurityProfile("RuntimeDefault" if setup.seccomp_default else "Unconfined")
+    if profile.type == "Localhost":
+        return SecurityProfile(profile.type, str(_localhost_path(profile, setup.seccomp_root)))
+    return SecurityProfile(profile.type)
+
+
 def _profile_type(context: SecurityContext, setup: NodeSetup) -> str:
     """RuntimeDefault or Localhost; empty where there is no filter."""
-    if context.privileged:
+    if context.privileged:  # the kubelet sends the profile, and the runtime does not look at it
         return ""
-    if context.seccomp is None:
-        return "RuntimeDefault" if setup.seccomp_default else ""
-    return "" if context.seccomp.type == "Unconfined" else context.seccomp.type
+    if context.seccomp is not None and context.seccomp.type == "Localhost":
+        return context.seccomp.type  # a bad path is told where it is opened
+    asked = security_profile(context.seccomp, setup).type
+    return "" if asked == "Unconfined" else asked
 
 
 # ------------------------------------------------------------------------------------ its filter

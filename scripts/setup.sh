@@ -2,10 +2,11 @@
 # Makes the environment that the Makefile's targets run in; quick when there is nothing to do.
 #   scripts/setup.sh run    the tool itself
 #   scripts/setup.sh dev    the tool and everything its tests and checks need
+#   scripts/setup.sh pods   a container runtime, and the little that kubernetes-demo takes of the tool
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-want=${1:?usage: scripts/setup.sh run|dev}
+want=${1:?usage: scripts/setup.sh run|dev|pods}
 venv=.venv
 debian='gcc libc6-dev libseccomp2 make python3 python3-venv'
 fedora='gcc glibc-devel libseccomp make python3'
@@ -46,8 +47,18 @@ missing_packages() {
 	else
 		printf '%s\n' python3 python3-venv libseccomp2
 	fi
-	command -v "${CC:-cc}" >/dev/null || echo gcc
-	[ -e /usr/include/stdio.h ] || echo libc6-dev
+	if [ "$want" = pods ]; then
+		missing_runtime
+	else
+		command -v "${CC:-cc}" >/dev/null || echo gcc
+		[ -e /usr/include/stdio.h ] || echo libc6-dev
+	fi
+}
+
+missing_runtime() {
+	command -v containerd >/dev/null || echo containerd
+	command -v runc >/dev/null || echo runc
+	command -v busybox >/dev/null || echo busybox-static
 }
 
 install_system_packages() {
@@ -100,10 +111,37 @@ install_packages() {
 	inputs >"$venv/.installed-$1"
 }
 
+# The ranges of pyproject.toml of the packages that the demo imports.
+demo_requirements() {
+	"$venv/bin/python" - <<-'PYTHON'
+		import re, tomllib
+		project = tomllib.load(open("pyproject.toml", "rb"))["project"]
+		wanted = re.compile(r"(grpcio|msgspec|pyseccomp|pyyaml)\b")
+		every = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+		print(*(one for one in every if wanted.match(one)), sep="\n")
+	PYTHON
+}
+
+# Not the whole tool: that takes a minute.
+set_up_pods() {
+	local requirements
+	if [ -z "$(missing_runtime)" ] && "$venv/bin/python" -c 'import grpc, msgspec, pyseccomp, yaml' 2>/dev/null
+	then
+		return 0
+	fi
+	install_system_packages
+	make_venv
+	mapfile -t requirements < <(demo_requirements)
+	echo "+ pip install ${requirements[*]}"
+	"$venv/bin/python" -m pip install -qq --disable-pip-version-check "${requirements[@]}" ||
+		die "pip could not install the packages; its message is above"
+}
+
 case $want in
+pods) set_up_pods && exit ;;
 run) extras=(llm 'dev,docs,inspect,llm') ;;
 dev) extras=('dev,docs,inspect,llm') ;;
-*) die "unknown environment: $want (run or dev)" ;;
+*) die "unknown environment: $want (run, dev or pods)" ;;
 esac
 if ! is_installed "${extras[@]}" || ! "$venv/bin/python" -c ''; then
 	install_system_packages

@@ -6,56 +6,27 @@ python -m benchmarks.capture.capture_containerd --compare  writes nothing: is it
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.capture import cri, private_space, runtimes, store
+from benchmarks.capture import private_space, runtimes, store
 from benchmarks.capture.bundle import make_root
-from benchmarks.capture.image import write_image
 from benchmarks.capture.private_space import CGROUP, CaptureError
 from benchmarks.capture.readback import read_filters
+from evaluator import containerd, cri
+from evaluator.image import write_image
 from mitigations.capabilities import CAPABILITIES
 from mitigations.load import running_kernel
 from mitigations.runtime_default import BUNDLED, read, with_capabilities
 from mitigations.runtimes import compile_profile, find_model
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _IMAGE = "capture.invalid/busybox:1"
 _ENTRY_POINT = ["/bin/busybox", "sleep", "600"]
-_RUNTIME_DEFAULT = 0
 _SECONDS = 20
-
-# oom scores are left alone: a process without CAP_SYS_RESOURCE may not lower them as CRI wants.
-_CONFIGURATION = """\
-version = 2
-root = "{directory}/root"
-state = "{directory}/state"
-disabled_plugins = [
-  "io.containerd.internal.v1.opt", "io.containerd.internal.v1.tracing",
-  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
-  "io.containerd.tracing.processor.v1.otlp",
-]
-[grpc]
-address = "{directory}/socket"
-[ttrpc]
-address = "{directory}/socket.ttrpc"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{image}"
-restrict_oom_score_adj = true
-tolerate_missing_hugetlb_controller = true
-stream_server_address = "127.0.0.1"
-stream_server_port = "0"
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "native"
-"""
 
 
 def main() -> int:
@@ -63,27 +34,10 @@ def main() -> int:
 
 
 def _work(directory: Path) -> None:
-    # A short path: a socket's name may have 107 characters.
-    home = directory / "c"
-    home.mkdir()
-    image = write_image(
+    archive = write_image(
         directory / "image.tar", make_root(directory / "root"), _IMAGE, _ENTRY_POINT
     )
-    with _containerd(home) as client:
-        subprocess.run(
-            [
-                "ctr",
-                "--address",
-                str(home / "socket"),
-                "--namespace",
-                "k8s.io",
-                "images",
-                "import",
-                str(image),
-            ],
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+    with containerd.running(directory, archive, _IMAGE) as client:
         info, programs = _container(client, directory / "logs")
         by_capability = _by_capability(client, directory / "logs")
         version = client.version()
@@ -97,45 +51,11 @@ def _work(directory: Path) -> None:
     _store(info, programs[0], version, by_capability)
 
 
-@contextlib.contextmanager
-def _containerd(home: Path) -> Iterator[cri.Client]:
-    configuration = home / "config.toml"
-    configuration.write_text(_CONFIGURATION.format(directory=home, image=_IMAGE))
-    log = home / "log"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(
-            ["containerd", "--config", str(configuration)],
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        ) as daemon,
-    ):
-        client = cri.Client(home / "socket")
-        try:
-            _wait_until_ready(client, daemon, log)
-            yield client
-        finally:
-            client.close()
-            daemon.terminate()
-
-
-def _wait_until_ready(client: cri.Client, daemon: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _SECONDS
-    while daemon.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(cri.CallError):
-            client.version()
-            return
-        time.sleep(0.05)
-    raise CaptureError(f"containerd did not start: {runtimes.last_line(log)}")
-
-
 def _container(client: cri.Client, logs: Path) -> tuple[dict[str, Any], list[bytes]]:
     sandbox = cri.sandbox_config(f"/{CGROUP}", logs)
     sandbox_id = client.run_sandbox(sandbox)
     try:
-        container = cri.container_config(_IMAGE, _ENTRY_POINT, _RUNTIME_DEFAULT)
+        container = cri.container_config(_IMAGE, _ENTRY_POINT, cri.RUNTIME_DEFAULT)
         container_id = client.create(sandbox_id, container, sandbox)
         client.start(container_id)
         info = client.describe(container_id)
@@ -152,7 +72,7 @@ def _by_capability(client: cri.Client, logs: Path) -> dict[str, Any]:
 
     def rendered(*only: str) -> dict[str, Any]:
         name = "-".join(("capture", *only)).lower()
-        config = cri.container_config(_IMAGE, _ENTRY_POINT, _RUNTIME_DEFAULT, list(only), name)
+        config = cri.container_config(_IMAGE, _ENTRY_POINT, cri.RUNTIME_DEFAULT, list(only), name)
         container_id = client.create(sandbox_id, config, sandbox)
         try:
             spec = client.describe(container_id)["runtimeSpec"]

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluator.errors import SidestepError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -28,33 +30,31 @@ _INSIDE = "SIDESTEP_CAPTURE_DIRECTORY"
 _UNIFIED = "/sys/fs/cgroup/unified"
 _INTERRUPTED = 130
 _PR_SET_CHILD_SUBREAPER = 36
-_MARKS = ("sidestep-capture", "containerd", "runc", "crun", "netns", "k8s.io")
+_CANNOT = 3
 
 
 class CaptureError(Exception):
     """A capture that cannot go on; the message is one line for the user."""
 
 
-def run(module: str, work: Callable[[Path], None]) -> int:
-    """Call `work` with a private directory; the exit code says whether all went well."""
+def run(module: str, work: Callable[[Path], int | None]) -> int:
+    """Call `work` with a private directory; the exit code is its own, or says what went wrong."""
     inside = os.environ.get(_INSIDE)
     if inside is None:
         return _outside(module)
     try:
+        _refuse_chroot()
         _make_private(Path(inside))
-        work(Path(inside))
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except (CaptureError, OSError, subprocess.SubprocessError) as error:
-        print(f"capture: {error}", file=sys.stderr)
+        return work(Path(inside)) or 0
+    except (CaptureError, SidestepError, OSError, subprocess.SubprocessError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _outside(module: str) -> int:
     if os.geteuid() != 0:
-        print("capture: reading filters back needs root", file=sys.stderr)
-        return 1
+        print("error: containers are started as root: use sudo", file=sys.stderr)
+        return _CANNOT
     before = set(_traces())
     directory = Path(tempfile.mkdtemp(prefix="sidestep-capture-"))
     # Orphans come to us: the namespace's first process ends only after all others there.
@@ -79,17 +79,23 @@ def _outside(module: str) -> int:
             ],
             env={**os.environ, _INSIDE: str(directory)},
             cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches us alone
             check=False,
         ).returncode
     except KeyboardInterrupt:
         code = _INTERRUPTED
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _wait_for_all()
         directory.rmdir()
         _remove_cgroups()
     left = sorted(set(_traces()) - before)
     for trace in left:
-        print(f"capture: left behind: {trace}", file=sys.stderr)
+        print(f"error: left behind: {trace}", file=sys.stderr)
+    if code == _INTERRUPTED and not left:
+        print("error: interrupted; what was started is gone", file=sys.stderr)
     return 1 if left else code
 
 
@@ -103,6 +109,18 @@ def _make_private(directory: Path) -> None:
     libc.umount2(_UNIFIED.encode(), 0)
 
 
+def _refuse_chroot() -> None:
+    """In a chroot, a program that joins a container's mount namespace ends up outside of both.
+
+    pivot_root(2) moves the root of the namespace only where it is ours as well.
+    """
+    root = Path("/").stat()
+    joined = ["nsenter", "--mount=/proc/self/ns/mnt", "stat", "--format=%d %i", "/"]
+    done = subprocess.run(joined, capture_output=True, text=True, check=True)
+    if done.stdout.split() != [str(root.st_dev), str(root.st_ino)]:
+        raise CaptureError("in a chroot, a container's programs would run outside of it")
+
+
 def _wait_for_all() -> None:
     # A runtime that still runs would make the directory again, on the machine's own /tmp.
     with contextlib.suppress(ChildProcessError):
@@ -111,7 +129,7 @@ def _wait_for_all() -> None:
 
 
 def _remove_cgroups() -> None:
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 15  # on a busy machine what was killed takes its time
     while list(_cgroups()) and time.monotonic() < deadline:
         for group in sorted(_cgroups(), key=lambda path: len(path.parts), reverse=True):
             # A group stays busy for a moment after its last process was killed.
@@ -127,12 +145,13 @@ def _cgroups() -> Iterator[Path]:
 
 
 def _traces() -> Iterator[str]:
-    """Everything on the machine that a capture could have left."""
+    """What a capture could have left, told from what other engines of the machine do meanwhile.
+
+    /run and the work directory were its own, and are gone with its namespaces.
+    """
     yield from (f"cgroup {path}" for path in _cgroups())
-    yield from (f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob("*/k8s.io"))
-    yield from _marked("mount", Path("/proc/mounts").read_text().splitlines())
-    yield from _marked("socket", Path("/proc/net/unix").read_text().splitlines())
-    yield from _marked("file", (str(path) for path in Path("/run").glob("*")))
+    yield from _marked("mount", Path("/proc/mounts"))
+    yield from _marked("socket", Path("/proc/net/unix"))
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
@@ -140,5 +159,6 @@ def _traces() -> Iterator[str]:
                 yield f"process {process.name}: {' '.join(words)}"
 
 
-def _marked(kind: str, lines: Iterator[str] | list[str]) -> Iterator[str]:
-    yield from (f"{kind} {line}" for line in lines if any(mark in line for mark in _MARKS))
+def _marked(kind: str, listing: Path) -> Iterator[str]:
+    lines = listing.read_text().splitlines()
+    yield from (f"{kind} {line}" for line in lines if "sidestep-capture" in line)

@@ -27,12 +27,12 @@ _PROTOCOL = re.compile(r"#define\s+(PF_\w+)\s+(\w+)")
 
 def main() -> int:
     if reason := systemd_manager.why_not():
-        print(f"capture: {reason}", file=sys.stderr)
+        print(f"error: {reason}", file=sys.stderr)
         return 1
     try:
         captured = _captured()
     except (CaptureError, OSError, subprocess.SubprocessError) as error:
-        print(f"capture: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     FACTS.write_text(f"{json.dumps(_facts(), indent=1)}\n")
     CAPTURE.parent.mkdir(exist_ok=True)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Gates: the posture, the layers, and one clone for each subject.
 
-static void set_limits(int core_file)
+static void set_limits(int core_file, int with_time)
 {
 	static const u64 limits[][2] = { { RLIMIT_CPU, 10 }, { RLIMIT_FSIZE, 32 << 20 }, { RLIMIT_DATA, 512 << 20 }, { RLIMIT_NPROC, 256 }, { RLIMIT_NOFILE, 256 } };
 	u64 core[2] = { core_file ? 1 << 20 : 1, core_file ? 1 << 20 : 1 };
 
-	for (u32 i = 0; i < sizeof limits / sizeof *limits; i++) {
+	for (u32 i = !with_time; i < sizeof limits / sizeof *limits; i++) {
 		u64 both[2] = { limits[i][1], limits[i][1] };
 
 		SYS4(prlimit64, 0, limits[i][0], both, 0);
@@ -118,7 +118,7 @@ static void enter_posture(const struct config *c, int core_file)
 	struct cap_sets set[2];
 	i64 e;
 
-	set_limits(core_file);
+	set_limits(core_file, 1);
 	if (many_ids && (e = SYS2(setgroups, 0, 0)) < 0)
 		gate_fail(X_POSTURE, e);
 	drop_bounding(drops_late(c) ? c->bounding : c->bounding & c->kept);

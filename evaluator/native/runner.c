@@ -429,7 +429,8 @@ static int is_confined(void)
 
 #define TMPFS 0x01021994
 
-static int has_ambient_scratch(const char *parent)
+// A directory of our own below one of a tmpfs; or that one itself, if whoever started us made it.
+static int has_ambient_scratch(const char *parent, int is_ours)
 {
 	struct { i64 type, rest[14]; } fs;
 	i64 e, fd = open_at(AT_FDCWD, parent, O_DIRECTORY, 0);
@@ -440,8 +441,10 @@ static int has_ambient_scratch(const char *parent)
 	SYS1(close, fd);
 	if (e < 0 || fs.type != TMPFS)	// only there inode numbers tell what is new
 		return fail(X_NO_TMPFS, e);
-	append_number(append(append(work, parent), "/sidestep-"), (u64)SYS0(getpid));
-	if ((e = SYS3(mkdirat, AT_FDCWD, work, 0755)) < 0)
+	append(work, parent);
+	if (!is_ours)
+		append_number(append(append(work, parent), "/sidestep-"), (u64)SYS0(getpid));
+	if (!is_ours && (e = SYS3(mkdirat, AT_FDCWD, work, 0755)) < 0)
 		return fail(X_FIXTURE, e);
 	scratch_dir = (int)open_at(AT_FDCWD, work, O_DIRECTORY, 0);
 	if (scratch_dir < 0 || (e = SYS1(chdir, work)) < 0)
@@ -501,16 +504,34 @@ static int start_stage(void)
 	return 0;
 }
 
+// Whoever opens the other end may come later.
+static int open_fifo(const char *path, int flags, int as)
+{
+	i64 fd;
+
+	while ((fd = open_at(AT_FDCWD, path, flags, 0)) == -EINTR)
+		;
+	if (fd < 0)
+		return fail(X_NAMESPACES, fd);
+	SYS2(dup2, fd, as);
+	SYS1(close, fd);
+	SYS3(fcntl, as, 2, 1);
+	return 0;
+}
+
 // ambient [DIRECTORY [PACK]]: the judge in somebody else's confinement, as it is; frames on stdin,
 // answers on stdout.  It works below DIRECTORY, which must be a tmpfs.  With PACK, a file with those
 // frames, the answers are text: where there is no shell, as in an image of two files, and for logs.
+//
+// ambient DIRECTORY IN OUT SAID TOLD: the judge in a container beside that of a performer, with FIFOs
+// for all that is read and written.  It works in DIRECTORY, which both of them see under this name.
 static int ambient_mode(char **argv, int argc)
 {
-	int ready;
+	int ready, is_beside = argc > 6;
 
 	ambient = 1;
 	forget_signals();
-	if (argc > 3) {
+	if (argc == 4) {
 		i64 pack = open_at(AT_FDCWD, argv[3], 0, 0);
 
 		if (pack < 0)
@@ -518,23 +539,27 @@ static int ambient_mode(char **argv, int argc)
 		SYS2(dup2, pack, 0);
 		SYS1(close, pack);
 	}
-	as_text = argc > 3;
+	as_text = argc == 4;
 	out = allocate(MAX_FRAME);
-	take_control_fds();
+	if (!is_beside)
+		take_control_fds();
+	else if (open_fifo(argv[3], 0, CONTROL_IN) || open_fifo(argv[4], O_WRONLY, CONTROL_OUT))
+		return 3;
 	SYS1(umask, 0);
 	work[0] = 0;
 	if (!out)
 		return 3;
 	if (is_confined())
-		ready = !has_ambient_scratch(argc > 2 ? argv[2] : "/dev/shm") && !can_look() && !map_shared(ARENA, SHARED_END - ARENA) &&
-			!map_shared(CONTROL, 4096) && !start_stage();
+		ready = !has_ambient_scratch(argc > 2 ? argv[2] : "/dev/shm", is_beside) && !can_look() &&
+			!map_shared(ARENA, SHARED_END - ARENA) && !map_shared(CONTROL, 4096) && (is_beside || !start_stage());
 	else
 		ready = fail(X_UNCONFINED, 0) + 1;
 	calibrate();
 	start_ticking();
-	ready = ready && !greet_stage();
+	ready = ready && (is_beside || !greet_stage());
 	say_hello(ready ? 0 : fail_step, ready ? 0 : fail_error);
-	if (ready)
+	staged = 1;
+	if (ready && (!is_beside || (!open_fifo(argv[6], O_WRONLY, STAGE_OUT) && !open_fifo(argv[5], 0, STAGE_IN))))
 		serve();
 	if (scratch_dir >= 0) {
 		wipe_scratch();
@@ -544,12 +569,35 @@ static int ambient_mode(char **argv, int argc)
 }
 
 // perform [alone]: what a container runtime executes; the judge is at the other end of its pipes.
-static int perform_mode(int argc)
+// perform TOLD SAID: the same, where the pipes have names.
+static int perform_mode(char **argv, int argc)
 {
-	alone = argc > 2;
+	alone = argc == 3;
 	forget_signals();
-	take_control_fds();
+	if (argc > 3) {
+		set_limits(0, 0);
+		SYS1(umask, 022);
+		if (open_fifo(argv[2], 0, CONTROL_IN) || open_fifo(argv[3], O_WRONLY, CONTROL_OUT))
+			return 3;
+	} else
+		take_control_fds();
 	performer(CONTROL_IN, CONTROL_OUT);
+}
+
+// loopback: brings up the interface of the network namespace that it is started in.
+static int loopback_mode(void)
+{
+	return loopback_up() ? 1 : 0;
+}
+
+// pause: the first process of a pod, which only has to be there.
+static int pause_mode(void)
+{
+	i64 day[2] = { 86400, 0 };
+
+	for (;;)
+		SYS2(nanosleep, day, 0);
+	return 0;
 }
 
 // readback PID: the filters of a process, oldest first, each as a count and its instructions.
@@ -599,7 +647,11 @@ void start(u64 *stack)
 	else if (argc > 1 && same(argv[1], "ambient"))
 		code = ambient_mode(argv, argc);
 	else if (argc > 1 && same(argv[1], "perform"))
-		code = perform_mode(argc);
+		code = perform_mode(argv, argc);
+	else if (argc > 1 && same(argv[1], "loopback"))
+		code = loopback_mode();
+	else if (argc > 1 && same(argv[1], "pause"))
+		code = pause_mode();
 	else if (argc > 1 && same(argv[1], "record")) {
 		forget_signals();
 		code = record_mode(argv, argc);

@@ -166,7 +166,7 @@ def test_a_batch_in_a_container_takes_at_most_three_times_the_native_time(
 ) -> None:
     variants = [
         one
-        for family in runtime_run.testable(families([], library.SUITE))
+        for family in runtime_run.testable(families([], library.SUITE), runtime)
         for one in family.variants
         if not one.negative
     ][::3]
@@ -416,4 +416,4 @@ def test_candidates_are_told_from_files(tmp_path: Path) -> None:
     path = written(tmp_path, profile({"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}))
     (candidate,) = load(path)
     assert isinstance(candidate, Candidate)
-    assert runtime_run.profile_for(candidate) == json.loads(path.read_text())
+    assert runtime_run.profile_for(candidate, find("runc")) == json.loads(path.read_text())

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mitigations import oci
+from mitigations import manifest, oci, yaml_text
 from mitigations.candidate import (
     AppArmorLayer,
     Candidate,
@@ -20,10 +20,12 @@ from mitigations.candidate import (
     ProfileError,
     ReadOnlyRootLayer,
     SeccompLayer,
+    SecurityProfile,
 )
 from mitigations.capabilities import CAPABILITIES
-from mitigations.kubernetes import NodeSetup
+from mitigations.kubernetes import NodeSetup, security_profile
 from mitigations.load import load
+from mitigations.security_context import SecurityContext, contexts
 
 DENY_MKDIR: dict[str, Any] = {
     "defaultAction": "SCMP_ACT_ALLOW",
@@ -887,3 +889,65 @@ def test_a_read_only_root_is_a_layer_without_the_volumes(node: Node) -> None:
     (other,) = node.load(pod({**container("c"), "volumeMounts": mounts}))
     assert isinstance(other, Candidate)
     assert not any(isinstance(each, ReadOnlyRootLayer) for each in other.layers)
+
+
+# --------------------------------------------------------------------- what the kubelet asks for
+
+
+def asked(pod: Any, container: Any, *, seccomp_default: bool = False) -> SecurityProfile:
+    """Of a pod with these two seccompProfiles; None: the field is not there."""
+
+    def context(profile: Any) -> dict[str, Any]:
+        return {} if profile is None else {"securityContext": {"seccompProfile": profile}}
+
+    spec = {"containers": [{"name": "app", "image": "i", **context(container)}], **context(pod)}
+    text = yaml.safe_dump(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    )
+    (document,) = yaml_text.read(text.encode(), "pod.yaml")
+    (found,) = manifest.pods_of(manifest.root(document, "pod.yaml"))
+    (one,) = contexts(found, frozenset(CAPABILITIES))
+    if not isinstance(one, SecurityContext):
+        raise one.error
+    return security_profile(one.seccomp, NodeSetup(Path("/node"), seccomp_default))
+
+
+UNCONFINED, DEFAULT = SecurityProfile("Unconfined"), SecurityProfile("RuntimeDefault")
+
+
+@pytest.mark.parametrize(
+    ("pod", "container", "seccomp_default", "expected"),
+    [
+        (None, None, False, UNCONFINED),
+        (None, None, True, DEFAULT),
+        ({"type": "Unconfined"}, None, True, UNCONFINED),
+        ({"type": "RuntimeDefault"}, None, False, DEFAULT),
+        ({"type": "RuntimeDefault"}, {"type": "Unconfined"}, True, UNCONFINED),
+        ({"type": "Unconfined"}, {"type": "RuntimeDefault"}, False, DEFAULT),
+        (LOCALHOST, None, True, SecurityProfile("Localhost", "/node/profiles/mkdir.json")),
+        (
+            {"type": "Unconfined"},
+            LOCALHOST,
+            False,
+            SecurityProfile("Localhost", "/node/profiles/mkdir.json"),
+        ),
+    ],
+)
+def test_the_kubelet_always_asks_for_a_profile(
+    pod: Any, container: Any, seccomp_default: bool, expected: SecurityProfile
+) -> None:
+    assert asked(pod, container, seccomp_default=seccomp_default) == expected
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        {"type": "Localhost"},
+        {"type": "Localhost", "localhostProfile": ""},
+        {"type": "Localhost", "localhostProfile": "../mkdir.json"},
+        {"type": "Localhost", "localhostProfile": "/etc/mkdir.json"},
+    ],
+)
+def test_a_localhost_profile_needs_a_name_below_the_node_s_directory(profile: Any) -> None:
+    with pytest.raises(ProfileError):
+        asked(profile, None)
