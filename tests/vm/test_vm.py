@@ -272,7 +272,9 @@ def test_another_machine_has_the_profiles_of_the_one_that_was_lost(generic: Kern
             APPARMOR / "no-signals.apparmor",
             APPARMOR / "no-writes-below-work.apparmor",
         ):
-            assert one.first.load_apparmor(*loaded(candidate).layers) == ""
+            (layer,) = loaded(candidate).layers
+            assert isinstance(layer, AppArmorLayer)
+            assert one.first.load_apparmor(layer) == ""
         lost = one.first.pid
         os.kill(lost, signal.SIGKILL)
         one.renew()
