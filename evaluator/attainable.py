@@ -84,7 +84,7 @@ _NEVER_RUN = Cell(
 )
 _NO_WAY = "no way to it works on this machine"
 UNMEASURED = {
-    LayerKind.APPARMOR: Cell(Comes.NOT_TESTED, "no candidate can be an AppArmor profile yet"),
+    LayerKind.APPARMOR: Cell(Comes.NOT_TESTED, "tried in a virtual machine only (--runtime vm)"),
     LayerKind.NAMESPACE: Cell(
         Comes.NOT_TESTED, "both arms run in namespaces of their own: there is none to compare with"
     ),
