@@ -105,9 +105,15 @@ static void list_names(struct facts *f, int dir)
 	}
 }
 
-static void observe(struct facts *f, const struct view *v)
+// `absent`: the target was just looked for, and nobody has run since.
+static void observe(struct facts *f, const struct view *v, int absent)
 {
 	memset(f, 0, sizeof *f);
+	if (absent) {
+		f->path.error = f->followed.error = f->by_fd.error = f->held.error = ENOENT;
+		list_names(f, v->dir);
+		return;
+	}
 	look(&f->path, v->root, v->path, AT_SYMLINK_NOFOLLOW);
 	f->followed = f->path;
 	if (!f->path.error && (f->path.mode & S_IFMT) == S_IFLNK)
@@ -206,6 +212,18 @@ static void wipe_scratch(void)
 	standing.stands = 0;
 	SYS3(lseek, scratch_dir, 0, 0);
 	wipe(scratch_dir, 0);
+}
+
+// What most trials leave, by name, so that wiping finds nothing: the target, in the directory that is
+// held from before, and that directory, which is the fixture that stood.
+static void clear_away(const struct view *v, const struct facts *now)
+{
+	char path[256];
+
+	if (!standing.stands || now->by_fd.error)
+		return;
+	SYS3(unlinkat, v->dir, v->name, (now->by_fd.mode & S_IFMT) == S_IFDIR ? AT_REMOVEDIR : 0);
+	SYS3(unlinkat, AT_FDCWD, inside(path, standing.path), AT_REMOVEDIR);
 }
 
 static void wipe_path(const char *path)

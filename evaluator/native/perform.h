@@ -307,7 +307,7 @@ static int try_staged(struct trial *t)
 		return -1;
 	copy_program(t->p);
 	open_view(t);
-	observe(&r->before, &t->view);
+	observe(&r->before, &t->view, 0);
 	r->before.watermark = watermark(t->p, t->view.parent, 1);
 	if (t->looker && begin_witness(t))
 		return -1;

@@ -468,7 +468,7 @@ static int can_look(void)
 	v.held = -1;
 	if ((e = SYS3(mkdirat, AT_FDCWD, v.path, 0755)) < 0)
 		return fail(X_FIXTURE, e);
-	observe(&f, &v);
+	observe(&f, &v, 0);
 	SYS3(unlinkat, AT_FDCWD, v.path, AT_REMOVEDIR);
 	if (f.path.error || f.by_fd.error || f.n_names != 1)
 		return fail(X_ORACLE, -(f.path.error ? f.path.error : f.by_fd.error ? f.by_fd.error : EACCES));

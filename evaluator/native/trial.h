@@ -268,12 +268,11 @@ static void open_view(struct trial *t)
 	v->held = (int)open_at(AT_FDCWD, v->path, O_NOFOLLOW | O_PATH, 0);
 }
 
-static void close_view(struct view *v)
+// But for the directory, which is held until it is cleared.
+static void close_view(const struct view *v)
 {
 	if (v->root >= 0)
 		SYS1(close, v->root);
-	if (v->dir >= 0)
-		SYS1(close, v->dir);
 	if (v->held >= 0)
 		SYS1(close, v->held);
 }
@@ -499,7 +498,7 @@ static void await_victim(struct trial *t)
 	if (t->p->flags & P_SECRET)
 		return;
 	do {
-		observe(&now, &t->view);
+		observe(&now, &t->view, 0);
 		now.watermark = t->reply->before.watermark;
 		if (!same_bytes((u8 *)&now, (u8 *)&t->reply->before, sizeof now))
 			return;
@@ -903,7 +902,7 @@ static int try_trial(struct trial *t)
 	open_view(t);
 	t->park = needs_own_gate(t) || is_followed(t) || t->looker;	// what setup makes must be seen before the attack starts
 	if (!t->park) {
-		observe(&r->before, &t->view);
+		observe(&r->before, &t->view, t->view.dir >= 0 && t->view.held == -ENOENT && !t->victim);
 		r->before.watermark = watermark(t->p, t->view.parent, 1);
 		begin = now_us();
 	}
@@ -913,7 +912,7 @@ static int try_trial(struct trial *t)
 		hold_anew(t);
 		if (t->view.held < 0)
 			t->view.held = (int)open_at(t->view.root, t->view.path, O_NOFOLLOW | O_PATH, 0);
-		observe(&r->before, &t->view);
+		observe(&r->before, &t->view, 0);
 		r->before.watermark = watermark(t->p, t->view.parent, 0);
 		begin = now_us();
 	}
@@ -1014,12 +1013,16 @@ static void run_trial(const struct request *q)
 		reply.step = fail_step;
 		reply.error = fail_error;
 	} else
-		observe(&reply.after, &t.view);
+		observe(&reply.after, &t.view, 0);
 	reply.n_records = t.p->n_ops;
 	close_view(&t.view);
 	if (t.ns >= 0)
 		SYS1(close, t.ns);
 	collect(&t);
+	if (t.view.dir >= 0) {
+		clear_away(&t.view, &reply.after);
+		SYS1(close, t.view.dir);
+	}
 	if (!standing.stands || reply.status || reply.timed_out || reply.after.n_names)
 		wipe_scratch();
 	if (made[0]) {
