@@ -64,17 +64,19 @@ class Action(IntEnum):
 
 
 _ACTIONS = {int(action): action for action in Action}
+_TELLS_DATA = frozenset({Action.TRACE, Action.TRAP})
+"""Somebody gets to see it: a tracer, or a handler of SIGSYS."""
 ALLOWING = frozenset({Action.ALLOW, Action.LOG})
 """Where the call is made."""
 
 
 def answer_text(value: int) -> str:
-    """`ERRNO(EPERM)`, `ERRNO(0)`, `TRACE(7)`, `ALLOW`."""
+    """`ERRNO(EPERM)`, `ERRNO(0)`, `TRACE(7)`, `ALLOW`; data of a TRAP is si_errno, seccomp(2)."""
     action, low = Action.of(value), value & 0xFFFF
     if action is Action.ERRNO:
         number = min(low, MAX_ERRNO)
         return f"ERRNO({errno.errorcode.get(number, number)})"
-    return f"TRACE({low})" if action is Action.TRACE and low else action.name
+    return f"{action.name}({low})" if action in _TELLS_DATA and low else action.name
 
 
 class FilterError(Exception):

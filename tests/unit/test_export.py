@@ -13,7 +13,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mitigations import export_daemonset, export_spo
+from mitigations import classic, export_daemonset, export_spo
 from mitigations.analysis import Change, difference
 from mitigations.bpf import Filter
 from mitigations.candidate import (
@@ -264,6 +264,16 @@ def test_tables_that_answer_differently(tmp_path: Path) -> None:
     found = list(changes(self_filter, after))
     assert all(is_said(one, lost) for one in found)
     assert not any(one.opened for one in found)
+
+
+def test_what_a_handler_of_sigsys_is_told_is_named(tmp_path: Path) -> None:
+    """The data of a TRAP is si_errno, and profiles have no place for it."""
+    program = tmp_path / "some.bpf"
+    trap = classic.Instruction(classic.RETURN_K, 0, 0, int(classic.Action.TRAP) | 5)
+    program.write_bytes(classic.pack([trap]))
+    (before,) = load(program)
+    assert isinstance(before, Candidate)
+    assert any(one.endswith("TRAP, not TRAP(5)") for one in export(before, "oci").lost)
 
 
 def test_the_flags_of_such_filters_are_named() -> None:
