@@ -36,14 +36,7 @@ from evaluator.outcome import Pair, Terms
 from evaluator.plan import Plan
 from evaluator.pool import Pool
 from evaluator.posture import posture
-from evaluator.records import (
-    CandidateRun,
-    Enforcement,
-    GroundTruth,
-    Starts,
-    StoppedAt,
-    TrialRecord,
-)
+from evaluator.records import CandidateRun, Enforcement, GroundTruth, Starts, StoppedAt, TrialRecord
 from evaluator.refusals import difference
 from evaluator.sandbox import Sandbox, explain_step, runner_path
 from evaluator.stage import untried, why_not_inside

@@ -24,10 +24,11 @@ from msgspec import Struct, msgpack
 from msgspec.structs import replace
 
 from attacks.family import FamilyInstance
+from evaluator.assemble import assemble, failed
 from evaluator.errors import HarnessError
 from evaluator.plan import Plan, Progress, Rewrites, sameness
 from evaluator.pool import Pool
-from evaluator.records import CandidateResult, CandidateRun, TrialRecord, assemble, failed
+from evaluator.records import CandidateResult, CandidateRun, TrialRecord
 from evaluator.share import Groups, Share
 from mitigations.candidate import Candidate, FailedCandidate
 

@@ -461,7 +461,7 @@ def _ambient(request: Request) -> int:
     found, planned, request = contents(request)
     where = _isolated(_where(simulated=False), "somebody else's confinement")
     from evaluator.ambient import judge
-    from evaluator.records import assemble
+    from evaluator.assemble import assemble
 
     results = [assemble(judge(found, planned), planned)]
     return _publish(request, _run(request, planned, where, results, started, None))
@@ -582,8 +582,8 @@ def _results(
         from evaluator.simulate import simulate
 
         return simulate(plan, on_progress)
+    from evaluator.assemble import Assembling
     from evaluator.campaign import evaluate as run_campaign
-    from evaluator.records import Assembling
 
     assembled = Assembling()
 
@@ -613,7 +613,8 @@ def _run(
     from datetime import UTC, datetime
 
     from attacks import library
-    from evaluator.records import Run, Tool, gates, run_exit_code
+    from evaluator.assemble import gates, run_exit_code
+    from evaluator.records import Run, Tool
     from evaluator.verdict import FailOn
 
     named = {one.label for one in plan.families} if request.families else set[str]()

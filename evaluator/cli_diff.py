@@ -237,8 +237,9 @@ def _request(context: click.Context, path: str, arguments: Sequence[str]) -> Req
 
 def _evaluated(request: Request) -> tuple[Document, bool]:
     """What an evaluation says now, and whether the harness failed in it."""
+    from evaluator.assemble import run_exit_code
     from evaluator.doctor import environment, probe, without_sandbox
-    from evaluator.records import Run, Tool, document, plain, run_exit_code
+    from evaluator.records import Run, Tool, document, plain
     from evaluator.request import plan
     from evaluator.verdict import ExitCode
     from mitigations.candidate import FailedCandidate
@@ -260,8 +261,8 @@ def _evaluated(request: Request) -> tuple[Document, bool]:
 
             results.extend(simulate(planned, on_progress))
         else:
+            from evaluator.assemble import assemble
             from evaluator.campaign import evaluate
-            from evaluator.records import assemble
 
             results.extend(evaluate(planned, on_progress, assemble))
     code = run_exit_code(results, ())

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from msgspec.structs import replace
 
 from attacks.family import FamilyInstance, Variant
+from evaluator.assemble import assemble
 from evaluator.cause import Causes, Through
 from evaluator.foreign import variant_of
 from evaluator.plan import Plan, Progress
-from evaluator.records import CandidateResult, CandidateRun, Cause, SearchRecord, assemble
+from evaluator.records import CandidateResult, CandidateRun, Cause, SearchRecord
 from evaluator.search_records import NOT_LED, Find, Limits, Searched
 from evaluator.search_run import search, trials
 from evaluator.verdict import HOLDING

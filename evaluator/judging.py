@@ -17,10 +17,11 @@ from msgspec.structs import replace
 from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance
 from evaluator import campaign
+from evaluator.assemble import assemble
 from evaluator.errors import HarnessError
 from evaluator.plan import Plan, Progress, Rewrites
 from evaluator.private import private_ways
-from evaluator.records import CandidateResult, CandidateRun, assemble
+from evaluator.records import CandidateResult, CandidateRun
 from evaluator.request import families
 from evaluator.scenarios import Scenario, is_chained
 from evaluator.scoring import Score, score

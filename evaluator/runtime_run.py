@@ -18,6 +18,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from attacks.family import FamilyInstance, Variant
+from evaluator.assemble import assemble, failed
 from evaluator.confinement import confinement
 from evaluator.containers import Containers
 from evaluator.enforcement import control_of
@@ -26,15 +27,7 @@ from evaluator.outcome import Terms
 from evaluator.plan import Plan, Progress, Rewrites
 from evaluator.pods import Engine
 from evaluator.posture import posture
-from evaluator.records import (
-    CandidateResult,
-    CandidateRun,
-    Enforcement,
-    Starts,
-    TrialRecord,
-    assemble,
-    failed,
-)
+from evaluator.records import CandidateResult, CandidateRun, Enforcement, Starts, TrialRecord
 from evaluator.runtimes import CannotPerformError, RefusedError, Runtime, sweep
 from evaluator.share import Groups, Share
 from evaluator.stage import untried, why_not, why_not_in_pod

@@ -19,6 +19,7 @@ from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance, Variant
 from attacks.program import EXECS, Syscall
 from evaluator import attribution, diagnosis, enforcement, outcome, starts
+from evaluator.assemble import counts, judged
 from evaluator.cause import Causes, Through
 from evaluator.enforcement import Applied
 from evaluator.errors import HarnessError
@@ -29,16 +30,7 @@ from evaluator.plan import Plan, Rewrites
 from evaluator.pool import Arm, Asking, Pool, alone, overlapped
 from evaluator.posture import Posture, posture
 from evaluator.predict import Foretold, decisive_calls, foretold
-from evaluator.records import (
-    CandidateRun,
-    Cause,
-    Enforcement,
-    Starts,
-    TrialRecord,
-    WorkloadRecord,
-    counts,
-    judged,
-)
+from evaluator.records import CandidateRun, Cause, Enforcement, Starts, TrialRecord, WorkloadRecord
 from evaluator.sampling import Sampler
 from evaluator.sentinel import sentinel
 from evaluator.trial import grade, program_spec, rescue_program

@@ -15,18 +15,11 @@ from msgspec.structs import replace
 
 from attacks.family import FamilyInstance, Variant
 from evaluator import outcome, starts
+from evaluator.assemble import Assembling, failed, judged
 from evaluator.outcome import Terms
 from evaluator.plan import Plan, Progress, Rewrites, sameness
 from evaluator.posture import CAPABILITY_NUMBERS, Posture, posture
-from evaluator.records import (
-    Assembling,
-    CandidateResult,
-    CandidateRun,
-    Enforcement,
-    TrialRecord,
-    failed,
-    judged,
-)
+from evaluator.records import CandidateResult, CandidateRun, Enforcement, TrialRecord
 from evaluator.sampling import Sampler
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate, FailedCandidate

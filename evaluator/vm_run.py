@@ -12,19 +12,13 @@ from contextlib import ExitStack, closing, contextmanager
 
 from msgspec.structs import replace
 
+from evaluator.assemble import assemble, failed
 from evaluator.doctor import ambient, live
 from evaluator.errors import SidestepError
 from evaluator.needs import core_pattern
 from evaluator.plan import Plan, Progress
 from evaluator.pool import Pool
-from evaluator.records import (
-    CandidateResult,
-    CandidateRun,
-    Environment,
-    Probe,
-    assemble,
-    failed,
-)
+from evaluator.records import CandidateResult, CandidateRun, Environment, Probe
 from evaluator.share import Groups, Share
 from evaluator.vm import Machines, denials
 from evaluator.workloads import DEFAULTS

@@ -9,9 +9,10 @@ import pytest
 
 from attacks import library
 from evaluator import campaign
+from evaluator.assemble import run_exit_code
 from evaluator.errors import InputError
 from evaluator.plan import Plan
-from evaluator.records import CandidateResult, run_exit_code
+from evaluator.records import CandidateResult
 from evaluator.request import families
 from evaluator.verdict import ExitCode, Outcome, Verdict
 from evaluator.workloads import DEFAULTS, chosen

@@ -12,10 +12,11 @@ from attacks.families import accept_connection
 from attacks.family import Assumption
 from attacks.loopback import PORT
 from evaluator import campaign, confinement, enforcement
+from evaluator.assemble import gates, run_exit_code
 from evaluator.plan import Plan
 from evaluator.pool import Pool
 from evaluator.posture import CONTAINER, mask, posture
-from evaluator.records import CandidateResult, TrialRecord, gates, run_exit_code
+from evaluator.records import CandidateResult, TrialRecord
 from evaluator.request import families
 from evaluator.verdict import ExitCode, Outcome, Verdict
 from evaluator.workloads import DEFAULTS, chosen

@@ -15,6 +15,7 @@ import pytest
 
 from attacks.family import Assumption, Technique
 from evaluator import cli, cli_export, options
+from evaluator.assemble import assemble, failed
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.plan import Plan, Progress
 from evaluator.records import (
@@ -27,8 +28,6 @@ from evaluator.records import (
     TrialRecord,
     WorkloadOutcome,
     WorkloadRecord,
-    assemble,
-    failed,
 )
 from evaluator.verdict import FailOn, Outcome
 from mitigations.candidate import FailedCandidate

@@ -9,6 +9,7 @@ from attacks.effects import Grade
 from attacks.family import Assumption, FamilyInstance
 from attacks.library import family
 from evaluator import aftermath
+from evaluator.assemble import assemble, broken_workloads, failed, gates, run_exit_code
 from evaluator.objectives import objective
 from evaluator.plan import Plan
 from evaluator.records import (
@@ -25,12 +26,7 @@ from evaluator.records import (
     TrialRecord,
     WorkloadOutcome,
     WorkloadRecord,
-    assemble,
-    broken_workloads,
     document,
-    failed,
-    gates,
-    run_exit_code,
 )
 from evaluator.verdict import ExitCode, FailOn, Outcome, Scope, Verdict
 from evaluator.workloads import DEFAULTS, chosen
