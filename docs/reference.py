@@ -18,7 +18,7 @@ import msgspec
 
 import attacks
 from attacks.family import Assumption, Need, Technique
-from evaluator.cli import HUNG_UP, INTERRUPTED, TERMINATED
+from evaluator.errors import HUNG_UP, INTERRUPTED, TERMINATED
 from evaluator.objectives import OBJECTIVES, Objective
 from evaluator.posture import POSTURES, Posture
 from evaluator.verdict import ExitCode

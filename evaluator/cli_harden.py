@@ -11,7 +11,7 @@ import click
 from msgspec import Struct
 
 from evaluator import completion as offer
-from evaluator.errors import HarnessError, InputError, border
+from evaluator.errors import HarnessError, InputError, border, code_of
 from evaluator.options import (
     debug_option,
     format_option,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from evaluator.plan import Progress
     from mitigations.load import Meaning
 
-_INTERRUPTED = 130
 _COULD_NOT = 1
 _ROUNDS = 30
 
@@ -207,7 +206,7 @@ def _run(one: Hardening) -> int | None:
     except KeyboardInterrupt as error:
         complain(f"interrupted after {one.rounds} rounds")
         one.ended = "it was interrupted"
-        return getattr(error, "exit_code", _INTERRUPTED)
+        return code_of(error)
     except HarnessError as error:
         complain(str(error))
         one.ended = str(error)

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from msgspec import Struct
 
 from evaluator import completion as offer
-from evaluator.errors import InputError, border
+from evaluator.errors import InputError, border, code_of
 from evaluator.options import RUNTIME_MODELS, debug_option, format_option
 from evaluator.terminal import complain, page, progress_bar, say
 
@@ -36,7 +36,6 @@ _NO_RUNTIME = "none"
 _STANCE = "container"
 _RUNS_OF_A_WORKLOAD = 3
 _BROKEN = 1
-_INTERRUPTED = 130
 
 
 class _Request(Struct, frozen=True, kw_only=True):
@@ -332,8 +331,7 @@ def _code_of(interruption: KeyboardInterrupt, *, kept: bool = True) -> int:
     complain(
         f"interrupted: {'what was seen until now is kept' if kept else 'nothing was seen yet'}"
     )
-    code: int = getattr(interruption, "exit_code", _INTERRUPTED)  # SIGTERM and SIGHUP have theirs
-    return code
+    return code_of(interruption)
 
 
 def _verified(request: _Request, seen: _Seen, made: Made) -> dict[str, Any]:

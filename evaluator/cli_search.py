@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from evaluator import completion as offer
 from evaluator.cli_search_model import ModelSearch, search_by_model
-from evaluator.errors import HarnessError, InputError, border
+from evaluator.errors import HarnessError, InputError, border, code_of
 from evaluator.options import (
     debug_option,
     format_option,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from mitigations.load import Meaning
 
 _SECONDS = 20.0
-_INTERRUPTED = 130
 _FOUND = 1
 _SAVE_S = 2.0
 _RULES_ONLY = ("budget", "seed", "baseline_only", "resume")
@@ -251,7 +250,7 @@ def _found(
                     store.keep(find)
     except KeyboardInterrupt as error:
         complain(f"interrupted: {len(found)} of {len(families)} families were begun")
-        return found, getattr(error, "exit_code", _INTERRUPTED)
+        return found, code_of(error)
     except HarnessError as error:
         complain(str(error))
         return found, error.exit_code

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from evaluator.errors import HarnessError, InputError
+from evaluator.errors import HarnessError, InputError, code_of
 from evaluator.options import unusual
 from evaluator.options_model import ModelRequest, asker, priced, run
 from evaluator.terminal import complain, page, progress_bar, say
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 REPLIES = "replies"
 RESULT = "result.json"
-_INTERRUPTED = 130
 _FOUND = 1
 _NOTHING_KNOWN = 3
 _USUAL_PROGRAMS = 20
@@ -188,7 +187,7 @@ def _attacked(
             code = interrupted or None
         except KeyboardInterrupt as error:
             complain("interrupted")
-            code = getattr(error, "exit_code", _INTERRUPTED)
+            code = code_of(error)
         except HarnessError as error:
             complain(str(error))
             code = error.exit_code
@@ -292,7 +291,7 @@ def _replay(
             )
     except KeyboardInterrupt as error:
         complain("interrupted: the finds were not tried under the other profiles")
-        done.code = getattr(error, "exit_code", _INTERRUPTED)
+        done.code = code_of(error)
         return
     by_id = {one.id: one for one in tried}
     done.found = [

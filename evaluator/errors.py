@@ -40,6 +40,28 @@ class HarnessError(SidestepError):
     exit_code = 4
 
 
+INTERRUPTED = 130
+TERMINATED = 143
+HUNG_UP = 129
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: what Ctrl-C does, with another exit code."""
+
+    exit_code = TERMINATED
+
+
+class HungUpError(TerminatedError):
+    """SIGHUP: the terminal went away."""
+
+    exit_code = HUNG_UP
+
+
+def code_of(interruption: KeyboardInterrupt) -> int:
+    """What a command exits with that was interrupted."""
+    return interruption.exit_code if isinstance(interruption, TerminatedError) else INTERRUPTED
+
+
 @contextmanager
 def border() -> Generator[None]:
     """Lets the errors of the leaf packages out as ``InputError``."""

@@ -14,9 +14,9 @@ from typing import Any, get_args
 import pytest
 
 from attacks.family import Assumption, Technique
-from evaluator import cli, cli_export, options
+from evaluator import cli, cli_evaluate, cli_export, options
 from evaluator.assemble import assemble, failed
-from evaluator.errors import EnvironmentLackError, HarnessError
+from evaluator.errors import EnvironmentLackError, HarnessError, HungUpError, TerminatedError
 from evaluator.plan import Plan, Progress
 from evaluator.records import (
     CandidateResult,
@@ -202,12 +202,12 @@ def test_what_is_said_twice_here_is_said_alike_elsewhere() -> None:
     from mitigations.load import Meaning
     from mitigations.runtimes import MODELS
 
-    assert list(FailOn) == list(cli.FAIL_ON)
+    assert list(FailOn) == list(cli_evaluate.FAIL_ON)
     assert tuple(POSTURES) == options.POSTURES
     assert tuple(MODELS) == options.RUNTIME_MODELS
     assert get_args(Meaning) == options.MEANINGS
     assert tuple(FORMATS) == cli_export.FORMATS
-    shown = next(one for one in cli.evaluate.params if one.name == "assume")
+    shown = next(one for one in cli_evaluate.evaluate.params if one.name == "assume")
     assert all(one in shown.help for one in Assumption if one is not Assumption.NONE)
 
 
@@ -308,8 +308,8 @@ def test_a_defect_of_ours_is_one_line_unless_debug_asks(
     ("interrupt", "expected", "message"),
     [
         (KeyboardInterrupt(), 130, "interrupted: 1 of 2 candidates finished"),
-        (cli.TerminatedError(), 143, "interrupted: 1 of 2 candidates finished"),
-        (cli.HungUpError(), 129, "interrupted: 1 of 2 candidates finished"),
+        (TerminatedError(), 143, "interrupted: 1 of 2 candidates finished"),
+        (HungUpError(), 129, "interrupted: 1 of 2 candidates finished"),
         (HarnessError("a control changed"), 4, "a control changed"),
     ],
 )
