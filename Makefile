@@ -18,7 +18,7 @@ kubernetes-demo:
 	@$(BIN)/python -m docs.kubernetes_demo
 
 test: dev
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest -n auto $(PYTEST_ARGS)
 
 # Other kernels, in virtual machines: needs QEMU, and downloads kernels to the cache on the first run.
 test-vm: dev

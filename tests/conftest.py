@@ -8,6 +8,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["tests.messages_api.fixtures"]
 
@@ -32,6 +34,22 @@ def why_not_live() -> str | None:
     from evaluator.doctor import why_not_live as probe  # only where live tests were collected
 
     return probe()
+
+
+class LiveAlone(LoadScopeScheduling):  # type: ignore[misc]
+    """Live tests go one after another: they share the machine, and bound how long it takes.
+
+    The others go file by file, for the sake of what their files prepare; the largest scope, which
+    is that of the live ones, comes first.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "live" if path.startswith("tests/live/") else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LiveAlone:
+    return LiveAlone(config, log)
 
 
 def is_live(item: pytest.Item) -> bool:
