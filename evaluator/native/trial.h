@@ -829,10 +829,11 @@ static int may_come(const struct trial *t)
 	return goes_on(t, &op[last], &trace->record[last]);
 }
 
-// A child that nobody waited for may still be on its way to the decisive operation.
+// A child that nobody waited for may still be on its way to the decisive operation, or in the middle of
+// it: execve lets the parent of a vfork go on before the child is another program.
 static void await_child(struct trial *t)
 {
-	u64 end = now_us() + look_for(t, 50000);
+	u64 end = now_us() + look_for(t, is_followed(t) ? 1000000 : 50000);
 	u32 decisive = decisive_of(t->p);
 
 	while (may_come(t) && trace->record[decisive].state < S_DONE && now_us() < end) {
@@ -840,6 +841,9 @@ static void await_child(struct trial *t)
 
 		company(t, &left);
 		if (!left.n)
+			return;
+		follow_children(t);
+		if (satisfied(t))
 			return;
 		nap_us(100);
 	}
@@ -937,7 +941,7 @@ static int try_trial(struct trial *t)
 	}
 	if (t->lost || (t->looker && !serves && end_looking(t)))
 		return -1;
-	if (!t->looker && !t->victim && !is_followed(t) && t->p->flags & P_SWEEP && !r->timed_out)
+	if (!t->looker && !t->victim && t->p->flags & P_SWEEP && !r->timed_out && !satisfied(t))
 		await_child(t);
 	if (t->victim && !t->looker && !r->timed_out && may_come(t))
 		await_victim(t);
