@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from evaluator.records import AuditLog
+from evaluator.sandbox import read_here
 
 _ACTIONS_LOGGED = Path("sys/kernel/seccomp/actions_logged")
 _ACTIONS = ("kill_process", "kill_thread", "trap", "errno", "user_notif", "trace", "log")
@@ -12,15 +14,18 @@ _OFF = ("audit=0", "audit=off")
 """Options of the boot: no record can be had until the next one."""
 
 
-def audit_log(proc: Path = Path("/proc")) -> AuditLog:
-    """The audit log of the running kernel.
+def audit_log(
+    proc: Path = Path("/proc"), read: Callable[[str], str | None] = read_here
+) -> AuditLog:
+    """The audit log of the running kernel of the machine whose files ``read`` reads.
 
     A kernel without CONFIG_AUDIT has no /proc/PID/loginuid.  One that was booted with ``audit=0``
     drops every record.  Whether a daemon listens does not matter: the kernel log gets what none
     takes.
     """
-    text = _read(proc / _ACTIONS_LOGGED)
-    kept, logged = _kept(proc), None if text is None else tuple(text.split())
+    text = read(str(proc / _ACTIONS_LOGGED))
+    logged = None if text is None else tuple(text.split())
+    kept = _kept(read(str(proc / "self/loginuid")), read(str(proc / "cmdline")))
     return AuditLog(kept, logged, _said(kept, logged))
 
 
@@ -31,15 +36,7 @@ def _said(kept: bool | None, logged: tuple[str, ...] | None) -> str:
     return f"this machine logs no {', '.join(silent)}" if silent else ""
 
 
-def _kept(proc: Path) -> bool | None:
-    if not (proc / "self/loginuid").exists():
+def _kept(loginuid: str | None, cmdline: str | None) -> bool | None:
+    if loginuid is None:
         return False
-    options = _read(proc / "cmdline")
-    return None if options is None else not set(options.split()).intersection(_OFF)
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None
+    return None if cmdline is None else not set(cmdline.split()).intersection(_OFF)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evaluator import completion as offer
-from evaluator.errors import HarnessError, InputError, border, code_of
+from evaluator.errors import HarnessError, InputError, SidestepError, border, code_of
 from evaluator.options import (
     debug_option,
     format_option,
@@ -251,8 +251,8 @@ def _evaluate_elsewhere(request: Request) -> int:
     if failures and failures == len(planned.candidates) and not request.prints_json:
         return InputError.exit_code
     qemu()  # before anything is downloaded
-    chosen = kernel(request.kernel or DEFAULT, complain)
-    with Machines(chosen) as machines:
+    chosen = kernel(DEFAULT if request.kernel is None else request.kernel, complain)
+    with Machines(chosen, complain) as machines:
         where = environment(machines, _where(simulated=True))
         results, stopped = _campaign(planned, request, machines=machines)
     return _publish(request, _run(request, planned, where, results, started, stopped))
@@ -391,7 +391,9 @@ def _campaign(
     except KeyboardInterrupt as error:
         complain(f"interrupted: {len(results)} of {len(plan.candidates)} candidates finished")
         return results, code_of(error)
-    except HarnessError as error:
+    except SidestepError as error:
+        if not isinstance(error, HarnessError) and not results:
+            raise
         complain(str(error))
         return results, error.exit_code
     return results, None

@@ -208,8 +208,12 @@ class Pool:
         if taken:
             worker.sandbox.ask([self._request(worker, i, batch.arms[i]) for i in taken])
 
+    def lost(self, sandbox: Sandbox) -> None:
+        """Ends a runner that cannot be used any more; another one takes its place."""
+        sandbox.close()
+
     def _replace(self, worker: _Worker) -> None:
-        worker.sandbox.close()
+        self.lost(worker.sandbox)
         worker.sandbox = self.started(worker.core)
         worker.programs = _Told(_PROGRAMS)
         worker.configs = _Told(_CONFIGS)

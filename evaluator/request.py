@@ -135,6 +135,8 @@ def _check_runtime(request: Request) -> None:
     ):
         if given:
             raise InputError(f"--runtime {request.runtime} does not take {option}: leave one out")
+    if request.runtime == VM and request.jobs not in (None, 1):
+        raise InputError(f"--runtime {VM} has one machine for all trials: leave --jobs out")
 
 
 def _check_known(known: Sequence[str], values: Sequence[str], kind: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import select
 import shlex
 import shutil
@@ -16,14 +17,23 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.pool import Pool
 from evaluator.sandbox import ROOT_IDS, Sandbox, decode_filters, runner_path
-from evaluator.vm_initrd import LACKS, initrd
+from evaluator.vm_initrd import (
+    ATTACHES,
+    KILLED,
+    LACKS,
+    LOAD,
+    PARSER_TIMEOUT_S,
+    PROFILE,
+    initrd,
+)
 from evaluator.vm_kernel import Kernel, programs
+from mitigations.apparmor import unattached
 from mitigations.candidate import AppArmorLayer
 
 QEMU = "qemu-system-x86_64"
@@ -31,7 +41,12 @@ BOOT_TIMEOUT_S = 90.0
 """From the start of QEMU to the runner's first word: 5 to 10 s where nobody else is at work."""
 _ASK_TIMEOUT_S = 30.0
 _CONSOLE_LIMIT = 1 << 24
-_PROFILE = "/tmp/profile"  # noqa: S108 - nobody else is in that machine
+_LINE = 200
+_MOST_LOST = 12
+"""So often it is started again: a kernel may not survive some trials, and each is tried twice."""
+_LOAD_TIMEOUT_S = 2 * PARSER_TIMEOUT_S
+_SAID = re.compile(r"AppArmor parser error(?: for \S+)?(?: in profile (\S+))? at (line \d+): (.+)")
+_FIELD = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
 _ARGUMENTS = (
     *("-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1", "-m", "512"),
     *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
@@ -100,14 +115,24 @@ class Machine(Sandbox):
 
     def _why_not(self, said: str) -> str:
         """Why it did not start, by what its console said last."""
-        lines = [line.strip() for line in self._told.splitlines() if line.strip()]
+        lines = self._lines()
         lacks = [line.removeprefix(LACKS) for line in lines if line.startswith(LACKS)]
         if lacks:
             return f"the virtual machine cannot start {self.kernel.package}: {lacks[0]}"
-        panics = [line for line in lines if "Kernel panic" in line]
-        last = f"it said last: {[*lines, *panics][-1]}" if lines else "it printed nothing"
         bound = f" in {BOOT_TIMEOUT_S:.0f} s" if "answer" in said else ""
-        return f"the virtual machine with {self.kernel.package} did not start{bound}; {last}"
+        return (
+            f"the virtual machine with {self.kernel.package} did not start{bound}; {self.said_last}"
+        )
+
+    def _lines(self) -> list[str]:
+        return [line.strip() for line in self._told.splitlines() if line.strip()]
+
+    @property
+    def said_last(self) -> str:
+        """The last line of its console, or why its kernel panicked."""
+        lines = self._lines()
+        panics = [line for line in lines if "Kernel panic" in line]
+        return f"it said last: {[*lines, *panics][-1][:_LINE]}" if lines else "it printed nothing"
 
     def close(self) -> None:
         """Ends it; nothing of it stays."""
@@ -126,6 +151,7 @@ class Machine(Sandbox):
             self._console = -1
 
     _told = ""
+    """The console of one that is closed."""
 
     @property
     def console(self) -> str:
@@ -134,10 +160,20 @@ class Machine(Sandbox):
             return self._told
         return os.pread(self._console, _CONSOLE_LIMIT, 0).decode(errors="replace")
 
-    def command(self, line: str) -> tuple[int, bytes]:
-        """Has a shell there run a command of one line: its exit code, and what it printed."""
-        view = memoryview(line.encode() + b"\n")
-        deadline = time.monotonic() + _ASK_TIMEOUT_S
+    def log(self) -> str:
+        """The console, once the kernel has written there what it has to say already."""
+        self.command(_LET_IT_WRITE)
+        return self.console
+
+    def command(
+        self, line: str, data: bytes = b"", timeout_s: float | None = None
+    ) -> tuple[int, bytes]:
+        """Has a shell there run a command of one line: its exit code, and what it printed.
+
+        ``data`` it can read from descriptor 3, and must.
+        """
+        view = memoryview(line.encode() + b"\n" + data)
+        deadline = time.monotonic() + (timeout_s or _ASK_TIMEOUT_S)
         answer = b""
         try:
             while not answer.endswith(b"\n"):
@@ -188,13 +224,13 @@ class Machine(Sandbox):
         """Loads the profile into the kernel there; why that cannot be, or is of no use."""
         if not layer.text:
             return "only its name is known, so it cannot be loaded: give the profile's file"
-        coded = base64.b64encode(layer.text.encode()).decode()
-        self.command(f"echo {coded} | base64 -d >{_PROFILE}")
-        code, said = self.command(f"apparmor_parser --replace --skip-cache {_PROFILE}")
+        if self.read("/sys/module/apparmor/parameters/enabled") != "Y":
+            return f"the kernel of {self.kernel.package} does not run AppArmor"
+        text = unattached(layer.text).encode()
+        self.command(f"head -c {len(text)} <&3 >{PROFILE}", text)
+        code, said = self.command(LOAD, timeout_s=_LOAD_TIMEOUT_S)
         if code:
-            lines = said.decode(errors="replace").split("\n")
-            why = next((line for line in lines if "rror" in line), lines[0])
-            return f"apparmor_parser refuses it: {why.replace(_PROFILE, 'the profile')}"
+            return _not_loaded(code, said.decode(errors="replace").splitlines())
         code, _ = self.command(_can_be_ended(layer.profile))
         if code:
             return _ENDLESS
@@ -202,6 +238,22 @@ class Machine(Sandbox):
         return ""
 
 
+def _not_loaded(code: int, said: Sequence[str]) -> str:
+    if code == ATTACHES:
+        return (
+            f"{', '.join(said)} attaches by itself to programs, and trials run programs without it "
+            "as well: give it a name that is no path, and no path behind it"
+        )
+    if code == KILLED:
+        return f"apparmor_parser was not done with it after {PARSER_TIMEOUT_S} s"
+    why = next((line for line in said if "rror" in line), said[0] if said else f"exit code {code}")
+    if found := _SAID.search(why):
+        file, line, message = found.groups()
+        why = f"{line}: {message}" if file in (None, PROFILE) else f"{file} {line}: {message}"
+    return f"apparmor_parser refuses it: {why.replace(PROFILE, 'the profile')}"
+
+
+_LET_IT_WRITE = "usleep 100000"
 _ENDLESS = (
     "nobody outside may end what is under it, so no trial can be: it lacks `signal (receive) "
     "peer=unconfined,`, which the profiles of container runtimes have"
@@ -240,18 +292,31 @@ def _command(qemu: str, image: Path, first: int, console: int, questions: int) -
 class Machines(Pool):
     """One virtual machine, in the place of runners; another one if it is lost.
 
-    Use as a context manager.
+    Use as a context manager.  ``EnvironmentLackError`` if it is lost too often.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, say: Callable[[str], None] = lambda _: None) -> None:
+        """``say`` hears a line if what is in the machine must be downloaded."""
         self.kernel = kernel
-        self._archive = initrd(programs(), kernel.modules, runner_path())
+        self._archive = initrd(programs(say), kernel.modules, runner_path())
         self._profiles: dict[str, AppArmorLayer] = {}
+        self._lost: list[Machine] = []
         super().__init__(1)
 
     def started(self, core: int) -> Machine:
         del core
+        if len(self._lost) > _MOST_LOST:
+            said = self._lost[-1].said_last
+            raise EnvironmentLackError(
+                f"the virtual machine with {self.kernel.package} was lost {len(self._lost)} times; "
+                f"{said}"
+            )
         return Machine(self.kernel, self._archive, self._profiles)
+
+    def lost(self, sandbox: Sandbox) -> None:
+        super().lost(sandbox)
+        assert isinstance(sandbox, Machine)
+        self._lost.append(sandbox)
 
     @property
     def first(self) -> Machine:
@@ -259,19 +324,28 @@ class Machines(Pool):
         assert isinstance(found, Machine)
         return found
 
+    def log(self) -> str:
+        """All that kernels have said, those of lost machines first."""
+        return "".join(one.console for one in self._lost) + self.first.log()
+
 
 def denials(console: str, profile: str) -> Sequence[tuple[str, int]]:
-    """What the audit lines of a console say was denied under an AppArmor profile, and how often."""
+    """What the audit lines of a console say was denied under an AppArmor profile, and how often.
+
+    What is denied under a profile inside it (a hat, or a child) counts as well.
+    """
     found: Counter[str] = Counter()
     for line in console.splitlines():
-        words = dict(one.split("=", 1) for one in _words(line) if "=" in one)
-        if words.get("apparmor") == "DENIED" and words.get("profile") == profile:
+        words = {one[1]: one[2] or _decoded(one[3]) for one in _FIELD.finditer(line)}
+        under = words.get("profile", "")
+        if words.get("apparmor") == "DENIED" and (f"{under}//").startswith(f"{profile}//"):
             found[words.get("operation", "?")] += 1
     return found.most_common()
 
 
-def _words(line: str) -> list[str]:
+def _decoded(word: str | None) -> str:
+    """A field without quotation marks: hexadecimal where a byte of it could not be shown."""
     try:
-        return shlex.split(line)
-    except ValueError:  # cut off, or mixed with another one
-        return []
+        return bytes.fromhex(word or "").decode(errors="replace")
+    except ValueError:
+        return word or ""

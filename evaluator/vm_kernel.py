@@ -26,8 +26,11 @@ DEFAULT = "linux-image-amd64"
 """Debian's generic kernel: it has AppArmor, and x32 calls where it is asked for them at boot."""
 _PROGRAMS = {
     "busybox-static": "bin/busybox",
-    # With what profiles include.
-    "apparmor": r"sbin/apparmor_parser|etc/apparmor\.d/(?:abi|abstractions|tunables)/.+",
+    # With its settings, the features it takes profiles to be written for, and what they include.
+    "apparmor": (
+        r"sbin/apparmor_parser|etc/apparmor/parser\.conf|usr/share/apparmor-features/.+"
+        r"|etc/apparmor\.d/(?:abi|abstractions|tunables)/.+"
+    ),
 }
 # In the order of their loading; a kernel that has one of them built in has no such module.
 _MODULES = (
@@ -38,6 +41,7 @@ _MODULES = (
     "virtio_pci",
     "virtio_console",
 )
+_LIST = ".files"
 _DOWNLOAD_S = 600
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _IMAGE = re.compile(r"\./boot/vmlinuz-(.+)")
@@ -87,13 +91,32 @@ def programs(say: Callable[[str], None] = lambda _: None) -> Mapping[str, Path]:
     """
     kept = [_kept(package, _take_program, say) for package in _PROGRAMS]
     return {
-        str(file.relative_to(where)): file for where in kept for file in sorted(where.rglob("*"))
+        str(file.relative_to(where)): file
+        for where in kept
+        for file in sorted(where.rglob("*"))
+        if file.name != _LIST
     }
 
 
 def is_kept(package: str) -> bool:
-    """Whether it was downloaded before."""
-    return (cache() / package).is_dir()
+    """Whether it was downloaded before, and all of it is there."""
+    where = cache() / package
+    try:
+        return (where / _LIST).read_text() == _listed(where, _wanted(package))
+    except OSError:
+        return False
+
+
+def _wanted(package: str) -> str:
+    """What is taken of it, by the patterns for its files."""
+    return _PROGRAMS.get(package) or f"{_IMAGE.pattern} {_MODULE.pattern}"
+
+
+def _listed(where: Path, wanted: str) -> str:
+    """The files of a package as they were written: a line for each, with its size."""
+    files = sorted(one for one in where.rglob("*") if one.is_file() and one.name != _LIST)
+    sizes = [f"{one.stat().st_size} {one.relative_to(where)}" for one in files]
+    return "\n".join([wanted, *sizes])
 
 
 def _kept(
@@ -101,17 +124,21 @@ def _kept(
 ) -> Path:
     """The directory of a package in the cache.  Made beside and renamed, so never half there."""
     where = cache() / package
-    if where.is_dir():
+    if is_kept(package):
         return where
+    damaged = ", as what is there is not whole" if where.exists() else ""
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-", dir=where.parent) as text:
             new, fetched = Path(text) / "made", Path(text) / "fetched"
             new.mkdir()
             fetched.mkdir()
-            say(f"{package} is downloaded to {where}, and not installed")
+            say(f"{package} is downloaded to {where}, and not installed{damaged}")
             take(_download(package, fetched), package, new)
-            with suppress(OSError):  # somebody else may have been quicker
+            (new / _LIST).write_text(_listed(new, _wanted(package)))
+            if not is_kept(package):  # somebody else may have been quicker
+                with suppress(OSError):
+                    where.rename(Path(text) / "damaged")
                 new.rename(where)
     except OSError as error:
         raise EnvironmentLackError(f"{where}: cannot be written: {error.strerror}") from None
@@ -179,8 +206,10 @@ def _members(
                         take(match, None)
                     elif match and (content := archive.extractfile(member)) is not None:
                         take(match, content.read())
-        except tarfile.TarError as error:
+        except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
             raise EnvironmentLackError(f"{file.name}: damaged: {error}") from None
+    if unpacking.returncode:
+        raise EnvironmentLackError(f"{file.name}: damaged: dpkg-deb does not come to its end")
 
 
 def _take_kernel(file: Path, package: str, to: Path) -> None:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from msgspec.structs import replace
 
 from evaluator.assemble import assemble, failed
+from evaluator.audit_log import audit_log
 from evaluator.doctor import ambient, live
 from evaluator.errors import SidestepError
 from evaluator.needs import core_pattern
@@ -76,13 +77,11 @@ def _unheard(name: str, done: int, more: int) -> None:
 
 def _run(share: Share, machines: Machines, candidate: Candidate, plan: Plan) -> CandidateRun:
     """One candidate, with what the kernel's log says of it."""
-    before = len(machines.first.console)
+    profiles = [one.profile for one in candidate.layers if isinstance(one, AppArmorLayer)]
+    before = len(machines.log()) if profiles else 0
     run = share.run(candidate)
-    notes = [
-        _denied(one.profile, machines.first.console[before:])
-        for one in candidate.layers
-        if isinstance(one, AppArmorLayer) and run.enforcement.enforced
-    ]
+    enforced = profiles if run.enforcement.enforced else []
+    notes = [_denied(one, machines.log()[before:]) for one in enforced]
     without = ", ".join(one.name for one in plan.workloads if one.name not in DEFAULTS)
     if without:
         notes.append(f"not run in the virtual machine, which has not their programs: {without}")
@@ -127,6 +126,7 @@ def environment(machines: Machines, here: Environment) -> Environment:
         own,
         isolation=f"virtual machine (QEMU), kernel of {package}",
         ambient=ambient(machine.read),
+        audit_log=audit_log(read=machine.read),
         user="root",
         id_map=machine.id_map,
         probes=(*probes, *live(machines)),

@@ -202,7 +202,9 @@ def _add(
         case CapabilitiesLayer.kind:
             seen.layers.append(CapabilitiesLayer(_kept(table, where)))
         case AppArmorLayer.kind:
-            seen.layers.append(_apparmor(table, where, folder))
+            layer, findings = _apparmor(table, where, folder)
+            seen.layers.append(layer)
+            seen.findings += findings
         case ReadOnlyRootLayer.kind:
             seen.layers.append(ReadOnlyRootLayer(_writable(table, where)))
         case _:
@@ -267,15 +269,18 @@ def _capabilities(table: dict[str, Any], key: str, where: str) -> frozenset[str]
     return frozenset(one for word, at in words for one in capabilities.named(word, at))
 
 
-def _apparmor(table: dict[str, Any], where: str, folder: Path) -> AppArmorLayer:
+def _apparmor(
+    table: dict[str, Any], where: str, folder: Path
+) -> tuple[AppArmorLayer, list[Finding]]:
     if ("file" in table) == ("profile" in table):
         message = "either `file`, with the profile, or `profile`, the name of a loaded one"
         raise ProfileError(message, where, "file-or-profile")
     if "profile" in table:
-        return AppArmorLayer(_text(table, "profile", where))
+        return AppArmorLayer(_text(table, "profile", where)), []
     file = _file(table, where, folder)
     with _named(file, where):
-        return apparmor.read(strict_json.read_limited(file))
+        layer, findings = apparmor.read(strict_json.read_limited(file))
+    return layer, [replace(one, where=f"{file.name}: {one.where}") for one in findings]
 
 
 def _writable(table: dict[str, Any], where: str) -> tuple[str, ...]:

@@ -259,7 +259,8 @@ class _Loader:
         if path.suffix in systemd.SUFFIXES:
             systemd.refuse_masked(path)
         if path.suffix == ".apparmor":
-            return [_of_layers(path, "apparmor", intent, (apparmor.read(_content(path)),))]
+            layer, findings = apparmor.read(_content(path))
+            return [_of_layers(path, "apparmor", intent, (layer,), tuple(findings))]
         if path.suffix == ".toml":
             return [self._toml_candidate(path, intent)]
         limit = strict_json.LIMIT_BYTES if path.suffix == ".json" else MANIFEST_BYTES
