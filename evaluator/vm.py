@@ -10,14 +10,17 @@ from __future__ import annotations
 import base64
 import os
 import re
+import resource
 import select
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from evaluator.errors import EnvironmentLackError, HarnessError
@@ -40,7 +43,8 @@ QEMU = "qemu-system-x86_64"
 BOOT_TIMEOUT_S = 90.0
 """From the start of QEMU to the runner's first word: 5 to 10 s where nobody else is at work."""
 _ASK_TIMEOUT_S = 30.0
-_CONSOLE_LIMIT = 1 << 24
+_CONSOLE_LIMIT = 1 << 26
+"""In bytes; a machine whose kernel says more is ended."""
 _LINE = 200
 _MOST_LOST = 12
 """So often it is started again: a kernel may not survive some trials, and each is tried twice."""
@@ -58,11 +62,11 @@ _COMMAND_LINE = (
 
 
 def qemu() -> str:
-    """The path of QEMU; ``EnvironmentLackError`` if it is not installed."""
-    path = shutil.which(QEMU)
-    if path is None:
-        raise EnvironmentLackError(f"there is no {QEMU}: apt-get install qemu-system-x86")
-    return path
+    """The path of QEMU; ``EnvironmentLackError`` if it, or what starts it, is not installed."""
+    for program, package in ((QEMU, "qemu-system-x86"), ("setpriv", "util-linux")):
+        if shutil.which(program) is None:
+            raise EnvironmentLackError(f"there is no {program}: apt-get install {package}")
+    return shutil.which(QEMU) or QEMU
 
 
 class Machine(Sandbox):
@@ -106,6 +110,8 @@ class Machine(Sandbox):
         finally:
             os.close(first)
             theirs.close()
+        with suppress(ProcessLookupError):  # it ended; who speaks with it will say so
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_CONSOLE_LIMIT, _CONSOLE_LIMIT))
         try:
             self._speak_with(process, ROOT_IDS, BOOT_TIMEOUT_S)
         except HarnessError as error:
@@ -136,7 +142,8 @@ class Machine(Sandbox):
 
     def close(self) -> None:
         """Ends it; nothing of it stays."""
-        self._process.kill()
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, signal.SIGKILL)  # with it what a wrapper has started
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
@@ -338,7 +345,8 @@ def denials(console: str, profile: str) -> Sequence[tuple[str, int]]:
     for line in console.splitlines():
         words = {one[1]: one[2] or _decoded(one[3]) for one in _FIELD.finditer(line)}
         under = words.get("profile", "")
-        if words.get("apparmor") == "DENIED" and (f"{under}//").startswith(f"{profile}//"):
+        its = under == profile or under.startswith(f"{profile}//")
+        if its and words.get("apparmor") == "DENIED":
             found[words.get("operation", "?")] += 1
     return found.most_common()
 

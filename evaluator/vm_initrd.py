@@ -132,7 +132,10 @@ def _honest() -> Iterator[str]:
 
 def _libraries(program: Path) -> list[str]:
     """What the dynamic loader would load for a program, and the loader; none for a static one."""
-    done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=False)
+    except OSError:
+        raise EnvironmentLackError("there is no ldd: apt-get install libc-bin") from None
     missing = re.findall(r"(\S+) => not found", done.stdout)
     if missing:
         raise EnvironmentLackError(f"{program.name} needs {missing[0]}, which is not here")

@@ -179,7 +179,9 @@ def _downloaded(package: str, to: Path) -> Path:
     if done.returncode or len(made) != 1:
         said = [line for line in done.stderr.splitlines() if line.startswith("E:")]
         why = said[-1].removeprefix("E: ") if said else "apt-get download brought no package"
-        raise EnvironmentLackError(f"{package}: {why} (`apt-get update` may help)")
+        stale = "Unable to locate" in why or "404" in why
+        hint = " (`apt-get update` may help)" if stale else ""
+        raise EnvironmentLackError(f"{package}: {why}{hint}")
     return made[0]
 
 

@@ -12,7 +12,7 @@ from evaluator.options import POSTURES as OFFERED
 from evaluator.posture import CONTAINER, POSTURES, mask
 from evaluator.request import candidate_of, filters_alone
 from evaluator.wire import ConfigSpec
-from mitigations import layered
+from mitigations import apparmor, layered
 from mitigations.candidate import (
     AppArmorLayer,
     Attachment,
@@ -218,6 +218,9 @@ def test_every_defect_is_one_line_with_its_place(text: str, said: str, tmp_path:
         ("/usr/bin/f flags=(complain) { /** r, }\n", "/usr/bin/f"),
         ("@{X}=/home/{a,b} /root\nprofile g {}\n", "g"),
         ("profile c {\n  profile inner {\n }\n}\nprofile d {\n}\n", "c"),
+        ("/usr/{bin,sbin}/h flags=(attach_disconnected) {\n}\n", "/usr/{bin,sbin}/h"),
+        ("profile @{exec_path} {\n}\n", "@{exec_path}"),
+        ("profile i{\n}\n", "i"),
     ],
 )
 def test_the_name_of_an_apparmor_profile(text: str, name: str, tmp_path: Path) -> None:
@@ -227,6 +230,32 @@ def test_the_name_of_an_apparmor_profile(text: str, name: str, tmp_path: Path) -
     (layer,) = found.layers
     assert isinstance(layer, AppArmorLayer)
     assert (layer.profile, layer.text) == (name, text)
+
+
+@pytest.mark.parametrize(
+    ("head", "without"),
+    [
+        ("profile a /usr/{bin,sbin}/a flags=(complain) {", "profile a flags=(complain) {"),
+        ('profile "b c" "/opt/b c" {', 'profile "b c" {'),
+        ("profile d @{exec_path} {", "profile d {"),
+        ("profile e flags=(attach_disconnected) {", "profile e flags=(attach_disconnected) {"),
+        ("/usr/bin/f {", "/usr/bin/f {"),
+    ],
+)
+def test_a_profile_without_what_it_attaches_to(head: str, without: str) -> None:
+    text = "include <tunables/global>\n{}\n /usr/** r,\n}}\nprofile other /bin/sh {{\n}}\n"
+    assert apparmor.unattached(text.format(head)) == text.format(without)
+
+
+def test_of_several_profiles_of_a_file_one_is_put_on(tmp_path: Path) -> None:
+    (tmp_path / "p.apparmor").write_text("profile a {\n}\nprofile b {\n}\nprofile c {\n}\n")
+    (tmp_path / "stack.toml").write_text('[[layer]]\nkind = "apparmor"\nfile = "p.apparmor"\n')
+    for file, where in (("p.apparmor", "line 3"), ("stack.toml", "p.apparmor: line 3")):
+        (found,) = load(tmp_path / file)
+        assert isinstance(found, Candidate)
+        (warning,) = found.warnings
+        assert (warning.code, warning.where) == ("another-profile", where)
+        assert "the profile a that is put on" in warning.message
 
 
 @pytest.mark.parametrize("text", ["", "# profile x {\n", "abi <abi/4.0>,\n", "profile x {\n}}\n"])

@@ -75,7 +75,7 @@ def test_a_script_of_the_initramfs_is_a_script(tmp_path: Path) -> None:
     busybox.write_text("#!/bin/sh\n")
     busybox.chmod(0o755)
     found = entries(initrd({"bin/busybox": busybox}, [], runner_path()))
-    for name in ("init", "start"):
+    for name in ("init", "start", "load"):
         subprocess.run(["sh", "-n"], input=found[name][1], check=True)
 
 
@@ -98,6 +98,12 @@ def test_denials_in_a_console() -> None:
     assert denials(console, "q") == []
 
 
+def test_denials_under_a_name_that_is_no_word_and_in_a_hat() -> None:
+    line = 'audit: type=1400 audit(1.2:3): apparmor="DENIED" operation="exec" profile={} name="/x"'
+    names = (b"a b".hex().upper(), '"a b//hat"', '"a b c"', '"a b/"')
+    assert denials("\n".join(map(line.format, names)), "a b") == [("exec", 2)]
+
+
 def test_where_packages_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache() == tmp_path / "sidestep" / "vm"
@@ -114,28 +120,80 @@ def test_what_is_no_name_of_a_package(name: str) -> None:
 def test_nothing_is_downloaded_where_it_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kept = cache() / "linux-image-x"
-    kept.mkdir(parents=True)
-    (kept / "release").write_text("6.1.0")
-    (kept / "virtio.ko").write_text("")
-    (kept / "virtio_ring.ko").write_text("")
-    found = kernel("linux-image-x", pytest.fail)
+    distribution(tmp_path, monkeypatch)
+    found = kernel("linux-image-x", lambda _: None)
+    assert kernel("linux-image-x", pytest.fail) == found
     assert found.release == "6.1.0"
     assert [one.name for one in found.modules] == ["virtio_ring.ko", "virtio.ko"]
+    assert vm_kernel.is_kept("linux-image-x")
+
+
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Puts a package with a kernel in the place of the distribution's: its archive."""
+    boot, modules = tmp_path / "root" / "boot", tmp_path / "root" / "lib" / "modules" / "6.1.0"
+    boot.mkdir(parents=True)
+    modules.mkdir(parents=True)
+    (boot / "vmlinuz-6.1.0").write_bytes(image(lzma.compress(_ELF)))
+    (modules / "virtio.ko.xz").write_bytes(lzma.compress(b"virtio"))
+    (modules / "virtio_ring.ko").write_bytes(b"ring")
+    archive = tmp_path / "data.tar"
+    subprocess.run(["tar", "-C", tmp_path / "root", "-cf", archive, "./boot", "./lib"], check=True)
+    dpkg = f"#!/bin/sh\ncase $1 in --fsys-tarfile) cat {archive} && [ ! -e {archive}.bad ];; esac\n"
+    tools(tmp_path, monkeypatch, "#!/bin/sh\n: >$3.deb\n", dpkg)
+    return archive
+
+
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apt_get: str, dpkg_deb: str) -> None:
+    where = tmp_path / "bin"
+    where.mkdir()
+    for name, script in (("apt-get", apt_get), ("dpkg-deb", dpkg_deb)):
+        (where / name).write_text(script)
+        (where / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{where}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_what_is_not_whole_any_more_is_downloaded_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, missing: bool
+) -> None:
+    distribution(tmp_path, monkeypatch)
+    found = kernel("linux-image-x")
+    if missing:
+        found.image.unlink()
+    else:
+        found.image.write_bytes(_ELF[:8])
+    assert not vm_kernel.is_kept("linux-image-x")
+    said: list[str] = []
+    assert kernel("linux-image-x", said.append) == found
+    assert found.image.read_bytes() == _ELF
+    assert len(said) == 1
+    assert "what is there is not whole" in said[0]
+    assert [one.name for one in cache().iterdir()] == ["linux-image-x"]
+
+
+@pytest.mark.parametrize("how", ["cut", "no end", "module"])
+def test_a_damaged_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    archive = distribution(tmp_path, monkeypatch)
+    if how == "cut":
+        archive.write_bytes(archive.read_bytes()[:1500])
+    elif how == "no end":
+        archive.with_name("data.tar.bad").touch()
+    else:
+        whole = archive.read_bytes()
+        archive.write_bytes(whole.replace(lzma.compress(b"virtio"), bytes(64)[:64]))
+    with pytest.raises(EnvironmentLackError, match=r"linux-image-x\.deb: damaged: "):
+        kernel("linux-image-x")
+    assert list(cache().iterdir()) == []
 
 
 def test_a_download_that_fails_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "apt-get").write_text("#!/bin/sh\necho 'E: no network' >&2\nexit 100\n")
-    (tools / "dpkg-deb").write_text("#!/bin/sh\n")
-    for one in tools.iterdir():
-        one.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    apt_get = "#!/bin/sh\necho 'E: no network' >&2\nexit 100\n"
+    tools(tmp_path, monkeypatch, apt_get, "#!/bin/sh\n")
     said: list[str] = []
     with pytest.raises(EnvironmentLackError, match="linux-image-x: no network"):
         kernel("linux-image-x", said.append)
@@ -147,5 +205,9 @@ def test_a_download_that_fails_leaves_nothing(
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EnvironmentLackError, match=f"no {QEMU}: apt-get install qemu-system-x86"):
+        qemu()
+    (tmp_path / QEMU).write_text("#!/bin/sh\n")
+    (tmp_path / QEMU).chmod(0o755)
+    with pytest.raises(EnvironmentLackError, match="no setpriv: apt-get install util-linux"):
         qemu()
     assert vm_kernel.missing_tool() == "there is no apt-get here"
