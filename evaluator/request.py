@@ -130,11 +130,16 @@ def _check_runtime(request: Request) -> None:
         (request.simulate, "--simulate"),
         (request.search, "--search"),
         (request.workloads, "--workload"),
-        (request.exhaustive, "--exhaustive"),
+        (request.exhaustive and request.runtime != VM, "--exhaustive"),
         (request.pids, "--pid"),
     ):
         if given:
             raise InputError(f"--runtime {request.runtime} does not take {option}: leave one out")
+    if request.runtime == VM and request.exhaustive and not request.families:
+        raise InputError(
+            f"--runtime {VM} --exhaustive: in an emulated machine all rewrites of all families "
+            "would run for an hour: name families with --family"
+        )
     if request.runtime == VM and request.jobs not in (None, 1):
         raise InputError(f"--runtime {VM} has one machine for all trials: leave --jobs out")
 

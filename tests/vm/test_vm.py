@@ -16,15 +16,21 @@ from typing import Any
 import pytest
 
 from attacks import library
+from attacks.effects import Grade
 from evaluator import campaign, vm, vm_run
 from evaluator.doctor import environment, without_sandbox
+from evaluator.enforcement import control_of
 from evaluator.errors import EnvironmentLackError, HarnessError, InputError
 from evaluator.plan import Plan, Rewrites
+from evaluator.posture import posture
 from evaluator.records import CandidateResult
 from evaluator.request import families
+from evaluator.share import arm_of
+from evaluator.trial import grade, program_spec
 from evaluator.verdict import Outcome, Verdict
 from evaluator.vm import Machines
 from evaluator.vm_kernel import DEFAULT, Kernel, kernel
+from evaluator.wire import Result
 from mitigations.candidate import AppArmorLayer, Attachment, Candidate, SeccompLayer
 from mitigations.load import load
 
@@ -49,6 +55,16 @@ def running() -> set[str]:
         except OSError:
             continue
     return found
+
+
+def left_of(folder: Path) -> Iterator[str]:
+    """Processes whose search path begins with a directory."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"\0PATH={folder}:".encode() in b"\0" + (process / "environ").read_bytes():
+                yield process.name
+        except OSError:
+            continue
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +124,20 @@ def test_what_both_kernels_can_do_comes_out_equal(machines: Machines) -> None:
         assert there.families[0].verdict.value == here.families[0].verdict.value.removesuffix(
             " here"
         )
+
+
+def test_what_a_child_executes_is_waited_for(machines: Machines) -> None:
+    """On one processor Linux 6.1 lets the parent of a vfork go on in the midst of execve."""
+    variant = next(
+        one
+        for one in families(("execute-program",), library.SUITE)[0].variants
+        if one.id == "execute-program/vfork-execve"
+    )
+    control = control_of(machines, posture("container"))
+    arms = [arm_of(variant, program_spec(variant), control, control)] * 40
+    for result in machines.run(arms):
+        assert isinstance(result, Result)
+        assert grade(variant, result) is Grade.EXACT
 
 
 def test_two_boots_give_equal_rows(generic: Kernel) -> None:
@@ -215,6 +245,49 @@ profile x {
     assert found.families[0].verdict is Verdict.OPEN
 
 
+def test_a_profile_is_on_nobody_but_subjects(machines: Machines) -> None:
+    """What a profile attaches to is none of ours: it must not confine a control, or a shell."""
+    text = "profile {} {}{{ capability, file, network, signal, audit deny /work/** w, }}\n"
+    attached = apparmor("attached", text.format("attached", "/** "))
+    plain = apparmor("plain", text.format("plain", ""))
+    rows: list[dict[str, Outcome]] = []
+    for found in evaluated(machines, attached, plain, names=("execute-program",)):
+        assert found.enforced
+        assert Outcome.HARNESS_ERROR not in found.counts
+        rows.append(outcomes(found))
+        assert machines.first.read("/proc/self/attr/apparmor/current") == "unconfined"
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("name", ["/usr/bin/cat", "/usr/bin/{cat,sh}", "/work/d/prog"])
+def test_a_profile_whose_name_is_a_program_that_trials_run(machines: Machines, name: str) -> None:
+    why = machines.first.load_apparmor(AppArmorLayer(name, f"{name} {{ file, signal, }}\n"))
+    assert why.startswith(f"{name} attaches by itself to programs")
+    assert name not in (machines.first.read("/sys/kernel/security/apparmor/profiles") or "")
+
+
+def test_what_is_denied_is_counted_whatever_the_name(machines: Machines) -> None:
+    text = 'profile "two words" { capability, file, signal, audit deny /work/** w, }\n'
+    (found,) = evaluated(machines, apparmor("two words", text))
+    assert any('profile="two words": mkdir' in one for one in found.notes)
+
+
+def test_a_large_profile_is_loaded(machines: Machines) -> None:
+    rules = "".join(f"  deny /some/path/{n}/{{a,b}}/** w,\n" for n in range(2000))
+    text = f"profile large {{\n  file, signal,\n{rules}}}\n"
+    assert machines.first.load_apparmor(AppArmorLayer("large", text)) == ""
+
+
+def test_a_kernel_that_does_not_run_apparmor(
+    generic: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vm, "_COMMAND_LINE", vm._COMMAND_LINE.replace("apparmor=1", "apparmor=0"))
+    with Machines(generic) as one:
+        (found,) = evaluated(one, apparmor("x", "profile x { file, signal, }\n"))
+    assert found.families[0].verdict is Verdict.NOT_ENFORCED
+    assert any(f"the kernel of {DEFAULT} does not run AppArmor" in note for note in found.notes)
+
+
 def test_an_apparmor_profile_leaks_where_it_says_nothing(machines: Machines) -> None:
     leaky = loaded(APPARMOR / "no-signals.apparmor")
     (found,) = evaluated(machines, leaky, names=("kill-process",))
@@ -286,6 +359,27 @@ def test_another_machine_has_the_profiles_of_the_one_that_was_lost(generic: Kern
         }
 
 
+def test_a_machine_that_is_lost_again_and_again_is_given_up(
+    generic: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vm, "_MOST_LOST", 1)
+    with Machines(generic) as one:
+        one.renew()
+        with pytest.raises(EnvironmentLackError, match=f"{DEFAULT} was lost 2 times; it said last"):
+            one.renew()
+
+
+def test_what_lost_machines_said_is_not_lost(generic: Kernel) -> None:
+    with Machines(generic) as one:
+        one.first.command("echo '<5>said before' >/dev/kmsg")
+        before = len(one.log())
+        os.kill(one.first.pid, signal.SIGKILL)
+        one.renew()
+        one.first.command("echo '<5>said after' >/dev/kmsg")
+        assert "said before" in one.log()[:before]
+        assert "said after" in one.log()[before:]
+
+
 def test_a_machine_that_is_stopped_is_not_waited_for(
     generic: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +405,8 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
         (_SILENT, "did not start in 1 s; it printed nothing"),
         ("#!/bin/sh\necho no such machine >&2\nexit 1\n", "it said last: no such machine"),
         ("#!/bin/sh\nhead -c 100000 /dev/zero\nexec sleep 600\n", "did not start"),
+        # What a wrapper starts is ended with it.
+        ("#!/bin/sh\necho y >&2\nsleep 600 &\nsleep 600\n", "in 1 s; it said last: y"),
     ],
 )
 def test_a_machine_that_does_not_start_is_named(
@@ -322,6 +418,18 @@ def test_a_machine_that_does_not_start_is_named(
         Machines(generic)
     assert time.monotonic() - begin < 20
     assert running() == before
+    assert not list(left_of(tmp_path))
+
+
+def test_a_console_has_a_bound(
+    generic: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "#!/bin/sh\nsleep 0.3\nhead -c 9000000 /dev/zero >&2\necho end >&2\nexec sleep 600\n"
+    fake(tmp_path, monkeypatch, script)
+    monkeypatch.setattr(vm, "_CONSOLE_LIMIT", 1 << 20)
+    with pytest.raises(EnvironmentLackError, match="did not start") as caught:
+        Machines(generic)
+    assert "end" not in str(caught.value)
 
 
 def test_a_package_that_is_not_there_or_is_no_kernel(
@@ -335,7 +443,7 @@ def test_a_package_that_is_not_there_or_is_no_kernel(
     assert not list((tmp_path / "sidestep" / "vm").iterdir())
 
 
-@pytest.mark.parametrize("after_s", [0.5, 10])
+@pytest.mark.parametrize("after_s", [0.5, 3, 10])
 def test_ctrl_c_ends_the_machine(after_s: float) -> None:
     """While it boots, and in the middle of trials."""
     before = running()
