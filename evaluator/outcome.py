@@ -310,8 +310,7 @@ def how_it_failed(variant: Variant, control: Result | str) -> str:
     """What a control without the effect ended with; empty if it was late, or a runner was lost."""
     if isinstance(control, str):
         return control if _SET_UP.fullmatch(control) else ""
-    late = control.timed_out or any(one.state is RecordState.TIMEOUT for one in control.records[:])
-    return "" if late else _how_it_ended(variant, control)
+    return "" if control.timed_out else _how_it_ended(variant, control)
 
 
 def _how_it_ended(variant: Variant, control: Result) -> str:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from evaluator import wire
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.pool import Pool
 from evaluator.sandbox import ROOT_IDS, Sandbox, decode_filters, runner_path
@@ -36,12 +37,15 @@ from evaluator.vm_initrd import (
     initrd,
 )
 from evaluator.vm_kernel import Kernel, programs
+from mitigations import x86_64
 from mitigations.apparmor import unattached
 from mitigations.candidate import AppArmorLayer
 
 QEMU = "qemu-system-x86_64"
 BOOT_TIMEOUT_S = 90.0
 """From the start of QEMU to the runner's first word: 5 to 10 s where nobody else is at work."""
+SLOWER = 4
+"""Emulated, the same work takes about so many times longer, or more."""
 _ASK_TIMEOUT_S = 30.0
 _CONSOLE_LIMIT = 1 << 26
 """In bytes; a machine whose kernel says more is ended."""
@@ -200,6 +204,11 @@ class Machine(Sandbox):
             raise HarnessError(f"the virtual machine is gone: {error.strerror}") from None
         code, _, said = answer.decode().partition(" ")
         return int(code), base64.b64decode(said)
+
+    def define_program(
+        self, number: int, spec: wire.ProgramSpec, witness: int | None = None
+    ) -> None:
+        self.send(wire.encode_program(number, spec, x86_64.number, witness, patience=SLOWER))
 
     def read(self, path: str) -> str | None:
         code, said = self.command(f"cat {shlex.quote(path)}")

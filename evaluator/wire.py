@@ -293,18 +293,28 @@ class ProgramSpec(Struct, frozen=True, eq=False):
 
 
 def encode_program(
-    number: int, spec: ProgramSpec, number_of: NumberOf, witness: int | None = None
+    number: int,
+    spec: ProgramSpec,
+    number_of: NumberOf,
+    witness: int | None = None,
+    *,
+    patience: int = 1,
 ) -> bytes:
     """A PROGRAM frame; ``HarnessError`` if a call has no number on its ABI.
 
-    ``witness`` is the number under which the runner knows ``spec.witness``.
+    ``witness`` is the number under which the runner knows ``spec.witness``.  ``patience``: so many
+    times longer than it says a program waits for a word, where the machine is that much slower.
     """
     head = _NUMBERS.pack(number, 0 if witness is None else witness + 1)
-    return frame(Frame.PROGRAM, head + _encoded(spec, number_of))
+    return frame(Frame.PROGRAM, head + _encoded(spec, number_of, patience))
+
+
+_PATIENT_US = 800_000
+"""Less than what one arm of a trial may take: who waits so long says himself that he did."""
 
 
 @functools.lru_cache(_PROGRAMS_KEPT)
-def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
+def _encoded(spec: ProgramSpec, number_of: NumberOf, patience: int) -> bytes:
     """What is the same for every runner, and told to most of them."""
     program = spec.program
     flat = program.flatten()
@@ -319,7 +329,7 @@ def _encoded(spec: ProgramSpec, number_of: NumberOf) -> bytes:
         contents += data
     arena = program.arena()
     layout = program.layout()
-    ops = b"".join(_encode_op(op, layout, number_of) for _, op in flat)
+    ops = b"".join(_encode_op(op, layout, number_of, patience) for _, op in flat)
     fixed = _PROGRAM.pack(
         spec.flags,
         spec.fresh,
@@ -352,7 +362,9 @@ def _padded(data: bytes | bytearray) -> bytes:
     return bytes(data) + bytes(-len(data) % 8)
 
 
-def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> bytes:
+def _encode_op(
+    op: Operation, layout: Sequence[int], number_of: NumberOf, patience: int = 1
+) -> bytes:
     entry = width = nr = bound = inside = 0
     flags = _DECISIVE * is_decisive(op)
     values: Sequence[Value]
@@ -380,7 +392,9 @@ def _encode_op(op: Operation, layout: Sequence[int], number_of: NumberOf) -> byt
         case Print():
             values = (op.address, op.value, op.suffix)
         case Wait():
-            bound, values = op.bound_us, (op.address, Const(op.offset), op.value)
+            longest = max(op.bound_us, _PATIENT_US)
+            bound = min(op.bound_us * patience, longest)
+            values = (op.address, Const(op.offset), op.value)
         case Call():
             values = (op.address,)
         case Expect():
