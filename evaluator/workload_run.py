@@ -272,8 +272,8 @@ class _Here:
     def _would_tell(self) -> bool:
         """Whether a denial is all that can break a workload, and a diagnosis would show it."""
         config, control = self._applied.config, self._applied.control
-        same = config.no_new_privs == control.no_new_privs
-        return same and diagnosis.trapping(config) is not None
+        filters_alone = replace(config, filters=()) == replace(control, filters=())
+        return filters_alone and diagnosis.trapping(config) is not None
 
     def denied(self, one: Workload, config: ConfigSpec, bound_s: float) -> Sequence[Denied]:
         """What a configuration's filters deny the workload, each call once, in order."""

@@ -16,7 +16,7 @@ from evaluator.assemble import gates, run_exit_code
 from evaluator.plan import Plan
 from evaluator.pool import Pool
 from evaluator.posture import CONTAINER, mask, posture
-from evaluator.records import CandidateResult, TrialRecord
+from evaluator.records import CandidateResult, TrialRecord, WorkloadOutcome
 from evaluator.request import families
 from evaluator.verdict import ExitCode, Outcome, Verdict
 from evaluator.workloads import DEFAULTS, chosen
@@ -37,6 +37,7 @@ from mitigations.load import load
 
 EXAMPLES = Path(__file__).parents[2] / "mitigations" / "examples"
 WRITING = everything(FS, 7) & ~reading(7)
+_HONEST: dict[str, Any] = {"workloads": chosen(DEFAULTS)}
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/etc", "/proc", "/dev")
 
 
@@ -140,6 +141,15 @@ def test_a_rule_for_a_file_has_the_rights_of_a_file() -> None:
     found = evaluate(landlock(WRITING, path_rules=rules), "create-directory")
     assert found.enforced
     assert found.ground_truth.landlock_rulesets == 1
+
+
+def test_what_a_ruleset_breaks_is_broken_though_no_filter_denies_it() -> None:
+    found = evaluate(landlock(WRITING), "create-directory", posture="restricted", **_HONEST)
+    said = {one.workload: one for one in found.workloads}
+    assert said["shell-basics"].outcome is WorkloadOutcome.BROKEN
+    assert "Permission denied" in (said["shell-basics"].reason or "")
+    assert found.utility is not None
+    assert found.utility < 1
 
 
 def test_scopes_hold_signals_that_nobody_is_told_of() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from attacks import library
 from attacks.effects import Grade
@@ -23,7 +24,7 @@ from evaluator.enforcement import control_of
 from evaluator.errors import EnvironmentLackError, HarnessError, InputError
 from evaluator.plan import Plan, Rewrites
 from evaluator.posture import posture
-from evaluator.records import CandidateResult
+from evaluator.records import CandidateResult, WorkloadOutcome
 from evaluator.request import families
 from evaluator.share import arm_of
 from evaluator.trial import grade, program_spec
@@ -31,6 +32,7 @@ from evaluator.verdict import Outcome, Verdict
 from evaluator.vm import Machines
 from evaluator.vm_kernel import DEFAULT, Kernel, kernel
 from evaluator.wire import Result
+from evaluator.workloads import DEFAULTS, chosen
 from mitigations.candidate import AppArmorLayer, Attachment, Candidate, SeccompLayer
 from mitigations.load import load
 
@@ -230,6 +232,15 @@ def test_an_apparmor_profile_holds_a_path_whatever_the_call(machines: Machines) 
     assert outcomes(path)[ring] is Outcome.BLOCKED
     assert outcomes(call)[ring] is Outcome.BYPASSED
     assert call.ground_truth.apparmor == ""
+
+
+def test_an_honest_program_that_a_profile_breaks_is_broken(machines: Machines) -> None:
+    by_path = loaded(APPARMOR / "no-writes-below-work.apparmor")
+    asked = replace(plan(by_path), workloads=chosen(DEFAULTS))
+    (found,) = vm_run.evaluate(asked, machines, lambda _: None)
+    said = {one.workload: one for one in found.workloads}
+    assert said["shell-basics"].outcome is WorkloadOutcome.BROKEN
+    assert said["static-entry"].works
 
 
 def test_a_profile_may_include_what_its_package_has(machines: Machines) -> None:
