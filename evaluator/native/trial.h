@@ -21,14 +21,33 @@ static i64 start_ticking(void)
 	return tick_every(TICK_US);
 }
 
-static void calibrate(void)
+static u64 measured_ticks_per_us(void)
 {
 	u64 begin = clock_us(), from = ticks(), us;
 
 	do
 		us = clock_us() - begin;
 	while (us < 200);
-	ticks_per_us = (ticks() - from) / us;
+	return (ticks() - from) / us;
+}
+
+#define CALIBRATIONS 9
+
+// The median: whoever is interrupted between a look at one clock and at the other measures anything,
+// and every bound would be wrong by that.
+static void calibrate(void)
+{
+	u64 found[CALIBRATIONS];
+
+	for (int n = 0; n < CALIBRATIONS; n++) {
+		u64 one = measured_ticks_per_us();
+		int at = n;
+
+		for (; at && found[at - 1] > one; at--)
+			found[at] = found[at - 1];
+		found[at] = one;
+	}
+	ticks_per_us = found[CALIBRATIONS / 2];
 	if (!ticks_per_us)
 		ticks_per_us = 1;
 }
