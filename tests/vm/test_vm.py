@@ -142,6 +142,21 @@ def test_what_a_child_executes_is_waited_for(machines: Machines) -> None:
         assert grade(variant, result) is Grade.EXACT
 
 
+def test_the_clock_there_is_no_faster_than_ours(machines: Machines) -> None:
+    """By it bounds are kept; one that is too fast cuts trials short."""
+    variant = families(("create-directory",), library.SUITE)[0].variants[0]
+    control = control_of(machines, posture("container"))
+    arm = arm_of(variant, program_spec(variant), control, control)
+    for _ in range(3):
+        begin, said_us = time.monotonic(), 0
+        for _ in range(10):
+            (result,) = machines.run([arm])
+            assert isinstance(result, Result)
+            said_us += result.latency_us
+        assert said_us / 1e6 < time.monotonic() - begin
+        machines.renew()
+
+
 def test_two_boots_give_equal_rows(generic: Kernel) -> None:
     candidate = loaded(LIBRARY / "block-mkdir.json")
     rows: list[list[tuple[object, ...]]] = []
