@@ -4,10 +4,12 @@ import io
 import lzma
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import mitigations
 from evaluator import vm_kernel
 from evaluator.errors import EnvironmentLackError, InputError
 from evaluator.sandbox import runner_path
@@ -15,6 +17,7 @@ from evaluator.vm import QEMU, denials, qemu
 from evaluator.vm_initrd import initrd
 from evaluator.vm_kernel import cache, kernel, unpacked
 
+_SIDESTEP = (sys.executable, "-c", "from evaluator.entry import main; main()")
 _ELF = b"\x7fELF" + bytes(60)
 
 
@@ -200,6 +203,34 @@ def test_a_download_that_fails_leaves_nothing(
     assert len(said) == 1
     assert "not installed" in said[0]
     assert list(cache().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--exhaustive"], "all rewrites of all families would run for an hour: name families"),
+        (["--jobs", "2"], "has one machine for all trials: leave --jobs out"),
+        (["--search", "1"], "--runtime vm does not take --search"),
+        (["--kernel", ""], "--kernel : not the name of a package"),
+    ],
+)
+def test_options_that_a_machine_cannot_serve_are_refused(
+    options: list[str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tools(tmp_path, monkeypatch, "#!/bin/sh\nexit 1\n", "#!/bin/sh\nexit 1\n")
+    for name in (QEMU, "setpriv"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    profile = Path(mitigations.__file__).parent / "library" / "block-mkdir.json"
+    done = subprocess.run(
+        [*_SIDESTEP, "evaluate", profile, "--runtime", "vm", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert said in done.stderr
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
