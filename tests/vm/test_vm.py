@@ -142,19 +142,20 @@ def test_what_a_child_executes_is_waited_for(machines: Machines) -> None:
         assert grade(variant, result) is Grade.EXACT
 
 
-def test_the_clock_there_is_no_faster_than_ours(machines: Machines) -> None:
+def test_the_clock_there_is_no_faster_than_ours(generic: Kernel) -> None:
     """By it bounds are kept; one that is too fast cuts trials short."""
     variant = families(("create-directory",), library.SUITE)[0].variants[0]
-    control = control_of(machines, posture("container"))
-    arm = arm_of(variant, program_spec(variant), control, control)
-    for _ in range(3):
-        begin, said_us = time.monotonic(), 0
-        for _ in range(10):
-            (result,) = machines.run([arm])
-            assert isinstance(result, Result)
-            said_us += result.latency_us
-        assert said_us / 1e6 < time.monotonic() - begin
-        machines.renew()
+    for _ in range(2):
+        with Machines(generic) as one:
+            control = control_of(one, posture("container"))
+            arm = arm_of(variant, program_spec(variant), control, control)
+            one.run([arm])
+            begin, said_us = time.monotonic(), 0
+            for _ in range(10):
+                (result,) = one.run([arm])
+                assert isinstance(result, Result)
+                said_us += result.latency_us
+            assert said_us / 1e6 < time.monotonic() - begin
 
 
 def test_two_boots_give_equal_rows(generic: Kernel) -> None:
