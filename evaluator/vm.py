@@ -59,7 +59,7 @@ _ARGUMENTS = (
     *("-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1", "-m", "512"),
     *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
 )
-_COMMAND_LINE = (
+COMMAND_LINE = (
     "console=ttyS0 quiet panic=-1 apparmor=1 security=apparmor syscall.x32=y "
     "rcupdate.rcu_expedited=1 random.trust_cpu=on"
 )
@@ -292,7 +292,7 @@ def _command(qemu: str, image: Path, first: int, console: int, questions: int) -
     # Should we be killed, it goes with us, even if nothing works in it any more.
     return [
         *("setpriv", "--pdeathsig", "KILL", qemu, *_ARGUMENTS),
-        *("-kernel", str(image), "-initrd", f"/proc/self/fd/{first}", "-append", _COMMAND_LINE),
+        *("-kernel", str(image), "-initrd", f"/proc/self/fd/{first}", "-append", COMMAND_LINE),
         *(
             "-chardev",
             f"file,id=console,path=/proc/self/fd/{console}",

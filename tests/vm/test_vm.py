@@ -308,7 +308,7 @@ def test_a_large_profile_is_loaded(machines: Machines) -> None:
 def test_a_kernel_that_does_not_run_apparmor(
     generic: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vm, "_COMMAND_LINE", vm._COMMAND_LINE.replace("apparmor=1", "apparmor=0"))
+    monkeypatch.setattr(vm, "COMMAND_LINE", vm.COMMAND_LINE.replace("apparmor=1", "apparmor=0"))
     with Machines(generic) as one:
         (found,) = evaluated(one, apparmor("x", "profile x { file, signal, }\n"))
     assert found.families[0].verdict is Verdict.NOT_ENFORCED
