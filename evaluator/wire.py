@@ -239,6 +239,7 @@ _ENVIRONMENT = {
     Environment.RESTORER: 5,
     Environment.CAUGHT: 6,
     Environment.SECRET: 7,
+    Environment.ID_OFFSET: 8,
 }
 _OBJECTS = {
     ObjectKind.DIRECTORY: 0,

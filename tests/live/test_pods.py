@@ -135,6 +135,22 @@ def test_pods_agree_with_our_own_sandbox_in_each_trial(engine: Engine) -> None:
         assert {one.family: one.verdict for one in theirs.families} == verdicts
 
 
+def test_users_of_a_pod_are_the_machine_s_and_told_apart(engine: Engine, tmp_path: Path) -> None:
+    """Without a user namespace between them the judge sees the subject's own ids."""
+    path = written(tmp_path, denying("chown", "sendmsg"))
+    (candidate,) = load(path, runtime=engine.model)
+    names = ("change-owner", "forge-socket-credentials")
+    tried = runtime_run.testable(families(names, library.SUITE), engine)
+    plan = Plan((candidate,), tried, workloads=(), with_steps=False)
+    (native,) = campaign.evaluate(plan, lambda _: None)
+    (contained,) = runtime_run.evaluate(plan, engine, lambda _: None)
+    said = {one.variant: one.outcome for one in contained.trials}
+    assert said == {one.variant: one.outcome for one in native.trials}
+    assert said["change-owner/chown"] is said["forge-socket-credentials/sendmsg"] is Outcome.BLOCKED
+    assert said["change-owner/fchownat"] is Outcome.BYPASSED
+    assert said["forge-socket-credentials/sendmmsg"] is Outcome.BYPASSED
+
+
 @pytest.mark.parametrize("posture", ["container", "restricted"])
 def test_the_kernel_has_the_predicted_bytes(engine: Engine, posture: str) -> None:
     found = evaluated(engine, PROFILES / "block-mkdir.json", "create-directory", posture=posture)
