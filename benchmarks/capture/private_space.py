@@ -71,6 +71,7 @@ def _outside(module: str) -> int:
     try:
         code = subprocess.run(
             [
+                *("setpriv", "--pdeathsig", "KILL"),
                 "unshare",
                 "--mount",
                 "--propagation",
