@@ -43,6 +43,13 @@ read-only, a scratch directory of a tmpfs. The runtime gets the profile file as 
 user, capabilities and no_new_privs, and puts all of it on. The control is the same container without
 the profile. `sidestep doctor` says which runtimes can be used here, and what they lack.
 
+An AppArmor profile that a candidate names is `process.apparmorProfile` of the bundle, and the CRI's
+`apparmor` (and, for old runtimes, `apparmor_profile`) of a pod. It must be among the enforced ones of the
+kernel already: nothing is loaded into this machine's kernel. Where it is not, or the kernel does not run
+AppArmor, that is said and nothing is tried: no runtime is asked to leave it out. A pod of `--runtime cri`
+is not given `RuntimeDefault`, for which containerd would load a profile of its own. Everybody else in a
+container is unconfined by AppArmor, in both arms.
+
 ```
 runc or crun
 └─ performer   pid 1 of the container, under all that the runtime put on; forks subjects, no more

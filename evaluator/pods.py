@@ -307,7 +307,7 @@ class Pod:
             profile,
             capabilities,
             "performer",
-            standing=cri.Standing(config.uid, config.gid, config.no_new_privs),
+            standing=cri.Standing(config.uid, config.gid, config.no_new_privs, config.apparmor),
             mounts=self._mounts("performer"),
             directory="/work",
             network=cri.POD_NETWORK,

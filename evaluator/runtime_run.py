@@ -29,6 +29,7 @@ from evaluator.pods import Engine
 from evaluator.posture import posture
 from evaluator.records import CandidateResult, CandidateRun, Enforcement, Starts, TrialRecord
 from evaluator.runtimes import CannotPerformError, RefusedError, Runtime, sweep
+from evaluator.sandbox import no_apparmor
 from evaluator.share import Groups, Share
 from evaluator.stage import untried, why_not, why_not_in_pod
 from mitigations.bpf import Filter
@@ -148,7 +149,13 @@ def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> st
         return f"{name} loads one filter, and this candidate has {len(candidate.seccomp)}"
     stance = posture(candidate.posture or plan.posture)
     control = control_of(containers, stance)
-    config = confinement(control, candidate, 0, containers.first.load_apparmor).config
+    confined = confinement(control, candidate, 0, containers.first.load_apparmor)
+    config = confined.config
+    lacking = [one.reason for one in confined.absent]
+    if isinstance(containers.runtime, Engine):
+        lacking += _not_asked_for(candidate, containers.first.read)
+    if lacking:
+        return lacking[0]
     if candidate.seccomp:
         profile = profile_for(candidate, containers.runtime)
         if profile is None:
@@ -163,7 +170,19 @@ def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> st
     return ""
 
 
-_PUT_ON = ("seccomp", "no-new-privs", "capabilities")
+_PUT_ON = ("seccomp", "no-new-privs", "capabilities", "apparmor")
+
+
+def _not_asked_for(candidate: Candidate, read: Callable[[str], str | None]) -> Iterator[str]:
+    """What a kubelet would ask a CRI runtime for, and is not asked for here, with the reason."""
+    asked = candidate.requested_apparmor
+    if asked is not None and asked.type == "RuntimeDefault":
+        refused = no_apparmor(read)
+        why = f"{refused}; a kubelet refuses the pod" if refused else _ITS_OWN
+        yield f"AppArmor RuntimeDefault: {why}"
+
+
+_ITS_OWN = "containerd would load its own profile into the kernel of this machine"
 
 
 def profile_for(

@@ -165,6 +165,7 @@ def spec(
     }
     if seccomp is not None:
         linux["seccomp"] = seccomp
+    label = {"apparmorProfile": config.apparmor} if config.apparmor else {}
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -175,6 +176,7 @@ def spec(
             "cwd": "/work",
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
             "noNewPrivileges": config.no_new_privs,
+            **label,
             "rlimits": [
                 {"type": name, "hard": most, "soft": most} for name, most in _LIMITS.items()
             ],

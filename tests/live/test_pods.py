@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from attacks import library
 from evaluator import campaign, runtime_run
@@ -214,6 +215,27 @@ def test_a_missing_localhost_file_is_refused(engine: Engine) -> None:
     asked = SecurityProfile("Localhost", "/nowhere/p.json")
     with pytest.raises(RefusedError, match="cannot load seccomp profile"):
         engine.start(control(), asked)
+
+
+def test_an_apparmor_profile_reaches_the_runtime(engine: Engine) -> None:
+    """Which refuses it: nobody has loaded one of that name."""
+    with pytest.raises(RefusedError, match=r"(?i)apparmor"):
+        engine.start(replace(control(), apparmor="sidestep-nobody-has-loaded-it"))
+
+
+@pytest.mark.parametrize("kind", ["RuntimeDefault", "Localhost"])
+def test_without_the_apparmor_profile_nothing_is_tried(
+    engine: Engine, tmp_path: Path, kind: str
+) -> None:
+    name = {"localhostProfile": "sidestep-nobody-has-loaded-it"} if kind == "Localhost" else {}
+    container = {"name": "app", "image": "x"}
+    spec = {"securityContext": {"appArmorProfile": {"type": kind, **name}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}}
+    path = written(tmp_path, pod | {"spec": spec | {"containers": [container]}}, "pod.yaml")
+    found = evaluated(engine, path, "create-directory")
+    assert not found.enforced
+    assert found.families[0].verdict is Verdict.UNTESTED
+    assert found.notes[0].startswith("not in force: AppArmor ")
 
 
 @pytest.mark.parametrize("denied", ["openat", "read", "mmap", "clone"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from attacks import library
 from evaluator import runtime_run
@@ -379,6 +380,26 @@ def test_a_pod_is_started_as_its_manifest_says(runtime: Runtime, tmp_path: Path)
     assert found["ground_truth"]["read_back"] == "identical"
     assert found["posture"] == "uid 1000"
     assert [one["verdict"] for one in found["families"]] == ["leaky"]
+
+
+def test_an_apparmor_profile_reaches_the_runtime(runtime: Runtime) -> None:
+    """Which refuses it: nobody has loaded one of that name."""
+    with pytest.raises(RefusedError, match=r"(?i)apparmor"):
+        Container(runtime, replace(CONTROL, apparmor="sidestep-nobody-has-loaded-it"))
+
+
+def test_without_the_apparmor_profile_nothing_is_tried(runtime: Runtime, tmp_path: Path) -> None:
+    container = {"name": "app", "image": "x"}
+    key = "container.apparmor.security.beta.kubernetes.io/app"
+    about = {"name": "web", "annotations": {key: "localhost/sidestep-nobody-has-loaded-it"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": about}
+    path = written(tmp_path, {**pod, "spec": {"containers": [container]}}, "pod.yaml")
+    found = evaluated(runtime, path, "create-directory")
+    assert not found.enforced
+    assert found.families[0].verdict is Verdict.UNTESTED
+    assert found.notes[0].startswith(
+        "not in force: AppArmor profile 'sidestep-nobody-has-loaded-it': "
+    )
 
 
 def test_layers_that_no_runtime_is_given_are_not_said_to_fail(runtime: Runtime) -> None:
