@@ -64,9 +64,11 @@ name that the subject sees, and is under nothing of what it judges. What is in f
 compared with the bytes that were predicted, all orders that the runtime may choose among. Outcomes and
 verdicts come from the same code as natively.
 
-The performer needs `read`, `write`, `mmap`, `clone`, `wait4`, `setitimer` and `rt_sigaction`, and says
-which one it is denied. Without the last four it starts nobody: then every program gets a container of its
-own, in which it is pid 1 itself, and its trace lies in a file that the judge has mapped too. Without the
+The performer needs `read`, `write`, `mmap`, `clone`, `wait4`, and for a clock `setitimer`, `rt_sigaction`,
+`rt_sigreturn`, `clock_gettime` and `getpid`. It says which one it is denied, and takes no answer of 0 for
+done. Without `clone`, `wait4` or the clock it starts nobody: then every program gets a container of its
+own, in which it is pid 1 itself, and its trace lies in a file that the judge has mapped too. So does a
+program that leaves processes which the performer may not `kill`. Without the
 first three nothing is tried and the verdict is `untested`: what the runner is denied is never taken for a
 block. A container that dies is started again for the next program. What a runtime refuses to start is
 `not-enforced`, with its own words, and exit code 3.
@@ -154,7 +156,9 @@ EPERM, EACCES, ENOSYS, EROFS or SIGSYS, by whatever confines it: a filter, missi
 security module. Nobody is told which, as none of it can be seen from inside. If the kernel is another one
 than that of the control, nothing is `BLOCKED`. Where who looks for an effect is confined too, an
 effect that was not seen counts only if the very call that causes it was refused. What the confinement
-denies the runner is `UNSUPPORTED`, never a block.
+denies the runner is `UNSUPPORTED`, never a block. Programs without a result, as the runner was ended or
+its log was cut, leave their families `undecided`. A pack that is not whole any more, when it is run or when
+its results are read, is refused.
 """
 # What a difference comes from, by a word of the reason that the run itself gives.
 NAMED = {

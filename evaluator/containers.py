@@ -19,10 +19,11 @@ from evaluator.enforcement import LABEL
 from evaluator.errors import HarnessError
 from evaluator.pods import Engine, Pod
 from evaluator.pool import Arm, Batch, Pool
-from evaluator.runtimes import CannotPerformError, Container, RefusedError, Runtime
+from evaluator.runtimes import FOR_OTHERS, CannotPerformError, Container, RefusedError, Runtime
 from evaluator.sandbox import (
     NOT_LOADED,
     Sandbox,
+    explain_step,
     filters_here,
     no_apparmor,
     read_here,
@@ -41,9 +42,7 @@ from evaluator.wire import (
 from mitigations.candidate import AppArmorLayer, SecurityProfile
 
 _ATTEMPTS = 2
-_LOST = (Step.PERFORMER, Step.LEFT_OVER)
-_FOR_OTHERS = (Step.NEEDS_CLONE, Step.NEEDS_WAIT, Step.NEEDS_TIMER)
-"""What a performer needs that starts others: without it, each program has its own container."""
+_LOST = (Step.PERFORMER, Step.LEFT_OVER, Step.NEEDS_KILL)
 _LOADED = "/sys/kernel/security/apparmor/profiles"
 _AT_A_TIME = 4
 _KEPT = 4
@@ -182,9 +181,12 @@ class Containers(Pool):
     def _one(self, arm: Arm) -> Result | str:
         """One arm; a message where its container was lost, or the trial could not be set up."""
         said = "the containers are closed"
+        lost = False
         for _ in range(0 if self._closed else _ATTEMPTS):
+            # With a container of its own goes all that a program leaves.
+            alone = arm.config in self.alone or (lost and self.runtime.stands_alone)
             try:
-                result = self._alone(arm) if arm.config in self.alone else self._together(arm)
+                result = self._alone(arm) if alone else self._together(arm)
             except RefusedError as error:
                 return str(error)
             except CannotPerformError as error:
@@ -195,8 +197,11 @@ class Containers(Pool):
             if result.ok:
                 return result
             said = result.trouble
+            if result.step is Step.NEEDS_KILL:
+                said = explain_step(result.step, result.error)
             if result.step not in _LOST:
                 return said
+            lost = True
         return f"{self.runtime.name}: {said}"
 
     def _together(self, arm: Arm) -> Result:
@@ -249,7 +254,7 @@ class Containers(Pool):
             try:
                 return self.runtime.start(config, profile)
             except CannotPerformError as error:
-                if error.step not in _FOR_OTHERS or not self.runtime.stands_alone:
+                if error.step not in FOR_OTHERS or not self.runtime.stands_alone:
                     raise
                 self.alone.add(config)
         return self.runtime.start(config, profile, alone=True)

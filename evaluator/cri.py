@@ -34,7 +34,7 @@ READ_ONLY = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq
 # NamespaceMode
 POD_NETWORK, NODE_NETWORK = 0, 2
 _CONTAINER_PID = 1
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 20.0
 _EXEC_S = 10
 # A connection that is refused is tried again at once: the daemon is only just starting.
 _OPTIONS = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "min", "max")]

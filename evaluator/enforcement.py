@@ -242,7 +242,9 @@ def ground_truth(control: dict[str, str], status: dict[str, str], back: str) -> 
         no_new_privs=status.get("NoNewPrivs") == "1",
         read_back=back,
         capabilities={
-            name: status[name] for name in _CAPABILITY_SETS if status.get(name) != control.get(name)
+            name: status[name]
+            for name in _CAPABILITY_SETS
+            if name in status and status[name] != control.get(name)
         },
         apparmor=status.get(LABEL, "") if status.get(LABEL) != control.get(LABEL) else "",
     )

@@ -25,12 +25,14 @@ from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.image import write_image
 from evaluator.posture import CAPABILITY_NUMBERS, CONTAINER
 from evaluator.runtimes import (
+    FOR_OTHERS,
     SCRATCH,
     CannotPerformError,
     RefusedError,
     Runtime,
     cgroups,
     remove_cgroups,
+    wordless,
 )
 from evaluator.runtimes import find as find_runtime
 from evaluator.sandbox import Connected, explain_step, runner_path
@@ -47,7 +49,6 @@ _SPACE = (
     *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
     *("--mount-proc", "sh", "-c", 'mount -n -t tmpfs tmpfs /run && exec "$0" "$@"'),
 )
-_SIGNALLED = 128
 _GONE_S = 15.0
 _ANSWER_S = 5.0
 _UNCONFINED = SecurityProfile("Unconfined")
@@ -199,6 +200,7 @@ class Pod:
         self._client = engine.client
         self._sandbox_id = ""
         self._judge_id = self._performer_id = ""
+        self._seen_ended = False
         self._sandbox: Connected | None = None
         _refuse_strangers(config)
         name = f"pod-{next(engine.numbers)}"
@@ -333,8 +335,10 @@ class Pod:
         for container_id, who in ((self._judge_id, "judge"), (self._performer_id, "performer")):
             if container_id:
                 state, code = self._client.status(container_id)
-                if state == cri.EXITED:
+                if state == cri.EXITED and self._seen_ended:
                     return f"the {who} ended with exit code {code}"
+                if state == cri.EXITED:
+                    self._seen_ended = True  # the judge may be about to say why
         return ""
 
     def _greeted(self) -> ParkedStatus:
@@ -345,13 +349,11 @@ class Pod:
             state, code = self._client.status(self._performer_id)
             if state != cri.EXITED:
                 raise
-            # Before it says a word it opens its pipes.
-            does = "kills the runner for" if code > _SIGNALLED else "denies"
-            said = f"{NAME}: the confinement {does} openat or dup2, which the runner needs in a pod"
+            said = f"{NAME}: {wordless(code, 'openat')}"
             raise CannotPerformError(said, Step.PERFORMER) from None
         if status.step is not Step.NONE:
             why = explain_step(status.step, status.error)
-            alone = status.step in (Step.NEEDS_CLONE, Step.NEEDS_WAIT, Step.NEEDS_TIMER)
+            alone = status.step in FOR_OTHERS
             said = f"{NAME}: {why}" + (f": {_WHY_NOT_ALONE}" if alone else "")
             raise CannotPerformError(said, status.step)
         return status

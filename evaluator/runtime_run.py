@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from errno import EPERM
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,11 @@ from evaluator.pods import Engine
 from evaluator.posture import posture
 from evaluator.records import CandidateResult, CandidateRun, Enforcement, Starts, TrialRecord
 from evaluator.runtimes import CannotPerformError, RefusedError, Runtime, sweep
-from evaluator.sandbox import no_apparmor
+from evaluator.sandbox import explain_step, no_apparmor
 from evaluator.share import Groups, Share
 from evaluator.stage import untried, why_not, why_not_in_pod
+from evaluator.verdict import Outcome
+from evaluator.wire import Step
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate, FailedCandidate, OwnPosture, SecurityProfile
 
@@ -131,12 +134,21 @@ def _with_untried(
     """All trials in the order of the library."""
     filters = tuple(Filter.decode(layer.program) for layer in run.candidate.seccomp)
     terms = Terms(filters, "", no_new_privs=False, syscall_insn=0, with_steps=plan.with_steps)
-    known = {one.variant: one for one in run.trials}
+    known = {one.variant: one for one in run.trials if not _is_denied(one)}
+    why_denied = {one.variant: one.reason or "" for one in run.trials if _is_denied(one)}
     return tuple(
-        known[one.id] if one.id in known else untried(one, terms, why or cause_of(one))
+        known[one.id]
+        if one.id in known
+        else untried(one, terms, why or why_denied.get(one.id) or cause_of(one))
         for family in plan.families
         for one in family.variants
     )
+
+
+def _is_denied(trial: TrialRecord) -> bool:
+    """Whether the confinement denies the runner what it takes to end this one program."""
+    said = explain_step(Step.NEEDS_KILL, EPERM).partition(" (")[0]
+    return trial.outcome is Outcome.HARNESS_ERROR and said in (trial.reason or "")
 
 
 def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> str:

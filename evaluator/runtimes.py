@@ -27,7 +27,7 @@ from msgspec import Struct
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.posture import CAPABILITY_NUMBERS
 from evaluator.sandbox import ROOT_IDS, Sandbox, Stage, explain_step, runner_path
-from evaluator.wire import ConfigSpec, ParkedStatus, Step
+from evaluator.wire import ConfigSpec, ParkedStatus, Step, signal_name
 from mitigations.candidate import SecurityProfile
 
 RUNTIMES = ("runc", "crun")
@@ -48,6 +48,8 @@ _LIMITS = {
     "RLIMIT_NPROC": 256,
     "RLIMIT_NOFILE": 256,
 }
+FOR_OTHERS = (Step.NEEDS_CLONE, Step.NEEDS_WAIT, Step.NEEDS_TIMER)
+"""What a performer needs that starts others: without it, each program has its own container."""
 _NAMESPACES = {"user": "user", "network": "net", "ipc": "ipc", "uts": "uts"}
 
 
@@ -348,7 +350,9 @@ class Container:
         if said and self.pid is None:
             raise RefusedError(f"{self._runtime.name} does not start the container: {said}")
         why = explain_step(status.step, status.error)
-        raise CannotPerformError(f"{self._runtime.name}: {why} (exit code {code})", status.step)
+        if status.step is Step.PERFORMER and code:
+            why = wordless(code)
+        raise CannotPerformError(f"{self._runtime.name}: {why}", status.step)
 
     def _state(self) -> Sequence[str]:
         return ("--root", str(self.bundle / "state"))
@@ -363,6 +367,16 @@ class Container:
             )
         except (OSError, subprocess.TimeoutExpired):
             return  # what is left is told by the state that is left
+
+
+def wordless(code: int, *more: str) -> str:
+    """Why a performer ended before its first word; ``more``: calls that are needed in a pod."""
+    ended = signal_name(code - _SIGNALLED) if code > _SIGNALLED else f"exit code {code}"
+    calls = ", ".join((*more, "dup2", "fcntl", "close"))
+    return (
+        f"ended before the runner's first word ({ended}): the confinement denies it {calls} or "
+        "rt_sigaction, or the runtime one of its last steps"
+    )
 
 
 def sweep() -> None:

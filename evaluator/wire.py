@@ -122,6 +122,7 @@ class Step(IntEnum):
     LEFT_OVER = 47
     READ_ONLY = 48
     LABEL = 49
+    NEEDS_KILL = 50
 
 
 class ProgramFlag(IntFlag):

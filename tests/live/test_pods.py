@@ -255,6 +255,17 @@ def test_what_the_runner_is_denied_is_named_and_no_block(
     assert time.monotonic() - begin < 20
 
 
+def test_who_may_not_end_a_program_says_so(engine: Engine, tmp_path: Path) -> None:
+    path = written(tmp_path, denying("kill", "mkdir"))
+    found = evaluated(engine, path, "create-directory")
+    trials = {one.variant: one for one in found.trials}
+    assert found.families[0].verdict is Verdict.LEAKY
+    assert trials[MKDIR].outcome is Outcome.BLOCKED
+    left = trials["create-directory/mkdir-own-listener"]
+    assert left.outcome is Outcome.UNSUPPORTED
+    assert left.reason == "cri: the confinement denies kill, which the runner needs (EPERM)"
+
+
 def test_the_machine_s_own_capabilities_are_given_to_nobody(engine: Engine) -> None:
     with pytest.raises(CannotPerformError, match="CAP_SYS_ADMIN would be the machine's own"):
         engine.start(control(capabilities=1 << 21))

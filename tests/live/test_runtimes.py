@@ -266,6 +266,45 @@ def test_who_may_start_nobody_gets_a_container_for_each_program(
     assert any("each program is pid 1" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("denied", ["clone", "wait4", "setitimer", "rt_sigaction"])
+def test_an_answer_of_0_is_not_believed(runtime: Runtime, tmp_path: Path, denied: str) -> None:
+    rules = [
+        {"names": [denied], "action": "SCMP_ACT_ERRNO", "errnoRet": 0},
+        {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"},
+    ]
+    found = evaluated(runtime, written(tmp_path, profile(*rules)), "create-directory")
+    trials = {one.variant: one.outcome for one in found.trials}
+    assert trials["create-directory/mkdir"] is Outcome.BLOCKED
+    assert trials["create-directory/mkdirat"] is Outcome.BYPASSED
+    assert not found.counts.get(Outcome.HARNESS_ERROR)
+    assert any("each program is pid 1" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("denied", ["mmap", "read"])
+def test_nor_is_one_that_leaves_the_runner_nothing(
+    runtime: Runtime, tmp_path: Path, denied: str
+) -> None:
+    rule = {"names": [denied], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}
+    found = evaluated(runtime, written(tmp_path, profile(rule)), "create-directory")
+    assert found.families[0].verdict is Verdict.UNTESTED
+    assert f"denies {denied}, which the runner needs" in found.notes[0]
+
+
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
+def test_what_a_program_leaves_goes_with_a_container_of_its_own(
+    runtime: Runtime, tmp_path: Path, action: str
+) -> None:
+    """Nobody may kill: a program that leaves a process is tried by itself."""
+    rules = [
+        {"names": ["kill"], "action": action},
+        {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"},
+    ]
+    found = evaluated(runtime, written(tmp_path, profile(*rules)), "create-directory")
+    trials = {one.variant: one.outcome for one in found.trials}
+    assert trials["create-directory/mkdir-own-listener"] is Outcome.BLOCKED
+    assert not found.counts.get(Outcome.HARNESS_ERROR)
+
+
 @pytest.mark.parametrize("denied", ["mmap", "read", "write"])
 @pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
 def test_what_the_runner_is_denied_is_named_and_no_block(
