@@ -417,42 +417,94 @@ def test_a_control_of_something_else_is_refused(packed: bytes, scratch: Path) ->
 KUBERNETES = ROOT / "integrations" / "kubernetes"
 KUBECTL = """#!/bin/sh
 case "$*" in
-"get pods --selector job-name=sidestep "*) echo "sidestep-x node-1" ;;
-"logs sidestep-x --container "*) cat "$LOGS/$4.txt" ;;
+"get pods --selector job-name=sidestep "*) echo "$PODS" ;;
+"get job sidestep "*) echo 1 ;;
+"logs sidestep-lost "*) echo "Error from server: no log" >&2 && exit 1 ;;
+"logs sidestep-"*) cat "$LOGS/$4.txt" ;;
 esac
 """
+PODS = {
+    "a pod": ("sidestep-x|node-1|Succeeded", 0, ""),
+    "two of one node": ("sidestep-x|node-1|Succeeded\nsidestep-y|node-1|Succeeded", 0, ""),
+    "one that failed": (
+        "sidestep-lost|node-2|Failed\nsidestep-x|node-1|Succeeded",
+        3,
+        (
+            "Error from server: no log\n"
+            "collect: sidestep-lost on node-2 (Failed): no log of the container control: left out\n"
+        ),
+    ),
+    "one without a node": (
+        "sidestep-y||Pending\nsidestep-x|node-1|Succeeded",
+        3,
+        "collect: sidestep-y: on no node (Pending): left out\n",
+    ),
+    "none with results": (
+        "sidestep-y||Pending",
+        3,
+        "collect: sidestep-y: on no node (Pending): left out\ncollect: 0 of 1 pods have results\n",
+    ),
+}
 
 
-def test_the_job_of_a_cluster_is_collected_and_judged(packed: bytes, scratch: Path) -> None:
-    """Its two containers under runc's rival, their logs from a kubectl that has only those."""
-    logs, bin_ = scratch / "logs", scratch / "bin"
-    logs.mkdir()
-    bin_.mkdir()
+@pytest.fixture(scope="module")
+def logs(packed: bytes) -> Iterator[Path]:
+    """What the two containers of the Job write, under runc's rival."""
+    directory = Path(tempfile.mkdtemp(prefix="ambient-test-", dir=SCRATCH))
     for name, seccomp in (("control", None), ("candidate", profile(DENIED))):
-        (logs / f"{name}.txt").write_bytes(confined(packed, seccomp, scratch, as_text=True))
+        place = directory / f"{name}.place"
+        place.mkdir()
+        text = confined(packed, seccomp, place, as_text=True)
+        (directory / f"{name}.txt").write_bytes(text)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def collect(
+    to: Path, logs: Path, pods: str, job: str = "sidestep"
+) -> subprocess.CompletedProcess[str]:
+    """``collect`` with a kubectl that has only these pods."""
+    bin_ = to / "bin"
+    bin_.mkdir()
     sidestep = f"#!/bin/sh\nexec {sys.executable} -c '{COMMAND}' \"$@\"\n"
     for name, text in (("kubectl", KUBECTL), ("sidestep", sidestep)):
         (bin_ / name).write_text(text)
         (bin_ / name).chmod(0o755)
+    path = f"{bin_}:{os.environ['PATH']}"
+    return subprocess.run(
+        [KUBERNETES / "collect", job, to / "results"],
+        env={**os.environ, "PATH": path, "LOGS": str(logs), "PODS": pods},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=ROOT,
+    )
 
-    def collect(job: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [KUBERNETES / "collect", job, scratch / "results"],
-            env={**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "LOGS": str(logs)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=ROOT,
-        )
 
-    done = collect("sidestep")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("node-1\n")
-    kept = json.loads((scratch / "results/node-1/report/run.json").read_text())
-    assert kept["candidates"][0]["counts"]["BLOCKED"] > 0
-    nothing = collect("another")
-    assert nothing.returncode == 2
+@pytest.mark.parametrize("case", PODS)
+def test_the_job_of_a_cluster_is_collected_and_judged(
+    logs: Path, tmp_path: Path, case: str
+) -> None:
+    pods, code, said = PODS[case]
+    done = collect(tmp_path, logs, pods)
+    assert (done.returncode, done.stderr) == (code, said)
+    with_results = pods.count("Succeeded")
+    kept = sorted((tmp_path / "results").glob("*/report/run.json"))
+    assert len(kept) == with_results
+    assert done.stdout.count("node-1\n") == with_results
+    for one in kept:
+        assert json.loads(one.read_text())["candidates"][0]["counts"]["BLOCKED"] > 0
+
+
+def test_nothing_to_collect_is_one_line(logs: Path, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mine").write_text("")
+    full = collect(tmp_path, logs, "sidestep-x|node-1|Succeeded")
+    shutil.rmtree(tmp_path / "bin")
+    nothing = collect(tmp_path, logs, "", "another")
+    assert full.returncode == nothing.returncode == 2
+    assert full.stderr.endswith("/results is not an empty directory: name another\n")
     assert nothing.stderr == "collect: no pods of a Job named another in this namespace\n"
 
 
