@@ -106,9 +106,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
     with _parked(pool, control) as before:
         pass
     if before.step is not Step.NONE:
-        raise HarnessError(
-            f"the control arm cannot be set up: {before.step.name} {os.strerror(before.error)}"
-        )
+        raise HarnessError(f"the control arm cannot be set up: {_refusal(before)}")
     refused, truth = _CANNOT_LOAD, GroundTruth()
     if not _cannot_load(candidate, config):
         with _parked(pool, config) as status:

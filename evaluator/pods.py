@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -26,11 +25,12 @@ from evaluator.image import write_image
 from evaluator.posture import CAPABILITY_NUMBERS, CONTAINER
 from evaluator.runtimes import (
     FOR_OTHERS,
-    SCRATCH,
     CannotPerformError,
     RefusedError,
     Runtime,
     cgroups,
+    kept_in_scratch,
+    own_directory,
     remove_cgroups,
     wordless,
 )
@@ -136,7 +136,7 @@ def _needed(*programs: str) -> Runtime:
 
 @contextlib.contextmanager
 def _directory() -> Generator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix=f"sidestep-{os.getpid()}-", dir=SCRATCH))
+    directory = own_directory()
     try:
         directory.chmod(0o711)
         yield directory
@@ -145,8 +145,9 @@ def _directory() -> Generator[Path]:
 
 
 def _archive(directory: Path) -> Path:
-    root = _root(directory / "root")
-    return write_image(directory / "image.tar", root, _image(directory), ["/runner", "pause"])
+    with kept_in_scratch():
+        root = _root(directory / "root")
+        return write_image(directory / "image.tar", root, _image(directory), ["/runner", "pause"])
 
 
 def _image(directory: Path) -> str:
@@ -203,11 +204,13 @@ class Pod:
         self._seen_ended = False
         self._sandbox: Connected | None = None
         _refuse_strangers(config)
+        _answers(engine.client)
         name = f"pod-{next(engine.numbers)}"
         self.bundle = engine.directory / name
         try:
-            self._make_directories()
-            asked = self._asked(seccomp)
+            with kept_in_scratch():
+                self._make_directories()
+                asked = self._asked(seccomp)
             self._config = cri.sandbox_config(
                 engine.cgroup, self.bundle / "logs", name, cri.POD_NETWORK
             )
@@ -357,6 +360,14 @@ class Pod:
             said = f"{NAME}: {why}" + (f": {_WHY_NOT_ALONE}" if alone else "")
             raise CannotPerformError(said, status.step)
         return status
+
+
+def _answers(client: cri.Client) -> None:
+    """``HarnessError`` soon, where a pod would be waited for in vain."""
+    try:
+        client.version(timeout_s=_ANSWER_S)
+    except cri.CallError as error:
+        raise HarnessError(f"containerd does not answer any more: {error}") from None
 
 
 def _refuse_strangers(config: ConfigSpec) -> None:

@@ -23,7 +23,7 @@ from evaluator.assemble import assemble, failed
 from evaluator.confinement import confinement
 from evaluator.containers import Containers
 from evaluator.enforcement import control_of
-from evaluator.errors import EnvironmentLackError
+from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.outcome import Terms
 from evaluator.plan import Plan, Progress, Rewrites
 from evaluator.pods import Engine
@@ -177,7 +177,7 @@ def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> st
         containers.container(config)
     except CannotPerformError as error:
         return str(error)
-    except RefusedError:
+    except (RefusedError, HarnessError):
         return ""  # which enforcement says better
     return ""
 

@@ -385,6 +385,25 @@ def test_what_a_killed_run_left_is_swept_by_the_next() -> None:
     assert not stale.exists()
 
 
+def test_no_room_for_a_container_is_named(runtime: Runtime) -> None:
+    """In a mount namespace of its own, with a tmpfs that is nearly full."""
+    script = (
+        f'mount -t tmpfs -o size=40k tmpfs {SCRATCH} && "$@"; code=$?; ls {SCRATCH}; exit $code'
+    )
+    code = "from evaluator.entry import main; main()"
+    evaluate = ("evaluate", PROFILES / "block-mkdir.json", "--runtime", runtime.name, "--json")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", code, *evaluate],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=ROOT,
+    )
+    said = f"{SCRATCH}: No space left on device: what containers are made of is written there"
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", f"sidestep: {said}\n")
+
+
 def test_a_raw_filter_is_no_profile(runtime: Runtime) -> None:
     found = evaluated(runtime, PROFILES / "elasticsearch-self.json", "create-directory")
     assert not found.enforced
