@@ -85,7 +85,7 @@ def test_a_profile_is_asked_for_only_where_it_is_in_the_kernel() -> None:
     assert "not among the enforced ones" in why_not_labelled(AppArmorLayer("we"), files.get)
     own = AppArmorLayer("web", "profile web { }")
     assert "is not loaded into the kernel of this machine" in why_not_labelled(own, files.get)
-    assert "does not run AppArmor" in why_not_labelled(AppArmorLayer("web"), {}.get)
+    assert "does not run AppArmor" in why_not_labelled(AppArmorLayer("web"), lambda _: None)
 
 
 def test_ids_are_those_of_nobody() -> None:
