@@ -10,8 +10,6 @@ from attacks.recorder import Arg, Buffer
 
 MODE, UID, GID, MTIME = (24, 4), (28, 4), (32, 4), (88, 8)
 """Offset and width."""
-SEEN_FROM_OUTSIDE = 1
-"""User id N of the subject is N + 1 where the witness looks from; group ids likewise."""
 
 _SIZE = 144
 _IDENTITY_SIZE = 16  # st_dev and st_ino

@@ -69,6 +69,9 @@ class Environment(StrEnum):
     """Address of the 32-bit word that the handler writes."""
     SECRET = "secret"  # noqa: S105 - nothing of ours
     """Address of a page that each process has of its own; the victim's begins with the secret."""
+    ID_OFFSET = "id_offset"
+    """What makes a user or group id that the witness sees the subject's: -1, or 0 where no user
+    namespace is between them."""
 
 
 class Const(Struct, frozen=True, eq=False):

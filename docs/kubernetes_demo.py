@@ -8,6 +8,11 @@ which SecurityProfile is sent over the CRI. containerd and all it starts live in
 own, with state directories that vanish with them; the machine's own containerd is not touched.
 """
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C ends the program at once, until there is something to undo
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import importlib.util
 import json
 import shutil
@@ -23,7 +28,7 @@ from msgspec import Struct
 
 from benchmarks.capture import private_space
 from benchmarks.capture.bundle import make_root
-from benchmarks.capture.private_space import CGROUP, CaptureError
+from benchmarks.capture.private_space import CaptureError, cgroup
 from benchmarks.capture.readback import read_filters
 from evaluator import containerd, cri
 from evaluator.image import write_image
@@ -129,7 +134,7 @@ class Pods:
 
         # Two pods may have one manifest, and no name can be there twice.
         unique = f"{name}-{len(self._sandboxes)}"
-        sandbox = cri.sandbox_config(f"/{CGROUP}", self._directory / "logs" / unique, unique)
+        sandbox = cri.sandbox_config(cgroup(), self._directory / "logs" / unique, unique)
         sandbox_id = self._client.run_sandbox(sandbox)
         self._sandboxes.append(sandbox_id)
         return sandbox_id, sandbox

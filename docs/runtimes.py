@@ -43,6 +43,13 @@ read-only, a scratch directory of a tmpfs. The runtime gets the profile file as 
 user, capabilities and no_new_privs, and puts all of it on. The control is the same container without
 the profile. `sidestep doctor` says which runtimes can be used here, and what they lack.
 
+An AppArmor profile that a candidate names is `process.apparmorProfile` of the bundle, and the CRI's
+`apparmor` (and, for old runtimes, `apparmor_profile`) of a pod. It must be among the enforced ones of the
+kernel already: nothing is loaded into this machine's kernel. Where it is not, or the kernel does not run
+AppArmor, that is said and nothing is tried: no runtime is asked to leave it out. A pod of `--runtime cri`
+is not given `RuntimeDefault`, for which containerd would load a profile of its own. Everybody else in a
+container is unconfined by AppArmor, in both arms.
+
 ```
 runc or crun
 └─ performer   pid 1 of the container, under all that the runtime put on; forks subjects, no more
@@ -57,9 +64,11 @@ name that the subject sees, and is under nothing of what it judges. What is in f
 compared with the bytes that were predicted, all orders that the runtime may choose among. Outcomes and
 verdicts come from the same code as natively.
 
-The performer needs `read`, `write`, `mmap`, `clone`, `wait4`, `setitimer` and `rt_sigaction`, and says
-which one it is denied. Without the last four it starts nobody: then every program gets a container of its
-own, in which it is pid 1 itself, and its trace lies in a file that the judge has mapped too. Without the
+The performer needs `read`, `write`, `mmap`, `clone`, `wait4`, and for a clock `setitimer`, `rt_sigaction`,
+`rt_sigreturn`, `clock_gettime` and `getpid`. It says which one it is denied, and takes no answer of 0 for
+done. Without `clone`, `wait4` or the clock it starts nobody: then every program gets a container of its
+own, in which it is pid 1 itself, and its trace lies in a file that the judge has mapped too. So does a
+program that leaves processes which the performer may not `kill`. Without the
 first three nothing is tried and the verdict is `untested`: what the runner is denied is never taken for a
 block. A container that dies is started again for the next program. What a runtime refuses to start is
 `not-enforced`, with its own words, and exit code 3.
@@ -147,7 +156,9 @@ EPERM, EACCES, ENOSYS, EROFS or SIGSYS, by whatever confines it: a filter, missi
 security module. Nobody is told which, as none of it can be seen from inside. If the kernel is another one
 than that of the control, nothing is `BLOCKED`. Where who looks for an effect is confined too, an
 effect that was not seen counts only if the very call that causes it was refused. What the confinement
-denies the runner is `UNSUPPORTED`, never a block.
+denies the runner is `UNSUPPORTED`, never a block. Programs without a result, as the runner was ended or
+its log was cut, leave their families `undecided`. A pack that is not whole any more, when it is run or when
+its results are read, is refused.
 """
 # What a difference comes from, by a word of the reason that the run itself gives.
 NAMED = {

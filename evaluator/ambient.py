@@ -19,6 +19,7 @@ import time
 from binascii import a2b_base64
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from zlib import crc32
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +27,7 @@ from msgspec.structs import replace
 
 from attacks import library
 from attacks.effects import EffectKind
+from attacks.errors import AttackError
 from attacks.family import FamilyInstance, Variant
 from attacks.program import Syscall
 from evaluator import outcome
@@ -71,7 +73,7 @@ _WAIT_US = 300_000
 _CONTROL_WAIT_US = 1_000_000
 _TRIES = 3
 _SIGSYS = 31
-_HEADER, _CONTROL = b"H", b"C"
+_HEADER, _CONTROL, _SUM = b"H", b"C", b"S"
 _HEAD_SIZE = 8
 _WHOLE_S = 1800
 _REFUSALS = ("EPERM", "EACCES", "ENOSYS", "EROFS")
@@ -103,7 +105,7 @@ class Header(Struct, frozen=True):
 
 
 class Contents(Struct, frozen=True):
-    """A pack, or what a runner made of one."""
+    """A pack, or what a runner made of one; that it is whole is for ``families_of`` to say."""
 
     header: Header
     controls: dict[int, Result | str]
@@ -113,6 +115,10 @@ class Contents(Struct, frozen=True):
     """/proc/self/status of the runner in the confinement, and its kernel's release."""
     control: str = ""
     """Where the control ran, in words; empty for that of the pack."""
+    notes: bytes = b""
+    """What the pack says beside its programs, as frames."""
+    sum: int = 0
+    """CRC-32 of these and of the programs, by the word of the pack."""
 
 
 def candidate() -> Candidate:
@@ -156,13 +162,18 @@ def pack(plan: Plan, suite: str, must_hold: Sequence[str] = ()) -> bytes:
         _note(_CONTROL, place.to_bytes(4, "little") + payload)
         for place, payload in enumerate(controls)
     ]
+    frames.append(_asked(programs))
+    frames.append(_note(_SUM, crc32(b"".join(frames)).to_bytes(4, "little")))
     frames.append(frame(Frame.PROBE, bytes(4)))
-    frames += [encode_config(0, _EMPTY), programs]
     frames += [encode_run([_request(place, one)]) for place, one in enumerate(variants)]
     return b"".join(frames)
 
 
 _EMPTY = ConfigSpec(0, 0, 0, no_new_privs=False)
+
+
+def _asked(programs: bytes) -> bytes:
+    return encode_config(0, _EMPTY) + programs
 
 
 def _note(kind: bytes, content: bytes) -> bytes:
@@ -231,16 +242,24 @@ def read(data: bytes, where: str) -> Contents:
     header: Header | None = None
     controls: dict[int, Result | str] = {}
     results: dict[int, Result] = {}
-    status = ""
+    status, notes, total = "", b"", 0
     try:
         for kind, payload in _frames(data):
+            if kind is Frame.ERROR:
+                raise InputError(f"{where}: {_DAMAGED}")
+            if kind is Frame.NOTE and payload[:1] == _SUM:
+                total = int.from_bytes(payload[1:], "little")
+            elif kind is Frame.NOTE:
+                notes += frame(kind, payload)
             if kind is Frame.HELLO:
                 hello = decode_hello(payload)
                 if hello.step is not Step.NONE:
                     raise EnvironmentLackError(f"{where}: {explain_step(hello.step, hello.error)}")
             elif kind is Frame.NOTE and payload[:1] == _HEADER:
+                if header is not None:
+                    raise InputError(f"{where}: of more than one runner: give each by itself")
                 header = msgspec.json.decode(payload[1:], type=Header)
-            elif kind is Frame.NOTE:
+            elif kind is Frame.NOTE and payload[:1] == _CONTROL:
                 place = int.from_bytes(payload[1:5], "little")
                 result = decode_result(payload[5:])
                 controls[place] = result if result.ok else result.trouble
@@ -249,11 +268,21 @@ def read(data: bytes, where: str) -> Contents:
             elif kind is Frame.RESULT:
                 result = decode_result(payload)
                 results[result.tag] = result
-    except (HarnessError, msgspec.DecodeError) as error:
+    except (HarnessError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: no pack and no results of one: {error}") from None
     if header is None or header.format != _FORMAT:
         raise InputError(f"{where}: no pack and no results of one")
-    return Contents(header, controls, results, status)
+    if (status or results) and status_fields(status).get("Told") != str(_told(total)):
+        raise InputError(f"{where}: {_DAMAGED}")
+    return Contents(header, controls, results, status, notes=notes, sum=total)
+
+
+_DAMAGED = "the runner was not given the pack as it was made: copy it again, whole"
+
+
+def _told(total: int) -> int:
+    """The sum that a runner comes to which was given all of a pack."""
+    return crc32(_note(_SUM, total.to_bytes(4, "little")), total)
 
 
 def with_control(found: Contents, other: Contents, where: str) -> Contents:
@@ -302,16 +331,26 @@ def _frames(data: bytes) -> Iterator[tuple[Frame, bytes]]:
         at += _HEAD_SIZE + length
 
 
-def families_of(header: Header, where: str) -> tuple[FamilyInstance, ...]:
-    """The families of a pack; ``InputError`` if this library has other programs than it."""
-    found = tuple(library.parse_reference(label) for label in header.families)
-    frozen = library.suite(header.suite).variants.keys()
-    families = tuple(one.only(frozen) for one in found)
+def families_of(found: Contents, where: str) -> tuple[FamilyInstance, ...]:
+    """The families of a pack; ``InputError`` if it is not whole, or not of this library."""
+    header = found.header
+    try:
+        named = [library.parse_reference(label) for label in header.families]
+        frozen = library.suite(header.suite).variants.keys()
+    except AttackError as error:
+        raise InputError(f"{where}: made by another version of sidestep: {error}") from None
+    families = tuple(one.only(frozen) for one in named)
     packed = [one for family in families for one in family.variants if not why_not_inside(one)]
     same = [one.id for one in packed] == list(header.variants)
-    if not same or _digest(programs_of(packed)) != header.digest:
+    programs = programs_of(packed)
+    if not same or _digest(programs) != header.digest:
         raise InputError(f"{where}: made by another version of sidestep: pack again with this one")
+    if crc32(found.notes + _asked(programs)) != found.sum:
+        raise InputError(f"{where}: {_CHANGED}")
     return families
+
+
+_CHANGED = "changed or cut off since it was made: copy it again, whole"
 
 
 def run_here(contents: bytes, directory: str) -> bytes:
@@ -363,7 +402,10 @@ def judge(contents: Contents, plan: Plan) -> CandidateRun:
             unmet = contents.header.unmet.get(variant.id)
             if contents.control and not variant.negative and not _works(pair):
                 unmet = _NOT_THERE
-            trials.append(_record(pair, terms, unmet, same_kernel=same_kernel))
+            if number in contents.results:
+                trials.append(_record(pair, terms, unmet, same_kernel=same_kernel))
+            else:  # what nobody tried may be a way through
+                trials.append(outcome.classify(pair, terms, unmet))
     return CandidateRun(
         candidate=candidate(),
         posture=contents.header.posture,

@@ -88,10 +88,10 @@ def contents(request: Request) -> tuple[Contents, Plan, Request]:
     assert name is not None
     data = _bytes(name)
     if request.unpack is None:
-        families_of(read(data, name).header, name)  # before anything runs
+        families_of(read(data, name), name)  # before anything runs
         data = run_here(data, _SCRATCH)
     found = read(data, name)
-    families = families_of(found.header, name)
+    families = families_of(found, name)
     if request.unpack is not None and request.control is not None:
         beside = read(_bytes(request.control), request.control)
         found = with_control(found, beside, request.control)

@@ -15,11 +15,20 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from evaluator.enforcement import LABEL
 from evaluator.errors import HarnessError
 from evaluator.pods import Engine, Pod
 from evaluator.pool import Arm, Batch, Pool
-from evaluator.runtimes import CannotPerformError, Container, RefusedError, Runtime
-from evaluator.sandbox import Sandbox, filters_here, read_here, runner_path
+from evaluator.runtimes import FOR_OTHERS, CannotPerformError, Container, RefusedError, Runtime
+from evaluator.sandbox import (
+    NOT_LOADED,
+    Sandbox,
+    explain_step,
+    filters_here,
+    no_apparmor,
+    read_here,
+    runner_path,
+)
 from evaluator.wire import (
     ConfigSpec,
     Filter,
@@ -33,9 +42,8 @@ from evaluator.wire import (
 from mitigations.candidate import AppArmorLayer, SecurityProfile
 
 _ATTEMPTS = 2
-_LOST = (Step.PERFORMER, Step.LEFT_OVER)
-_FOR_OTHERS = (Step.NEEDS_CLONE, Step.NEEDS_WAIT, Step.NEEDS_TIMER)
-"""What a performer needs that starts others: without it, each program has its own container."""
+_LOST = (Step.PERFORMER, Step.LEFT_OVER, Step.NEEDS_KILL)
+_LOADED = "/sys/kernel/security/apparmor/profiles"
 _AT_A_TIME = 4
 _KEPT = 4
 """Containers at a time: a control, a candidate, and what it is without some of its layers."""
@@ -70,7 +78,7 @@ class _Front:
             return ParkedStatus(Step.LOAD, 0, 0, "", said=str(error))
         self._pid = container.pid
         text = container.status.text or _status_from_outside(container.pid)
-        return replace(container.status, text=text)
+        return replace(container.status, text=text + _label_from_outside(container.pid))
 
     def release(self) -> None:
         """It stays parked until it has something to do."""
@@ -90,8 +98,7 @@ class _Front:
         return Path(path).exists()
 
     def load_apparmor(self, layer: AppArmorLayer) -> str:
-        del layer
-        return f"{self._containers.runtime.name} is given none here"
+        return why_not_labelled(layer, self.read)
 
 
 class Containers(Pool):
@@ -174,9 +181,12 @@ class Containers(Pool):
     def _one(self, arm: Arm) -> Result | str:
         """One arm; a message where its container was lost, or the trial could not be set up."""
         said = "the containers are closed"
+        lost = False
         for _ in range(0 if self._closed else _ATTEMPTS):
+            # With a container of its own goes all that a program leaves.
+            alone = arm.config in self.alone or (lost and self.runtime.stands_alone)
             try:
-                result = self._alone(arm) if arm.config in self.alone else self._together(arm)
+                result = self._alone(arm) if alone else self._together(arm)
             except RefusedError as error:
                 return str(error)
             except CannotPerformError as error:
@@ -187,8 +197,11 @@ class Containers(Pool):
             if result.ok:
                 return result
             said = result.trouble
+            if result.step is Step.NEEDS_KILL:
+                said = explain_step(result.step, result.error)
             if result.step not in _LOST:
                 return said
+            lost = True
         return f"{self.runtime.name}: {said}"
 
     def _together(self, arm: Arm) -> Result:
@@ -241,7 +254,7 @@ class Containers(Pool):
             try:
                 return self.runtime.start(config, profile)
             except CannotPerformError as error:
-                if error.step not in _FOR_OTHERS or not self.runtime.stands_alone:
+                if error.step not in FOR_OTHERS or not self.runtime.stands_alone:
                     raise
                 self.alone.add(config)
         return self.runtime.start(config, profile, alone=True)
@@ -279,6 +292,25 @@ def _status_from_outside(pid: int | None) -> str:
         return Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return ""
+
+
+def why_not_labelled(layer: AppArmorLayer, read: Callable[[str], str | None]) -> str:
+    """Why a runtime is not asked for an AppArmor profile; empty if it is: somebody has loaded it.
+
+    ``read``: the files of the machine that runs containers, None for what is not there.
+    """
+    refused = no_apparmor(read)
+    if refused or layer.text:  # another one may be loaded under its name
+        return refused or NOT_LOADED
+    if f"{layer.profile} (enforce)" in (read(_LOADED) or "").splitlines():
+        return ""
+    return f"not among the enforced ones of {_LOADED}, and none is loaded from here"
+
+
+def _label_from_outside(pid: int | None) -> str:
+    """The line that a native runner adds to a status, where the kernel runs AppArmor."""
+    label = read_here(f"/proc/{pid}/attr/apparmor/current")
+    return f"{LABEL}:\t{label}" if label else ""
 
 
 def _truth(container: Container | Pod) -> Truth:

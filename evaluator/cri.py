@@ -34,7 +34,7 @@ READ_ONLY = tuple(f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq
 # NamespaceMode
 POD_NETWORK, NODE_NETWORK = 0, 2
 _CONTAINER_PID = 1
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 20.0
 _EXEC_S = 10
 # A connection that is refused is tried again at once: the daemon is only just starting.
 _OPTIONS = [(f"grpc.{which}_reconnect_backoff_ms", 100) for which in ("initial", "min", "max")]
@@ -154,6 +154,8 @@ class Standing(NamedTuple):
     uid: int
     gid: int
     no_new_privs: bool
+    apparmor: str = ""
+    """The name of a loaded profile; empty: Unconfined, or the runtime would load its own."""
 
 
 def container_config(
@@ -179,12 +181,16 @@ def container_config(
         wanted = encode(*((1, one) for one in only), *(() if "ALL" in only else ((2, "ALL"),)))
         security = encode((1, wanted)) + security
     if standing is not None:
+        # AppArmor in the field of today and in that of old runtimes, as a kubelet has it.
+        kind = "Localhost" if standing.apparmor else "Unconfined"
         security += encode(
             (5, encode((1, standing.uid))),
+            (9, f"localhost/{standing.apparmor}" if standing.apparmor else "unconfined"),
             (11, int(standing.no_new_privs)),
             (12, encode((1, standing.gid))),
             *((13, path) for path in MASKED),
             *((14, path) for path in READ_ONLY),
+            (16, security_profile(TYPES[kind], standing.apparmor)),
         )
     return encode(
         (1, encode((1, name))),

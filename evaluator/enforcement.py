@@ -106,9 +106,7 @@ def apply(pool: Pool, candidate: Candidate, stance: Posture) -> Applied:
     with _parked(pool, control) as before:
         pass
     if before.step is not Step.NONE:
-        raise HarnessError(
-            f"the control arm cannot be set up: {before.step.name} {os.strerror(before.error)}"
-        )
+        raise HarnessError(f"the control arm cannot be set up: {_refusal(before)}")
     refused, truth = _CANNOT_LOAD, GroundTruth()
     if not _cannot_load(candidate, config):
         with _parked(pool, config) as status:
@@ -242,7 +240,9 @@ def ground_truth(control: dict[str, str], status: dict[str, str], back: str) -> 
         no_new_privs=status.get("NoNewPrivs") == "1",
         read_back=back,
         capabilities={
-            name: status[name] for name in _CAPABILITY_SETS if status.get(name) != control.get(name)
+            name: status[name]
+            for name in _CAPABILITY_SETS
+            if name in status and status[name] != control.get(name)
         },
         apparmor=status.get(LABEL, "") if status.get(LABEL) != control.get(LABEL) else "",
     )

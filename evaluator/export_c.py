@@ -60,6 +60,7 @@ _ENVIRONMENT = {
     Environment.VICTIM_HOOK: "(long)(low_page + HOOK)",
     Environment.SYSCALL_INSN: "(long)syscall_insn",
     Environment.SECRET: "(long)own_page",
+    Environment.ID_OFFSET: "(long)-OWN_IDS",
 }
 _LINE_BYTES = 48
 _OVER_IDS = {Need.CAP_CHOWN, Need.CAP_SETGID, Need.CAP_SETUID}

@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -25,12 +24,15 @@ from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.image import write_image
 from evaluator.posture import CAPABILITY_NUMBERS, CONTAINER
 from evaluator.runtimes import (
-    SCRATCH,
+    FOR_OTHERS,
     CannotPerformError,
     RefusedError,
     Runtime,
     cgroups,
+    kept_in_scratch,
+    own_directory,
     remove_cgroups,
+    wordless,
 )
 from evaluator.runtimes import find as find_runtime
 from evaluator.sandbox import Connected, explain_step, runner_path
@@ -47,7 +49,6 @@ _SPACE = (
     *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"),
     *("--mount-proc", "sh", "-c", 'mount -n -t tmpfs tmpfs /run && exec "$0" "$@"'),
 )
-_SIGNALLED = 128
 _GONE_S = 15.0
 _ANSWER_S = 5.0
 _UNCONFINED = SecurityProfile("Unconfined")
@@ -135,7 +136,7 @@ def _needed(*programs: str) -> Runtime:
 
 @contextlib.contextmanager
 def _directory() -> Generator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix=f"sidestep-{os.getpid()}-", dir=SCRATCH))
+    directory = own_directory()
     try:
         directory.chmod(0o711)
         yield directory
@@ -144,8 +145,9 @@ def _directory() -> Generator[Path]:
 
 
 def _archive(directory: Path) -> Path:
-    root = _root(directory / "root")
-    return write_image(directory / "image.tar", root, _image(directory), ["/runner", "pause"])
+    with kept_in_scratch():
+        root = _root(directory / "root")
+        return write_image(directory / "image.tar", root, _image(directory), ["/runner", "pause"])
 
 
 def _image(directory: Path) -> str:
@@ -199,13 +201,16 @@ class Pod:
         self._client = engine.client
         self._sandbox_id = ""
         self._judge_id = self._performer_id = ""
+        self._seen_ended = False
         self._sandbox: Connected | None = None
         _refuse_strangers(config)
+        _answers(engine.client)
         name = f"pod-{next(engine.numbers)}"
         self.bundle = engine.directory / name
         try:
-            self._make_directories()
-            asked = self._asked(seccomp)
+            with kept_in_scratch():
+                self._make_directories()
+                asked = self._asked(seccomp)
             self._config = cri.sandbox_config(
                 engine.cgroup, self.bundle / "logs", name, cri.POD_NETWORK
             )
@@ -307,7 +312,7 @@ class Pod:
             profile,
             capabilities,
             "performer",
-            standing=cri.Standing(config.uid, config.gid, config.no_new_privs),
+            standing=cri.Standing(config.uid, config.gid, config.no_new_privs, config.apparmor),
             mounts=self._mounts("performer"),
             directory="/work",
             network=cri.POD_NETWORK,
@@ -333,8 +338,10 @@ class Pod:
         for container_id, who in ((self._judge_id, "judge"), (self._performer_id, "performer")):
             if container_id:
                 state, code = self._client.status(container_id)
-                if state == cri.EXITED:
+                if state == cri.EXITED and self._seen_ended:
                     return f"the {who} ended with exit code {code}"
+                if state == cri.EXITED:
+                    self._seen_ended = True  # the judge may be about to say why
         return ""
 
     def _greeted(self) -> ParkedStatus:
@@ -345,16 +352,22 @@ class Pod:
             state, code = self._client.status(self._performer_id)
             if state != cri.EXITED:
                 raise
-            # Before it says a word it opens its pipes.
-            does = "kills the runner for" if code > _SIGNALLED else "denies"
-            said = f"{NAME}: the confinement {does} openat or dup2, which the runner needs in a pod"
+            said = f"{NAME}: {wordless(code, 'openat')}"
             raise CannotPerformError(said, Step.PERFORMER) from None
         if status.step is not Step.NONE:
             why = explain_step(status.step, status.error)
-            alone = status.step in (Step.NEEDS_CLONE, Step.NEEDS_WAIT, Step.NEEDS_TIMER)
+            alone = status.step in FOR_OTHERS
             said = f"{NAME}: {why}" + (f": {_WHY_NOT_ALONE}" if alone else "")
             raise CannotPerformError(said, status.step)
         return status
+
+
+def _answers(client: cri.Client) -> None:
+    """``HarnessError`` soon, where a pod would be waited for in vain."""
+    try:
+        client.version(timeout_s=_ANSWER_S)
+    except cri.CallError as error:
+        raise HarnessError(f"containerd does not answer any more: {error}") from None
 
 
 def _refuse_strangers(config: ConfigSpec) -> None:

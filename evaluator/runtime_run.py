@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from errno import EPERM
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,18 @@ from evaluator.assemble import assemble, failed
 from evaluator.confinement import confinement
 from evaluator.containers import Containers
 from evaluator.enforcement import control_of
-from evaluator.errors import EnvironmentLackError
+from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.outcome import Terms
 from evaluator.plan import Plan, Progress, Rewrites
 from evaluator.pods import Engine
 from evaluator.posture import posture
 from evaluator.records import CandidateResult, CandidateRun, Enforcement, Starts, TrialRecord
 from evaluator.runtimes import CannotPerformError, RefusedError, Runtime, sweep
+from evaluator.sandbox import explain_step, no_apparmor
 from evaluator.share import Groups, Share
 from evaluator.stage import untried, why_not, why_not_in_pod
+from evaluator.verdict import Outcome
+from evaluator.wire import Step
 from mitigations.bpf import Filter
 from mitigations.candidate import Candidate, FailedCandidate, OwnPosture, SecurityProfile
 
@@ -130,12 +134,21 @@ def _with_untried(
     """All trials in the order of the library."""
     filters = tuple(Filter.decode(layer.program) for layer in run.candidate.seccomp)
     terms = Terms(filters, "", no_new_privs=False, syscall_insn=0, with_steps=plan.with_steps)
-    known = {one.variant: one for one in run.trials}
+    known = {one.variant: one for one in run.trials if not _is_denied(one)}
+    why_denied = {one.variant: one.reason or "" for one in run.trials if _is_denied(one)}
     return tuple(
-        known[one.id] if one.id in known else untried(one, terms, why or cause_of(one))
+        known[one.id]
+        if one.id in known
+        else untried(one, terms, why or why_denied.get(one.id) or cause_of(one))
         for family in plan.families
         for one in family.variants
     )
+
+
+def _is_denied(trial: TrialRecord) -> bool:
+    """Whether the confinement denies the runner what it takes to end this one program."""
+    said = explain_step(Step.NEEDS_KILL, EPERM).partition(" (")[0]
+    return trial.outcome is Outcome.HARNESS_ERROR and said in (trial.reason or "")
 
 
 def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> str:
@@ -148,7 +161,13 @@ def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> st
         return f"{name} loads one filter, and this candidate has {len(candidate.seccomp)}"
     stance = posture(candidate.posture or plan.posture)
     control = control_of(containers, stance)
-    config = confinement(control, candidate, 0, containers.first.load_apparmor).config
+    confined = confinement(control, candidate, 0, containers.first.load_apparmor)
+    config = confined.config
+    lacking = [one.reason for one in confined.absent]
+    if isinstance(containers.runtime, Engine):
+        lacking += _not_asked_for(candidate, containers.first.read)
+    if lacking:
+        return lacking[0]
     if candidate.seccomp:
         profile = profile_for(candidate, containers.runtime)
         if profile is None:
@@ -158,12 +177,24 @@ def _why_nothing(containers: Containers, candidate: Candidate, plan: Plan) -> st
         containers.container(config)
     except CannotPerformError as error:
         return str(error)
-    except RefusedError:
+    except (RefusedError, HarnessError):
         return ""  # which enforcement says better
     return ""
 
 
-_PUT_ON = ("seccomp", "no-new-privs", "capabilities")
+_PUT_ON = ("seccomp", "no-new-privs", "capabilities", "apparmor")
+
+
+def _not_asked_for(candidate: Candidate, read: Callable[[str], str | None]) -> Iterator[str]:
+    """What a kubelet would ask a CRI runtime for, and is not asked for here, with the reason."""
+    asked = candidate.requested_apparmor
+    if asked is not None and asked.type == "RuntimeDefault":
+        refused = no_apparmor(read)
+        why = f"{refused}; a kubelet refuses the pod" if refused else _ITS_OWN
+        yield f"AppArmor RuntimeDefault: {why}"
+
+
+_ITS_OWN = "containerd would load its own profile into the kernel of this machine"
 
 
 def profile_for(

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ from msgspec import Struct
 from evaluator.errors import EnvironmentLackError, HarnessError
 from evaluator.posture import CAPABILITY_NUMBERS
 from evaluator.sandbox import ROOT_IDS, Sandbox, Stage, explain_step, runner_path
-from evaluator.wire import ConfigSpec, ParkedStatus, Step
+from evaluator.wire import ConfigSpec, ParkedStatus, Step, signal_name
 from mitigations.candidate import SecurityProfile
 
 RUNTIMES = ("runc", "crun")
@@ -38,6 +38,7 @@ _END_S = 3.0
 _UNIFIED = Path("/sys/fs/cgroup/unified")
 _TMPFS = "tmpfs"
 _MEMORY_SIZE = 0x55000
+_RUNTIMES_OWN = 1  # where it fails itself; a runner ends with 2, 3, or by a signal
 _SIGNALLED = 128  # a runtime's exit code for a program that died of signal N is 128 + N
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "etc")
 # As the runner's gates set them (gate.h), but for CPU time: a performer lives on.
@@ -48,6 +49,8 @@ _LIMITS = {
     "RLIMIT_NPROC": 256,
     "RLIMIT_NOFILE": 256,
 }
+FOR_OTHERS = (Step.NEEDS_CLONE, Step.NEEDS_WAIT, Step.NEEDS_TIMER)
+"""What a performer needs that starts others: without it, each program has its own container."""
 _NAMESPACES = {"user": "user", "network": "net", "ipc": "ipc", "uts": "uts"}
 
 
@@ -165,6 +168,7 @@ def spec(
     }
     if seccomp is not None:
         linux["seccomp"] = seccomp
+    label = {"apparmorProfile": config.apparmor} if config.apparmor else {}
     return {
         "ociVersion": "1.0.2",
         "process": {
@@ -175,6 +179,7 @@ def spec(
             "cwd": "/work",
             "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
             "noNewPrivileges": config.no_new_privs,
+            **label,
             "rlimits": [
                 {"type": name, "hard": most, "soft": most} for name, most in _LIMITS.items()
             ],
@@ -220,18 +225,22 @@ class Container:
         self._runtime = runtime
         self._sandbox: Sandbox | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self.bundle = Path(tempfile.mkdtemp(prefix=f"sidestep-{os.getpid()}-", dir=SCRATCH))
+        # Not in the bundle: that its place is full must be said as well.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the container
+        self.bundle = own_directory()
         self._name = self.bundle.name
         try:
             said, answers = os.pipe()
             orders, told = os.pipe()
             try:
-                scratch = self._make_bundle()
-                memory = os.open(self._memory(), os.O_RDWR | os.O_CLOEXEC) if alone else None
+                with kept_in_scratch():
+                    scratch = self._make_bundle()
+                    memory = os.open(self._memory(), os.O_RDWR | os.O_CLOEXEC) if alone else None
                 self._sandbox = Sandbox(stage=Stage(scratch, said, told, memory))
                 told_to = spec(config, seccomp, self._sandbox.init_pid(), scratch)
                 told_to["process"]["args"] += ["alone"] * alone
-                (self.bundle / "config.json").write_text(json.dumps(told_to))
+                with kept_in_scratch():
+                    (self.bundle / "config.json").write_text(json.dumps(told_to))
                 self._process = self._start(orders, answers)
             finally:
                 os.close(answers)
@@ -286,6 +295,7 @@ class Container:
         if (self.bundle / "state" / self._name).exists():
             self._control("delete", "--force", self._name)
         shutil.rmtree(self.bundle, ignore_errors=True)
+        self._errors.close()
 
     def _make_bundle(self) -> Path:
         """The root file system and the working directory of the trials, which is the answer."""
@@ -320,14 +330,13 @@ class Container:
         if self.alone:
             opening = ["sh", "-c", 'exec "$@" 3<>"$0"', str(self._memory())]
             command = [*opening, *command, "--preserve-fds", "1"]
-        with (self.bundle / "stderr").open("wb") as errors:
-            return subprocess.Popen(
-                [*command, self._name],
-                stdin=orders,
-                stdout=answers,
-                stderr=errors,
-                start_new_session=True,
-            )
+        return subprocess.Popen(
+            [*command, self._name],
+            stdin=orders,
+            stdout=answers,
+            stderr=self._errors,
+            start_new_session=True,
+        )
 
     def _greeted(self) -> ParkedStatus:
         """The performer's first words."""
@@ -342,11 +351,18 @@ class Container:
             return status
         _ended(self._process, 1.0)
         code = self._process.poll()
-        said = last_line((self.bundle / "stderr").read_text(errors="replace"))
+        self._errors.seek(0)
+        said = last_line(self._errors.read().decode(errors="replace"))
         if said and self.pid is None:
             raise RefusedError(f"{self._runtime.name} does not start the container: {said}")
         why = explain_step(status.step, status.error)
-        raise CannotPerformError(f"{self._runtime.name}: {why} (exit code {code})", status.step)
+        if status.step is Step.PERFORMER and code == _RUNTIMES_OWN:
+            raise HarnessError(
+                f"{self._runtime.name} ended with exit code {code}: {said or 'no message'}"
+            )
+        if status.step is Step.PERFORMER and code:
+            why = wordless(code)
+        raise CannotPerformError(f"{self._runtime.name}: {why}", status.step)
 
     def _state(self) -> Sequence[str]:
         return ("--root", str(self.bundle / "state"))
@@ -361,6 +377,32 @@ class Container:
             )
         except (OSError, subprocess.TimeoutExpired):
             return  # what is left is told by the state that is left
+
+
+@contextlib.contextmanager
+def kept_in_scratch() -> Generator[None]:
+    """Files of containers are written: ``EnvironmentLackError`` where there is no room for them."""
+    try:
+        yield
+    except OSError as error:
+        said = f"{SCRATCH}: {error.strerror}: what containers are made of is written there"
+        raise EnvironmentLackError(said) from None
+
+
+def own_directory() -> Path:
+    """A new one below ``SCRATCH``, which ``sweep`` knows to be ours."""
+    with kept_in_scratch():
+        return Path(tempfile.mkdtemp(prefix=f"sidestep-{os.getpid()}-", dir=SCRATCH))
+
+
+def wordless(code: int, *more: str) -> str:
+    """Why a performer ended before its first word; ``more``: calls that are needed in a pod."""
+    ended = signal_name(code - _SIGNALLED) if code > _SIGNALLED else f"exit code {code}"
+    calls = ", ".join((*more, "dup2", "fcntl", "close"))
+    return (
+        f"ended before the runner's first word ({ended}): the confinement denies it {calls} or "
+        "rt_sigaction, or the runtime one of its last steps"
+    )
 
 
 def sweep() -> None:

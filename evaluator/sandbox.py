@@ -90,7 +90,8 @@ _LACKS = {
     wire.Step.NEEDS_MMAP: "mmap",
     wire.Step.NEEDS_CLONE: "clone",
     wire.Step.NEEDS_WAIT: "wait4",
-    wire.Step.NEEDS_TIMER: "setitimer or rt_sigaction",
+    wire.Step.NEEDS_TIMER: "setitimer, rt_sigaction, rt_sigreturn, clock_gettime or getpid",
+    wire.Step.NEEDS_KILL: "kill",
     wire.Step.ORACLE: "newfstatat or getdents64",
     wire.Step.FIXTURE: "mkdirat",
     wire.Step.NO_TMPFS: "",
@@ -355,10 +356,7 @@ class Sandbox:
     def load_apparmor(self, layer: AppArmorLayer) -> str:
         """Why subjects cannot be put under an AppArmor profile; empty if they can."""
         del layer
-        runs = (self.read("/sys/module/apparmor/parameters/enabled") or "").startswith("Y")
-        if runs:
-            return "a profile is not loaded into the kernel of this machine: use --runtime vm"
-        return "this kernel does not run AppArmor; --runtime vm has one that does"
+        return no_apparmor(self.read) or NOT_LOADED
 
     def init_pid(self) -> int:
         """In our own /proc: a process in the namespaces that subjects live in."""
@@ -406,6 +404,16 @@ class Sandbox:
             poll.register(self._in, select.POLLOUT)
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise HarnessError("the runner does not answer")
+
+
+NOT_LOADED = "a profile is not loaded into the kernel of this machine: use --runtime vm"
+
+
+def no_apparmor(read: Callable[[str], str | None]) -> str:
+    """Why no AppArmor profile can be in force where ``read`` reads; empty if one can."""
+    if (read("/sys/module/apparmor/parameters/enabled") or "").startswith("Y"):
+        return ""
+    return "this kernel does not run AppArmor; --runtime vm has one that does"
 
 
 def read_here(path: str) -> str | None:

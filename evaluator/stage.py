@@ -26,7 +26,7 @@ POSTURE = "posture: it brings no_new_privs of its own"
 LIMITS = "limits: it needs room for a core file"
 PID = "pid: who looks for the effect does not know the subject's"
 PLACE = "place: it acts outside the working directory"
-IDS = "ids: who looks for the effect counts users as the sandbox does"
+IDS = "ids: nobody knows beforehand whether there is more than one user there"
 NAME = "name: it calls the working directory by the name that it has in the sandbox"
 FSETID = "fsetid: root of the machine, which a pod's root is, keeps set-id bits when it writes"
 CAUSES = (
@@ -80,8 +80,7 @@ def why_not_inside(variant: Variant) -> str:
 
 def why_not_in_pod(variant: Variant) -> str:
     """The same where ids are the machine's own as well (fs/inode.c: CAP_FSETID)."""
-    cause = why_not(variant) or (IDS if Need.MANY_IDS in variant.needs else "")
-    return cause or (FSETID if variant.id.startswith("clear-set-id-bits/") else "")
+    return why_not(variant) or (FSETID if variant.id.startswith("clear-set-id-bits/") else "")
 
 
 def _asks_for_pid(program: Program) -> bool:

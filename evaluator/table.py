@@ -131,11 +131,11 @@ def _show_candidate(console: Console, candidate: Mapping[str, Any]) -> None:
 
 
 def _layer_lines(candidate: Mapping[str, Any]) -> Iterator[Text]:
-    """Which layer stopped how many ways, and what is not in force; nothing for filters alone."""
-    if {layer["kind"] for layer in candidate["layers"]} <= _FILTERS:
-        return
+    """What is to be known of the run, and which of several layers stopped how many ways."""
     for note in candidate["notes"]:
         yield Text(printable(note), "yellow")
+    if {layer["kind"] for layer in candidate["layers"]} <= _FILTERS:
+        return
     by_layer: dict[str, list[str]] = {}
     for family in sorted(_telling(candidate), key=_family_order):
         for layer, count in family["stopped_by"].items():

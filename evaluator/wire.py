@@ -122,6 +122,7 @@ class Step(IntEnum):
     LEFT_OVER = 47
     READ_ONLY = 48
     LABEL = 49
+    NEEDS_KILL = 50
 
 
 class ProgramFlag(IntFlag):
@@ -239,6 +240,7 @@ _ENVIRONMENT = {
     Environment.RESTORER: 5,
     Environment.CAUGHT: 6,
     Environment.SECRET: 7,
+    Environment.ID_OFFSET: 8,
 }
 _OBJECTS = {
     ObjectKind.DIRECTORY: 0,

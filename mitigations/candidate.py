@@ -147,9 +147,9 @@ class SecurityProfile(Struct, frozen=True):
     """What a kubelet asks a runtime for, in the CRI's words."""
 
     type: str
-    """RuntimeDefault, Localhost or Unconfined; a kubelet never leaves it unset."""
+    """RuntimeDefault, Localhost or Unconfined."""
     localhost_ref: str = ""
-    """A file of the node; empty if it is not of type Localhost."""
+    """For seccomp a file of the node, for AppArmor a name; empty if it is not of type Localhost."""
 
 
 class Candidate(Struct, frozen=True):
@@ -171,7 +171,9 @@ class Candidate(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     """What is to be known of the source and is nobody's mistake."""
     requested: SecurityProfile | None = None
-    """What a kubelet would ask for; None where it is no container of a pod."""
+    """What a kubelet would ask for, always; None where it is no container of a pod."""
+    requested_apparmor: SecurityProfile | None = None
+    """The same of AppArmor, which a kubelet leaves to the runtime where nothing is given."""
     assumes: frozenset[str] = frozenset()
     """What an attacker has here by the way it is deployed: ``unfiltered-neighbour``."""
 

@@ -91,7 +91,8 @@ def candidates(
             # A runtime does not look at what it is asked for a privileged container.
             requested = None if one.privileged else security_profile(one.seccomp, setup)
             read = _candidate(pod, one, filtered, bare, name, source)
-            yield replace(read, requested=requested)
+            asked = apparmor_profile(one.apparmor)
+            yield replace(read, requested=requested, requested_apparmor=asked)
         except ProfileError as error:
             yield FailedCandidate(name, source, error)
 
@@ -107,6 +108,14 @@ def security_profile(profile: Profile | None, setup: NodeSetup) -> SecurityProfi
     if profile.type == "Localhost":
         return SecurityProfile(profile.type, str(_localhost_path(profile, setup.seccomp_root)))
     return SecurityProfile(profile.type)
+
+
+def apparmor_profile(profile: Profile | None) -> SecurityProfile | None:
+    """The kubelet's translation of a container's appArmorProfile, its annotation, or its pod's.
+
+    pkg/kubelet/kuberuntime/helpers.go, getAppArmorProfile.
+    """
+    return None if profile is None else SecurityProfile(profile.type, profile.localhost)
 
 
 def _profile_type(context: SecurityContext, setup: NodeSetup) -> str:

@@ -26,8 +26,10 @@ from attacks.effects import Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.errors import AttackError
 from attacks.family import NEAR, TARGET, Assumption, Family, Fresh, Need, Parameters, Technique
 from attacks.kernel import Kernel
+from attacks.program import Environment
 
 UNCHANGED = -1
+_WORD = (1 << 64) - 1
 LARGEST = 65534
 """More ids than these are not mapped in the sandbox; and 65535 means -1 in 16 bits."""
 
@@ -72,7 +74,8 @@ def another_owner(w: Kernel) -> None:
     status = inode.shown(w, w.path())
     for name, field in (("uid", inode.UID), ("gid", inode.GID)):
         if w.param(name) != UNCHANGED:
-            inode.has(w, status, field, w.param(name) + inode.SEEN_FROM_OUTSIDE)
+            seen = w.load(status, *field)
+            w.expect(w.add(seen, w.env(Environment.ID_OFFSET)), _WORD, w.param(name))
 
 
 # Direct calls

@@ -1,7 +1,6 @@
 """Have a peer told, by the kernel, that a message is from another user.
 
-The witness has a socket that asks for the sender's credentials, and looks for user 7 in them.  It
-sees the subject's ids shifted by one, as it is outside the subject's user namespace.
+The witness has a socket that asks for the sender's credentials, and looks for user 7 in them.
 """
 
 from attacks import namespaces
@@ -10,6 +9,7 @@ from attacks.consts_namespaces import MSG_DONTWAIT, SCM_CREDENTIALS, SO_PASSCRED
 from attacks.effects import Effect, EffectKind, Object, ObjectKind
 from attacks.family import Family, Need, Technique
 from attacks.kernel import Kernel
+from attacks.program import Environment
 from attacks.recorder import Buffer, Result
 
 FAMILY = Family(
@@ -46,7 +46,8 @@ def another_user_wrote(w: Kernel) -> None:
     control = w.buffer(32, name="control")
     w.copy(control, w.buffer(32, name="zeros"), control.size)
     w.recvmsg(socket, namespaces.message(w, control), MSG_DONTWAIT)
-    w.expect(w.load(control, _UID_AT, 4), (1 << 64) - 1, UID + 1)
+    seen = w.load(control, _UID_AT, 4)
+    w.expect(w.add(seen, w.env(Environment.ID_OFFSET)), (1 << 64) - 1, UID)
 
 
 @FAMILY.variant(Technique.BASELINE, needs=SETUID, references=("man 7 unix",))

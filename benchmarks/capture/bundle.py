@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.capture.private_space import CGROUP, CaptureError
+from benchmarks.capture.private_space import CaptureError, cgroup
 
 BUSYBOX = Path("/bin/busybox")
 
@@ -86,7 +86,7 @@ def write_bundle(
             },
         ],
         "linux": {
-            "cgroupsPath": f"/{CGROUP}/{directory.name}",
+            "cgroupsPath": f"{cgroup()}/{directory.name}",
             "namespaces": [{"type": kind} for kind in ("pid", "ipc", "uts", "mount", "network")],
             "seccomp": seccomp,
         },

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.capture import private_space, runtimes, store
 from benchmarks.capture.bundle import make_root
-from benchmarks.capture.private_space import CGROUP, CaptureError
+from benchmarks.capture.private_space import CaptureError, cgroup
 from benchmarks.capture.readback import read_filters
 from evaluator import containerd, cri
 from evaluator.image import write_image
@@ -52,7 +52,7 @@ def _work(directory: Path) -> None:
 
 
 def _container(client: cri.Client, logs: Path) -> tuple[dict[str, Any], list[bytes]]:
-    sandbox = cri.sandbox_config(f"/{CGROUP}", logs)
+    sandbox = cri.sandbox_config(cgroup(), logs)
     sandbox_id = client.run_sandbox(sandbox)
     try:
         container = cri.container_config(_IMAGE, _ENTRY_POINT, cri.RUNTIME_DEFAULT)
@@ -67,7 +67,7 @@ def _container(client: cri.Client, logs: Path) -> tuple[dict[str, Any], list[byt
 
 def _by_capability(client: cri.Client, logs: Path) -> dict[str, Any]:
     """What is rendered without any capability, and what each one alone adds or takes away."""
-    sandbox = cri.sandbox_config(f"/{CGROUP}", logs)
+    sandbox = cri.sandbox_config(cgroup(), logs)
     sandbox_id = client.run_sandbox(sandbox)
 
     def rendered(*only: str) -> dict[str, Any]:

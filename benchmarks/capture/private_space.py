@@ -3,7 +3,7 @@
 The program starts itself again under unshare(1). Inside, /run and the work directory are fresh
 tmpfs mounts, so that state directories which runtimes hard-code vanish with the namespace, and
 every process dies with the namespace's first one. Only cgroups outlive a namespace: all of them
-are made below one directory of our own, which is removed at the end.
+are made below one that has the name of the work directory, and it is removed at the end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from evaluator.errors import SidestepError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CGROUP = "sidestep-capture"
+_PREFIX = "sidestep-capture"
 REPOSITORY = Path(__file__).resolve().parents[2]
 _INSIDE = "SIDESTEP_CAPTURE_DIRECTORY"
 _UNIFIED = "/sys/fs/cgroup/unified"
@@ -35,6 +35,11 @@ _CANNOT = 3
 
 class CaptureError(Exception):
     """A capture that cannot go on; the message is one line for the user."""
+
+
+def cgroup() -> str:
+    """The cgroup that all of this capture belong to; no other has that name."""
+    return f"/{Path(os.environ[_INSIDE]).name}"
 
 
 def run(module: str, work: Callable[[Path], int | None]) -> int:
@@ -55,8 +60,10 @@ def _outside(module: str) -> int:
     if os.geteuid() != 0:
         print("error: containers are started as root: use sudo", file=sys.stderr)
         return _CANNOT
-    before = set(_traces())
-    directory = Path(tempfile.mkdtemp(prefix="sidestep-capture-"))
+    # Until here nothing has to be cleaned up, and a program may let Ctrl-C end it at once.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _sweep()
+    directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-"))
     # Orphans come to us: the namespace's first process ends only after all others there.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # As Ctrl-C, so that a terminated capture cleans up too; run() kills unshare, and with it all.
@@ -64,6 +71,7 @@ def _outside(module: str) -> int:
     try:
         code = subprocess.run(
             [
+                *("setpriv", "--pdeathsig", "KILL"),
                 "unshare",
                 "--mount",
                 "--propagation",
@@ -90,8 +98,8 @@ def _outside(module: str) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _wait_for_all()
         directory.rmdir()
-        _remove_cgroups()
-    left = sorted(set(_traces()) - before)
+        _remove_cgroups(directory.name)
+    left = sorted(set(_traces(directory.name)))
     for trace in left:
         print(f"error: left behind: {trace}", file=sys.stderr)
     if code == _INTERRUPTED and not left:
@@ -128,37 +136,50 @@ def _wait_for_all() -> None:
             os.waitpid(-1, 0)
 
 
-def _remove_cgroups() -> None:
-    deadline = time.monotonic() + 15  # on a busy machine what was killed takes its time
-    while list(_cgroups()) and time.monotonic() < deadline:
-        for group in sorted(_cgroups(), key=lambda path: len(path.parts), reverse=True):
-            # A group stays busy for a moment after its last process was killed.
+def _sweep() -> None:
+    """Removes what captures left that were killed before they could do it themselves."""
+    directories = Path(tempfile.gettempdir()).glob(f"{_PREFIX}-*-*")
+    for name in {one.name for one in [*directories, *_cgroups(f"{_PREFIX}-*-*")]}:
+        pid = name.removeprefix(_PREFIX).split("-")[1]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            _remove_cgroups(name)
             with contextlib.suppress(OSError):
-                group.rmdir()
+                Path(tempfile.gettempdir(), name).rmdir()
+
+
+def _remove_cgroups(name: str) -> None:
+    deadline = time.monotonic() + 15  # on a busy machine what was killed takes its time
+    while tops := list(_cgroups(name)):
+        for top in tops:
+            # A group stays busy for a moment after its last process was killed.
+            for group in [*sorted(top.rglob("*/"), reverse=True), top]:
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+        if time.monotonic() > deadline:
+            return
         time.sleep(0.02)
 
 
-def _cgroups() -> Iterator[Path]:
-    for top in Path("/sys/fs/cgroup").glob(f"**/{CGROUP}"):
-        yield top
-        yield from (path for path in top.glob("**/*") if path.is_dir())
+def _cgroups(name: str) -> list[Path]:
+    top = Path("/sys/fs/cgroup")
+    return [*top.glob(name), *top.glob(f"*/{name}")]
 
 
-def _traces() -> Iterator[str]:
+def _traces(name: str) -> Iterator[str]:
     """What a capture could have left, told from what other engines of the machine do meanwhile.
 
     /run and the work directory were its own, and are gone with its namespaces.
     """
-    yield from (f"cgroup {path}" for path in _cgroups())
-    yield from _marked("mount", Path("/proc/mounts"))
-    yield from _marked("socket", Path("/proc/net/unix"))
+    yield from (f"cgroup {path}" for path in _cgroups(name))
+    yield from _marked("mount", Path("/proc/mounts"), name)
+    yield from _marked("socket", Path("/proc/net/unix"), name)
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if any("sidestep-capture-" in word for word in words):
+            if any(name in word for word in words):
                 yield f"process {process.name}: {' '.join(words)}"
 
 
-def _marked(kind: str, listing: Path) -> Iterator[str]:
+def _marked(kind: str, listing: Path, name: str) -> Iterator[str]:
     lines = listing.read_text().splitlines()
-    yield from (f"{kind} {line}" for line in lines if "sidestep-capture" in line)
+    yield from (f"{kind} {line}" for line in lines if name in line)

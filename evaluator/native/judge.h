@@ -99,7 +99,7 @@ enum {
 	X_GATE_KILLED,	// its error is a signal
 	X_NO_TMPFS, X_UNCONFINED, X_ORACLE,
 	X_NEEDS_READ, X_NEEDS_MMAP, X_NEEDS_CLONE, X_NEEDS_WAIT, X_NEEDS_TIMER, X_PERFORMER, X_LEFT_OVER,
-	X_READ_ONLY, X_LABEL,
+	X_READ_ONLY, X_LABEL, X_NEEDS_KILL,
 };
 
 // Out of the way of what setup and witnesses open, and below 64: the kernel has room for so many
@@ -109,6 +109,7 @@ static int init_to = -1, init_from = -1, init_pid;
 static int many_ids;
 static int staged;	// a performer starts the subjects (perform.h)
 static int alone;	// it is the subject itself, of one trial; its memory is ours to look at
+static u32 told;	// in ambient mode, a sum of all frames, so that the reader of the answers knows what was asked
 static int ambient;	// the judge itself lives in what is judged: no namespaces of ours
 static char work[128] = "/s/work";	// the subjects' working directory as the judge sees it
 static int ns_fd[6], own_pid_ns, init_pid_ns;

@@ -12,7 +12,7 @@ typedef long i64;
 #include "x86_64.h"
 
 enum {
-	EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, ECHILD = 10, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EEXIST = 17, EINVAL = 22, ENOSYS = 38,
+	EPERM = 1, ENOENT = 2, ESRCH = 3, EINTR = 4, EBADF = 9, ECHILD = 10, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EEXIST = 17, EINVAL = 22, ENOSYS = 38,
 	AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, AT_REMOVEDIR = 0x200, AT_EMPTY_PATH = 0x1000, AT_RECURSIVE = 0x8000,
 	O_RDWR = 2, O_WRONLY = 1, O_CREAT = 0100, O_EXCL = 0200, O_NONBLOCK = 04000, O_DIRECTORY = 0200000,
 	O_NOFOLLOW = 0400000, O_CLOEXEC = 02000000, O_PATH = 010000000, O_TMPFILE = 020200000,
@@ -155,7 +155,7 @@ static u64 number_at(const char **text)
 
 static u64 clock_us(void)
 {
-	struct timespec t;
+	struct timespec t = { 0, 0 };
 
 	SYS2(clock_gettime, 1, &t);
 	return (u64)t.sec * 1000000 + (u64)t.nsec / 1000;

@@ -164,6 +164,7 @@ static void lay_out(const struct program *p, u64 behind)
 	its->attack_end = p->attack_end;
 	its->env[ENV_SYSCALL_INSN] = A(syscall_instruction);
 	its->env[ENV_SECRET] = A(own_page);
+	its->env[ENV_ID_OFFSET] = -(u64)many_ids;	// as kuid
 	memcpy(its->op, ops_of(p), p->n_ops * sizeof(struct op));
 }
 

@@ -45,18 +45,27 @@ static i64 fork_subject(void)
 	return pid ? pid : -EPERM;
 }
 
+// A filter may answer 0 to everything: what is not allowed to fail has not been done.
+static i64 fails_with(i64 got, i64 expected)
+{
+	return got == expected ? 0 : got < 0 ? got : -EPERM;
+}
+
 // Kills what a trial left, until nobody is there.
 static int clear_stage(int subject_pid)
 {
 	u64 deadline = now_us() + 2000000;
 	int status;
-	i64 got;
+	i64 got, e;
 
 	while ((got = SYS4(wait4, -1, &status, WNOHANG | WALL, 0)) != -ECHILD) {
 		struct pids left = { 0, { 0 } };
 
-		if (now_us() > deadline || (got < 0 && got != -EINTR))
-			return fail(X_LEFT_OVER, got < 0 ? got : -EAGAIN);
+		if (got < 0 && got != -EINTR)
+			return fail(X_LEFT_OVER, got);
+		// Nobody has that number: whoever is told anything else may not kill.
+		if (now_us() > deadline)
+			return (e = fails_with(SYS2(kill, 0x3fffffff, 0), -ESRCH)) ? fail(X_NEEDS_KILL, e) : fail(X_LEFT_OVER, -EAGAIN);
 		if (got)
 			continue;
 		if (is_first) {
@@ -117,17 +126,20 @@ static int say_after(int to, i64 error)
 static int has_needs(int from, int to)
 {
 	int status;
-	i64 pid;
+	i64 pid, e;
 
 	say_before(to, X_NEEDS_READ);
-	if (say_after(to, SYS3(read, from, &status, 0)))
+	if ((e = SYS3(read, from, &status, 0)) >= 0)
+		e = fails_with(SYS3(read, -1, &status, 0), -EBADF);
+	if (say_after(to, e))
 		return -1;
 	say_before(to, X_NEEDS_MMAP);
 	if (alone) {
 		i64 at = SYS6(mmap, ARENA, SHARED_END - ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ALONE_FD, 0);
 
 		SYS1(close, ALONE_FD);
-		return say_after(to, at);
+		is_first = 1;
+		return say_after(to, at < 0 ? at : fails_with(at, ARENA));
 	}
 	if (say_after(to, map_shared(ARENA, SHARED_END - ARENA) ? -fail_error : 0))
 		return -1;
@@ -139,11 +151,16 @@ static int has_needs(int from, int to)
 	say_before(to, X_NEEDS_WAIT);
 	while ((pid = SYS4(wait4, -1, &status, WALL, 0)) == -EINTR)
 		;
-	if (say_after(to, pid))
+	if (say_after(to, pid ? pid : -EPERM))
 		return -1;
-	calibrate();
 	say_before(to, X_NEEDS_TIMER);
-	return say_after(to, start_ticking());
+	calibrate();
+	is_first = SYS0(getpid) == 1;
+	if ((e = start_ticking()) < 0)
+		return say_after(to, e);
+	for (u64 deadline = now_us() + 1000000; !ticks_seen && now_us() < deadline;)
+		;
+	return say_after(to, ticks_seen ? 0 : -EPERM);
 }
 
 static void __attribute__((noreturn)) performer(int from, int to)
@@ -156,7 +173,7 @@ static void __attribute__((noreturn)) performer(int from, int to)
 
 	if (has_needs(from, to))
 		SYS1(exit_group, 3);
-	is_first = hello.first = SYS0(getpid) == 1;
+	hello.first = (u32)is_first;
 	n = read_file("/proc/self/status", status_text, sizeof status_text - 256);
 	hello.length = n > 0 ? (u32)n : 0;
 	if (hello.length) {	// a control that ran on another kernel is none
@@ -174,7 +191,7 @@ static void __attribute__((noreturn)) performer(int from, int to)
 
 		if (alone) {
 			copy_program(p);
-			page->env[ENV_SUBJECT_PID] = (u64)SYS0(getpid);
+			page->env[ENV_SUBJECT_PID] = 1;
 			subject();
 		}
 		memset(&reply, 0, sizeof reply);
@@ -328,8 +345,11 @@ static void show_stage(u32 config)
 	if (greet_stage()) {
 		answer.step = fail_step;
 		answer.error = fail_error;
-	} else
+	} else {
+		if (ambient && length(stage_status) + 32 < sizeof stage_status)
+			append(append_number(append(stage_status + length(stage_status), "Told:\t"), told), "\n");
 		answer.length = (u32)length(stage_status);
+	}
 	put_frame(T_STATUS, sizeof answer + answer.length);
 	put(&answer, sizeof answer);
 	put(stage_status, answer.length);

@@ -240,7 +240,9 @@ static int map_shared(u64 address, u64 size)
 {
 	i64 at = SYS6(mmap, address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 
-	return at < 0 ? fail(X_SHARED_MEMORY, at) : 0;
+	if ((u64)at == address)
+		return 0;
+	return fail(X_SHARED_MEMORY, at < 0 ? at : -EPERM);	// a filter may answer 0, and do nothing
 }
 
 static void *allocate(u64 size)

@@ -15,6 +15,8 @@ import kubernetes_validate
 import msgspec
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from attacks import library
@@ -160,7 +162,7 @@ def test_a_kill_is_a_block_by_sigsys(packed: bytes, scratch: Path, action: str) 
         (["mkdir", "mkdirat"], "mkdirat, which the runner needs (EPERM)"),
         (["newfstatat"], "newfstatat or getdents64, which the runner needs (EPERM)"),
         (["clone", "fork"], "clone, which the runner needs (EPERM)"),
-        (["setitimer"], "setitimer or rt_sigaction, which the runner needs (EPERM)"),
+        (["setitimer"], "or getpid, which the runner needs (EPERM)"),
     ],
 )
 def test_what_the_runner_is_denied_is_named(
@@ -170,6 +172,21 @@ def test_what_the_runner_is_denied_is_named(
     with pytest.raises(EnvironmentLackError, match="the confinement denies") as error:
         read(results, "results")
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["clone", "wait4", "setitimer", "rt_sigprocmask"])
+def test_an_answer_of_0_is_not_believed(packed: bytes, scratch: Path, name: str) -> None:
+    rule = {"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}
+    with pytest.raises(EnvironmentLackError, match="the confinement denies"):
+        read(confined(packed, profile(rule), scratch), "results")
+
+
+def test_a_runner_without_a_clock_works(packed: bytes, scratch: Path) -> None:
+    """It bounds each program by the processor's counter."""
+    rule = {"names": ["clock_gettime", "symlink"], "action": "SCMP_ACT_ERRNO"}
+    found = outcomes(read(confined(packed, profile(rule), scratch), "results"))
+    assert found["create-symlink/symlink"] is Outcome.BLOCKED
+    assert found["create-symlink/symlinkat"] is Outcome.BYPASSED
 
 
 def test_a_batch_in_there_takes_at_most_three_times_the_native_time(
@@ -227,14 +244,53 @@ def test_without_a_control_on_this_kernel_nothing_is_blocked(packed: bytes, scra
     assert Outcome.BLOCKED not in outcomes(unknown).values()
 
 
-def test_results_that_are_cut_off_count_for_nothing(packed: bytes, scratch: Path) -> None:
+def test_what_results_that_are_cut_off_lack_is_undecided(packed: bytes, scratch: Path) -> None:
     whole = confined(packed, profile(DENIED), scratch)
     cut = read(whole[: len(whole) - 100_000], "results")
     complete, partial = outcomes(read(whole, "results")), outcomes(cut)
     lost = {name for name in complete if partial[name] is not complete[name]}
     assert lost
-    assert {partial[name] for name in lost} == {Outcome.UNSUPPORTED}
+    assert {partial[name] for name in lost} == {Outcome.HARNESS_ERROR}
     assert any("the runner ended early" in note for note in judge(cut, plan(*FAMILIES)).notes)
+
+
+def test_a_pack_that_was_damaged_on_its_way_is_refused(packed: bytes, scratch: Path) -> None:
+    at = packed.index(b"open/") if b"open/" in packed else len(packed) // 2
+    damaged = packed[:at] + bytes([packed[at] ^ 1]) + packed[at + 1 :]
+    with pytest.raises(InputError, match=r"^r: the runner was not given the pack as it was made"):
+        read(confined(damaged, None, scratch), "r")
+
+
+def test_a_pack_whose_control_was_changed_is_refused(packed: bytes) -> None:
+    contents = read(packed, "p")
+    with pytest.raises(InputError, match=r"^p: changed or cut off since it was made"):
+        families_of(replace(contents, notes=contents.notes[:-1] + b"?"), "p")
+    with pytest.raises(InputError, match=r"^p: changed or cut off since it was made"):
+        families_of(read(packed[: len(packed) // 2], "p"), "p")
+
+
+def test_results_of_two_runners_are_refused(packed: bytes, scratch: Path) -> None:
+    one = confined(packed, profile(DENIED), scratch)
+    with pytest.raises(InputError, match=r"^r: of more than one runner"):
+        read(one + one, "r")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_whatever_becomes_of_a_pack_is_a_pack_or_one_line(
+    packed: bytes, data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(packed) - 1) | st.integers(0, 3000))
+    put = data.draw(st.binary(max_size=20))
+    cut = data.draw(st.integers(0, 4000))
+    try:
+        contents = read(packed[:at] + put + packed[at + cut :], "p")
+        families_of(contents, "p")
+    except (InputError, EnvironmentLackError) as error:
+        said = str(error)
+    else:
+        said = ""
+    assert "\n" not in said
 
 
 @pytest.mark.parametrize("data", [b"nothing of ours", bytes(64), b"\x08\0\0\0\xff\xff\xff\x7f"])
@@ -270,12 +326,17 @@ def test_a_place_to_work_in_is_needed(packed: bytes, directory: str, said: str) 
 
 
 def test_a_pack_of_another_version_is_refused(packed: bytes) -> None:
-    header = read(packed, "p").header
-    assert families_of(header, "p")
-    with pytest.raises(InputError, match="made by another version"):
-        families_of(replace(header, digest="0" * 16), "p")
-    with pytest.raises(InputError, match="made by another version"):
-        families_of(replace(header, variants=header.variants[:-1]), "p")
+    contents = read(packed, "p")
+    header = contents.header
+    assert families_of(contents, "p")
+    for other in (
+        replace(header, digest="0" * 16),
+        replace(header, variants=header.variants[:-1]),
+        replace(header, suite="1999.01"),
+        replace(header, families=("no-such-family",)),
+    ):
+        with pytest.raises(InputError, match=r"^p: made by another version"):
+            families_of(replace(contents, header=other), "p")
 
 
 def test_a_header_survives_its_encoding(packed: bytes) -> None:
@@ -356,42 +417,94 @@ def test_a_control_of_something_else_is_refused(packed: bytes, scratch: Path) ->
 KUBERNETES = ROOT / "integrations" / "kubernetes"
 KUBECTL = """#!/bin/sh
 case "$*" in
-"get pods --selector job-name=sidestep "*) echo "sidestep-x node-1" ;;
-"logs sidestep-x --container "*) cat "$LOGS/$4.txt" ;;
+"get pods --selector job-name=sidestep "*) echo "$PODS" ;;
+"get job sidestep "*) echo 1 ;;
+"logs sidestep-lost "*) echo "Error from server: no log" >&2 && exit 1 ;;
+"logs sidestep-"*) cat "$LOGS/$4.txt" ;;
 esac
 """
+PODS = {
+    "a pod": ("sidestep-x|node-1|Succeeded", 0, ""),
+    "two of one node": ("sidestep-x|node-1|Succeeded\nsidestep-y|node-1|Succeeded", 0, ""),
+    "one that failed": (
+        "sidestep-lost|node-2|Failed\nsidestep-x|node-1|Succeeded",
+        3,
+        (
+            "Error from server: no log\n"
+            "collect: sidestep-lost on node-2 (Failed): no log of the container control: left out\n"
+        ),
+    ),
+    "one without a node": (
+        "sidestep-y||Pending\nsidestep-x|node-1|Succeeded",
+        3,
+        "collect: sidestep-y: on no node (Pending): left out\n",
+    ),
+    "none with results": (
+        "sidestep-y||Pending",
+        3,
+        "collect: sidestep-y: on no node (Pending): left out\ncollect: 0 of 1 pods have results\n",
+    ),
+}
 
 
-def test_the_job_of_a_cluster_is_collected_and_judged(packed: bytes, scratch: Path) -> None:
-    """Its two containers under runc's rival, their logs from a kubectl that has only those."""
-    logs, bin_ = scratch / "logs", scratch / "bin"
-    logs.mkdir()
-    bin_.mkdir()
+@pytest.fixture(scope="module")
+def logs(packed: bytes) -> Iterator[Path]:
+    """What the two containers of the Job write, under runc's rival."""
+    directory = Path(tempfile.mkdtemp(prefix="ambient-test-", dir=SCRATCH))
     for name, seccomp in (("control", None), ("candidate", profile(DENIED))):
-        (logs / f"{name}.txt").write_bytes(confined(packed, seccomp, scratch, as_text=True))
+        place = directory / f"{name}.place"
+        place.mkdir()
+        text = confined(packed, seccomp, place, as_text=True)
+        (directory / f"{name}.txt").write_bytes(text)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def collect(
+    to: Path, logs: Path, pods: str, job: str = "sidestep"
+) -> subprocess.CompletedProcess[str]:
+    """``collect`` with a kubectl that has only these pods."""
+    bin_ = to / "bin"
+    bin_.mkdir()
     sidestep = f"#!/bin/sh\nexec {sys.executable} -c '{COMMAND}' \"$@\"\n"
     for name, text in (("kubectl", KUBECTL), ("sidestep", sidestep)):
         (bin_ / name).write_text(text)
         (bin_ / name).chmod(0o755)
+    path = f"{bin_}:{os.environ['PATH']}"
+    return subprocess.run(
+        [KUBERNETES / "collect", job, to / "results"],
+        env={**os.environ, "PATH": path, "LOGS": str(logs), "PODS": pods},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=ROOT,
+    )
 
-    def collect(job: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [KUBERNETES / "collect", job, scratch / "results"],
-            env={**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}", "LOGS": str(logs)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=ROOT,
-        )
 
-    done = collect("sidestep")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("node-1\n")
-    kept = json.loads((scratch / "results/node-1/report/run.json").read_text())
-    assert kept["candidates"][0]["counts"]["BLOCKED"] > 0
-    nothing = collect("another")
-    assert nothing.returncode == 2
+@pytest.mark.parametrize("case", PODS)
+def test_the_job_of_a_cluster_is_collected_and_judged(
+    logs: Path, tmp_path: Path, case: str
+) -> None:
+    pods, code, said = PODS[case]
+    done = collect(tmp_path, logs, pods)
+    assert (done.returncode, done.stderr) == (code, said)
+    with_results = pods.count("Succeeded")
+    kept = sorted((tmp_path / "results").glob("*/report/run.json"))
+    assert len(kept) == with_results
+    assert done.stdout.count("node-1\n") == with_results
+    for one in kept:
+        assert json.loads(one.read_text())["candidates"][0]["counts"]["BLOCKED"] > 0
+
+
+def test_nothing_to_collect_is_one_line(logs: Path, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "mine").write_text("")
+    full = collect(tmp_path, logs, "sidestep-x|node-1|Succeeded")
+    shutil.rmtree(tmp_path / "bin")
+    nothing = collect(tmp_path, logs, "", "another")
+    assert full.returncode == nothing.returncode == 2
+    assert full.stderr.endswith("/results is not an empty directory: name another\n")
     assert nothing.stderr == "collect: no pods of a Job named another in this namespace\n"
 
 

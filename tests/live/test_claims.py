@@ -122,6 +122,55 @@ def test_interrupted_it_says_so_in_one_line_and_leaves_nothing(seconds: float) -
     assert traces() == before
 
 
+@pytest.mark.skipif(bool(lacking()), reason=lacking())
+def test_interrupted_before_it_begins_it_ends_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "docs.kubernetes_demo"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(lacking()), reason=lacking())
+def test_two_at_once_do_not_meet() -> None:
+    before = traces()
+    both = [demo(), demo()]
+    for process in both:
+        output, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, "")
+        assert output.endswith("10 of 10 as claimed\n")
+    assert traces() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(lacking()), reason=lacking())
+def test_what_a_killed_one_left_goes_with_the_next() -> None:
+    before = traces()
+    killed = demo()
+    deadline = time.monotonic() + 10
+    while not list(Path("/sys/fs/cgroup").rglob(f"sidestep-capture-{killed.pid}-*/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate(timeout=30)
+    process = demo()
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    assert traces() == before
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(lacking()), reason=lacking())
 @pytest.mark.parametrize(

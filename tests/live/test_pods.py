@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from attacks import library
 from evaluator import campaign, runtime_run
@@ -135,6 +136,22 @@ def test_pods_agree_with_our_own_sandbox_in_each_trial(engine: Engine) -> None:
         assert {one.family: one.verdict for one in theirs.families} == verdicts
 
 
+def test_users_of_a_pod_are_the_machine_s_and_told_apart(engine: Engine, tmp_path: Path) -> None:
+    """Without a user namespace between them the judge sees the subject's own ids."""
+    path = written(tmp_path, denying("chown", "sendmsg"))
+    (candidate,) = load(path, runtime=engine.model)
+    names = ("change-owner", "forge-socket-credentials")
+    tried = runtime_run.testable(families(names, library.SUITE), engine)
+    plan = Plan((candidate,), tried, workloads=(), with_steps=False)
+    (native,) = campaign.evaluate(plan, lambda _: None)
+    (contained,) = runtime_run.evaluate(plan, engine, lambda _: None)
+    said = {one.variant: one.outcome for one in contained.trials}
+    assert said == {one.variant: one.outcome for one in native.trials}
+    assert said["change-owner/chown"] is said["forge-socket-credentials/sendmsg"] is Outcome.BLOCKED
+    assert said["change-owner/fchownat"] is Outcome.BYPASSED
+    assert said["forge-socket-credentials/sendmmsg"] is Outcome.BYPASSED
+
+
 @pytest.mark.parametrize("posture", ["container", "restricted"])
 def test_the_kernel_has_the_predicted_bytes(engine: Engine, posture: str) -> None:
     found = evaluated(engine, PROFILES / "block-mkdir.json", "create-directory", posture=posture)
@@ -200,6 +217,27 @@ def test_a_missing_localhost_file_is_refused(engine: Engine) -> None:
         engine.start(control(), asked)
 
 
+def test_an_apparmor_profile_reaches_the_runtime(engine: Engine) -> None:
+    """Which refuses it: nobody has loaded one of that name."""
+    with pytest.raises(RefusedError, match=r"(?i)apparmor"):
+        engine.start(replace(control(), apparmor="sidestep-nobody-has-loaded-it"))
+
+
+@pytest.mark.parametrize("kind", ["RuntimeDefault", "Localhost"])
+def test_without_the_apparmor_profile_nothing_is_tried(
+    engine: Engine, tmp_path: Path, kind: str
+) -> None:
+    name = {"localhostProfile": "sidestep-nobody-has-loaded-it"} if kind == "Localhost" else {}
+    container = {"name": "app", "image": "x"}
+    spec = {"securityContext": {"appArmorProfile": {"type": kind, **name}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}}
+    path = written(tmp_path, pod | {"spec": spec | {"containers": [container]}}, "pod.yaml")
+    found = evaluated(engine, path, "create-directory")
+    assert not found.enforced
+    assert found.families[0].verdict is Verdict.UNTESTED
+    assert found.notes[0].startswith("not in force: AppArmor ")
+
+
 @pytest.mark.parametrize("denied", ["openat", "read", "mmap", "clone"])
 @pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
 def test_what_the_runner_is_denied_is_named_and_no_block(
@@ -215,6 +253,17 @@ def test_what_the_runner_is_denied_is_named_and_no_block(
     assert not found.counts.get(Outcome.HARNESS_ERROR)
     assert found.notes[0].startswith("not in force: ")
     assert time.monotonic() - begin < 20
+
+
+def test_who_may_not_end_a_program_says_so(engine: Engine, tmp_path: Path) -> None:
+    path = written(tmp_path, denying("kill", "mkdir"))
+    found = evaluated(engine, path, "create-directory")
+    trials = {one.variant: one for one in found.trials}
+    assert found.families[0].verdict is Verdict.LEAKY
+    assert trials[MKDIR].outcome is Outcome.BLOCKED
+    left = trials["create-directory/mkdir-own-listener"]
+    assert left.outcome is Outcome.UNSUPPORTED
+    assert left.reason == "cri: the confinement denies kill, which the runner needs (EPERM)"
 
 
 def test_the_machine_s_own_capabilities_are_given_to_nobody(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from attacks import library
 from evaluator import runtime_run
@@ -265,6 +266,45 @@ def test_who_may_start_nobody_gets_a_container_for_each_program(
     assert any("each program is pid 1" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("denied", ["clone", "wait4", "setitimer", "rt_sigaction"])
+def test_an_answer_of_0_is_not_believed(runtime: Runtime, tmp_path: Path, denied: str) -> None:
+    rules = [
+        {"names": [denied], "action": "SCMP_ACT_ERRNO", "errnoRet": 0},
+        {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"},
+    ]
+    found = evaluated(runtime, written(tmp_path, profile(*rules)), "create-directory")
+    trials = {one.variant: one.outcome for one in found.trials}
+    assert trials["create-directory/mkdir"] is Outcome.BLOCKED
+    assert trials["create-directory/mkdirat"] is Outcome.BYPASSED
+    assert not found.counts.get(Outcome.HARNESS_ERROR)
+    assert any("each program is pid 1" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("denied", ["mmap", "read"])
+def test_nor_is_one_that_leaves_the_runner_nothing(
+    runtime: Runtime, tmp_path: Path, denied: str
+) -> None:
+    rule = {"names": [denied], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}
+    found = evaluated(runtime, written(tmp_path, profile(rule)), "create-directory")
+    assert found.families[0].verdict is Verdict.UNTESTED
+    assert f"denies {denied}, which the runner needs" in found.notes[0]
+
+
+@pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
+def test_what_a_program_leaves_goes_with_a_container_of_its_own(
+    runtime: Runtime, tmp_path: Path, action: str
+) -> None:
+    """Nobody may kill: a program that leaves a process is tried by itself."""
+    rules = [
+        {"names": ["kill"], "action": action},
+        {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"},
+    ]
+    found = evaluated(runtime, written(tmp_path, profile(*rules)), "create-directory")
+    trials = {one.variant: one.outcome for one in found.trials}
+    assert trials["create-directory/mkdir-own-listener"] is Outcome.BLOCKED
+    assert not found.counts.get(Outcome.HARNESS_ERROR)
+
+
 @pytest.mark.parametrize("denied", ["mmap", "read", "write"])
 @pytest.mark.parametrize("action", ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS"])
 def test_what_the_runner_is_denied_is_named_and_no_block(
@@ -345,6 +385,25 @@ def test_what_a_killed_run_left_is_swept_by_the_next() -> None:
     assert not stale.exists()
 
 
+def test_no_room_for_a_container_is_named(runtime: Runtime) -> None:
+    """In a mount namespace of its own, with a tmpfs that is nearly full."""
+    script = (
+        f'mount -t tmpfs -o size=40k tmpfs {SCRATCH} && "$@"; code=$?; ls {SCRATCH}; exit $code'
+    )
+    code = "from evaluator.entry import main; main()"
+    evaluate = ("evaluate", PROFILES / "block-mkdir.json", "--runtime", runtime.name, "--json")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, "-c", code, *evaluate],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=ROOT,
+    )
+    said = f"{SCRATCH}: No space left on device: what containers are made of is written there"
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", f"sidestep: {said}\n")
+
+
 def test_a_raw_filter_is_no_profile(runtime: Runtime) -> None:
     found = evaluated(runtime, PROFILES / "elasticsearch-self.json", "create-directory")
     assert not found.enforced
@@ -379,6 +438,26 @@ def test_a_pod_is_started_as_its_manifest_says(runtime: Runtime, tmp_path: Path)
     assert found["ground_truth"]["read_back"] == "identical"
     assert found["posture"] == "uid 1000"
     assert [one["verdict"] for one in found["families"]] == ["leaky"]
+
+
+def test_an_apparmor_profile_reaches_the_runtime(runtime: Runtime) -> None:
+    """Which refuses it: nobody has loaded one of that name."""
+    with pytest.raises(RefusedError, match=r"(?i)apparmor"):
+        Container(runtime, replace(CONTROL, apparmor="sidestep-nobody-has-loaded-it"))
+
+
+def test_without_the_apparmor_profile_nothing_is_tried(runtime: Runtime, tmp_path: Path) -> None:
+    container = {"name": "app", "image": "x"}
+    key = "container.apparmor.security.beta.kubernetes.io/app"
+    about = {"name": "web", "annotations": {key: "localhost/sidestep-nobody-has-loaded-it"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": about}
+    path = written(tmp_path, {**pod, "spec": {"containers": [container]}}, "pod.yaml")
+    found = evaluated(runtime, path, "create-directory")
+    assert not found.enforced
+    assert found.families[0].verdict is Verdict.UNTESTED
+    assert found.notes[0].startswith(
+        "not in force: AppArmor profile 'sidestep-nobody-has-loaded-it': "
+    )
 
 
 def test_layers_that_no_runtime_is_given_are_not_said_to_fail(runtime: Runtime) -> None:

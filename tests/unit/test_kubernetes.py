@@ -457,6 +457,15 @@ def test_apparmor_by_field_and_by_annotation(node: Node) -> None:
     assert "did you mean 'runtime/default'?" in node.refused(apparmor("runtime/defualt"))
 
 
+def test_a_kubelet_asks_for_apparmor_only_where_something_is_given(node: Node) -> None:
+    asked = SecurityProfile("Localhost", "mine")
+    assert node.one(apparmor("localhost/mine")).requested_apparmor == asked
+    assert node.one(apparmor("unconfined")).requested_apparmor == SecurityProfile("Unconfined")
+    default = SecurityProfile("RuntimeDefault")
+    assert node.one(apparmor("runtime/default")).requested_apparmor == default
+    assert node.one(pod(container())).requested_apparmor is None
+
+
 # ----------------------------------------------------------------------------------- neighbours
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from evaluator import runtimes
+from evaluator import cri, runtimes
+from evaluator.containers import why_not_labelled
 from evaluator.errors import EnvironmentLackError
 from evaluator.posture import CONTAINER, POSTURES, mask
 from evaluator.runtimes import Runtime, find, spec
 from evaluator.wire import ConfigSpec, Filter
+from mitigations.candidate import AppArmorLayer
 
 PROFILE: dict[str, Any] = {"defaultAction": "SCMP_ACT_ALLOW"}
 
@@ -42,6 +44,48 @@ def test_user_capabilities_and_no_new_privs_are_the_runtimes_to_put_on() -> None
     assert set(process["capabilities"]) == {"bounding", "effective", "permitted"}
     assert {tuple(one) for one in process["capabilities"].values()} == {("CAP_KILL",)}
     assert set(made()["process"]["capabilities"]["bounding"]) == CONTAINER
+
+
+def test_an_apparmor_profile_is_named_where_there_is_one() -> None:
+    assert "apparmorProfile" not in made()["process"]
+    assert made(apparmor="k8s-deny")["process"]["apparmorProfile"] == "k8s-deny"
+
+
+def nested(message: bytes, *path: int) -> cri.Message:
+    for number in path:
+        (found,) = cri.decode(message)[number]
+        assert isinstance(found, bytes)
+        message = found
+    return cri.decode(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "kind", "reference"),
+    [("k8s-deny", b"localhost/k8s-deny", 2, [b"k8s-deny"]), ("", b"unconfined", 1, None)],
+)
+def test_a_pod_is_asked_for_apparmor_in_both_fields(
+    name: str, old: bytes, kind: int, reference: list[bytes] | None
+) -> None:
+    """LinuxContainerSecurityContext: apparmor_profile is 9, apparmor 16 (CRI v1 api.proto)."""
+    standing = cri.Standing(0, 0, no_new_privs=False, apparmor=name)
+    asked = cri.container_config("i", ["/runner"], cri.RUNTIME_DEFAULT, standing=standing)
+    security = nested(asked, 15, 2)
+    assert security[9] == [old]
+    profile = nested(asked, 15, 2, 16)
+    assert (profile[1], profile.get(2)) == ([kind], reference)
+
+
+def test_a_profile_is_asked_for_only_where_it_is_in_the_kernel() -> None:
+    files = {
+        "/sys/module/apparmor/parameters/enabled": "Y\n",
+        "/sys/kernel/security/apparmor/profiles": "web (enforce)\nother (complain)\n",
+    }
+    assert why_not_labelled(AppArmorLayer("web"), files.get) == ""
+    assert "not among the enforced ones" in why_not_labelled(AppArmorLayer("other"), files.get)
+    assert "not among the enforced ones" in why_not_labelled(AppArmorLayer("we"), files.get)
+    own = AppArmorLayer("web", "profile web { }")
+    assert "is not loaded into the kernel of this machine" in why_not_labelled(own, files.get)
+    assert "does not run AppArmor" in why_not_labelled(AppArmorLayer("web"), lambda _: None)
 
 
 def test_ids_are_those_of_nobody() -> None:
