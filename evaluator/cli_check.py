@@ -299,7 +299,7 @@ def _print(
     with page() as console:
         show(console, checked.document)
         if writer is not None and lost is None:
-            console.print(f"written to {writer.path}", markup=False)
+            console.print(f"written to {writer.path}", markup=False, soft_wrap=True)
 
 
 def _rendered(document: CheckDocument, form: str) -> str:

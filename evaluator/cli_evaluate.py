@@ -508,7 +508,7 @@ def _publish(request: Request, run: Run) -> int:
         with page() as console:
             show(console, written)
             if request.output is not None and lost is None:
-                console.print(f"\nwritten to {request.output}", markup=False)
+                console.print(f"\nwritten to {request.output}", markup=False, soft_wrap=True)
     if lost is not None:
         raise InputError(str(lost)) from lost
     return run.exit_code

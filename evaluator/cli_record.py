@@ -374,7 +374,7 @@ def _print(request: _Request, found: _Document) -> None:
     with page(stderr=request.output is None) as console:
         _show(console, found)
         if request.output is not None:
-            console.print(f"written to {request.output}", markup=False)
+            console.print(f"written to {request.output}", markup=False, soft_wrap=True)
     if request.output is None:
         say(_text(found.profile))
 

@@ -124,7 +124,7 @@ def score(
         with page() as console:
             show(console, board, found)
             if target is not None and not lost:
-                console.print(f"\nwritten to {output}", markup=False)
+                console.print(f"\nwritten to {output}", markup=False, soft_wrap=True)
     else:
         say(_text(f".{form}", document, board).rstrip("\n"))
     if lost:

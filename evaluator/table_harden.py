@@ -38,7 +38,7 @@ def show_hardened(console: Console, found: Hardened, *, output: str | None) -> N
     for conflict in found.conflicts:
         _show_conflict(console, conflict)
     if output is not None:
-        console.print(f"\nwritten to {output}", markup=False)
+        console.print(f"\nwritten to {output}", markup=False, soft_wrap=True)
     elif found.changes:
         console.print("\nProfile")
         console.print(Text(found.profile.rstrip("\n")), soft_wrap=True)

@@ -49,7 +49,7 @@ from attacks.program import (
 from evaluator.errors import HarnessError
 from mitigations.candidate import LandlockLayer
 
-VERSION = 7
+VERSION = 8
 MAX_FRAME = 4 * 1024 * 1024
 
 

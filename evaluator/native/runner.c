@@ -274,7 +274,7 @@ static int build(void)
 static void say_hello(u32 step, i32 error)
 {
 	struct { u32 version, step; i32 error; u32 many_ids, sizes[6]; u64 hook, insn; } hello = {
-		7, step, error, (u32)many_ids,
+		8, step, error, (u32)many_ids,
 		{ sizeof(struct op), sizeof(struct record), sizeof(struct reply), sizeof(struct program), sizeof(struct config), sizeof(struct request) },
 		A(victim_hook), A(syscall_instruction) };
 
