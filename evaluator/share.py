@@ -248,14 +248,23 @@ class Share:
                     Through(self._by_id[trial.variant], seen)
                 )
         # Not only what this process has taken: what is beside a variant hangs on no schedule.
-        recorded = {one.label: one.variants for one in self._plan.families}
+        beside = {
+            one.label: self._recorded(one) for one in self._plan.families if one.label in through
+        }
         by_source: dict[Profile | None, tuple[Cause, ...]] = {}
         for one in self._alike(candidate) if through else ():
             if one.profile not in by_source:
                 causes = Causes(one, terms.filters, terms.syscall_insn)
-                found = [causes.of(some, recorded[label]) for label, some in through.items()]
+                found = [causes.of(some, beside[label]) for label, some in through.items()]
                 by_source[one.profile] = tuple(cause for some in found for cause in some)
         return tuple(by_source.items())
+
+    def _recorded(self, family: FamilyInstance) -> list[Variant]:
+        """All that is recorded of a family, whoever has taken it."""
+        missing = (one.rpartition("/")[2] for one in family.ids if one not in self._by_id)
+        others = family.only({f"{family.family.name}/{name}" for name in missing})
+        self._by_id.update((one.id, one) for one in others.variants)
+        return [self._by_id[identity] for identity in family.ids]
 
     def _shown(
         self, candidate: Candidate, terms: Terms, trials: Sequence[TrialRecord]
