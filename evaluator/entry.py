@@ -4,7 +4,6 @@ import gc
 import signal
 from typing import NoReturn
 
-
 _GARBAGE = 500_000
 """What is made here has next to no cycles: looking for them was a tenth of the time."""
 

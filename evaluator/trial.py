@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import stat
 
 from msgspec.structs import replace
@@ -10,7 +11,20 @@ from msgspec.structs import replace
 from attacks.effects import SECRET, Effect, EffectKind, Grade, Object, ObjectKind
 from attacks.family import Assumption, Fresh, Variant
 from attacks.probe import PROBE_MAGIC, probe_elf
-from attacks.program import Call, Const, Operation, Program, Syscall, Wait, is_decisive
+from attacks.program import (
+    Addr,
+    Call,
+    Const,
+    Env,
+    Environment,
+    Operation,
+    Print,
+    Program,
+    Syscall,
+    Wait,
+    is_decisive,
+    operands,
+)
 from evaluator.machine_code import image
 from evaluator.sentinel import SENTINEL_ERRNO
 from evaluator.wire import Facts, ProgramFlag, ProgramSpec, RecordState, Result
@@ -18,6 +32,11 @@ from evaluator.wire import Facts, ProgramFlag, ProgramSpec, RecordState, Result
 # What can make a process: afterwards init sweeps the pid namespace until nobody is left.
 _SPAWNING = frozenset({"clone", "clone3", "fork", "vfork", "execve", "execveat", "ptrace"})
 _PR_GET_AUXV = Const(0x41555856)  # prctl(2), since Linux 6.4
+_NUMBERS = frozenset({Environment.VICTIM_PID, Environment.SUBJECT_PID})
+_OWN_NUMBERS = frozenset(
+    {"getpid", "gettid", "getppid", "getpgrp", "getpgid", "getsid", "set_tid_address"}
+)
+_OWN_PROCFS = re.compile(rb"^/?proc/(thread-)?self\b")
 _CLONE_NEW = {
     Fresh.MOUNT: 0x20000,
     Fresh.UTS: 0x4000000,
@@ -88,7 +107,7 @@ def _flags(variant: Variant) -> ProgramFlag:
         flags |= (
             ProgramFlag.NO_NEW_PRIVS
         )  # the thread that loads without it stays where a filter lets none exit
-    if _makes_threads(variant.program.setup):
+    if _must_set_up_itself(variant):
         flags |= ProgramFlag.DIRECT
     if _waits(variant.program):
         flags |= ProgramFlag.SPREAD
@@ -130,6 +149,34 @@ def _must_be_alone(program: Program) -> bool:
 def _makes_threads(setup: tuple[Operation, ...]) -> bool:
     """Rings have kernel threads; neither they nor others survive the gate's fork."""
     return any(isinstance(op, Syscall) and (op.body or op.name == "io_uring_setup") for op in setup)
+
+
+def _must_set_up_itself(variant: Variant) -> bool:
+    """Whether setup must be run by the very process that goes on with the attack."""
+    program = variant.program
+    if variant.foreign and program.setup:
+        return True  # whatever number it holds is one of the sandbox
+    return _makes_threads(program.setup) or _knows_processes(program)
+
+
+def _knows_processes(program: Program) -> bool:
+    """Whether its setup names a process by its number, or itself in procfs.
+
+    A gate is out of the subjects' pid namespace, so that none can see it: there the numbers are
+    others', and ``/proc/self`` is nobody.
+    """
+    own = {place for place, one in enumerate(program.blobs) if _OWN_PROCFS.search(one.data)}
+    for section, op in program.flatten() if program.setup else ():
+        if section != "setup" or isinstance(op, Print):  # by a number in a path procfs finds it
+            continue
+        if isinstance(op, Syscall) and op.name in _OWN_NUMBERS:
+            return True
+        for value in operands(op):
+            if isinstance(value, Env) and value.name in _NUMBERS:
+                return True
+            if isinstance(value, Addr) and value.blob in own:
+                return True
+    return False
 
 
 def _waits(program: Program) -> bool:

@@ -548,6 +548,8 @@ static int wait_gate(int pid, u64 deadline)
 			return fail(X_GATE_DIED, got < 0 ? got : -ECHILD);
 		if ((status & 0xff) == 0x7f && (status >> 8 & 0xff) == SIGTRAP && !(status >> 16))
 			return 0;
+		if (status == (SIGCHLD << 8 | 0x7f) && SYS4(ptrace, PTRACE_CONT, pid, 0, SIGCHLD) >= 0)
+			continue;	// whom its setup traces has stopped
 		if ((status & 0xff) == 0x7f)
 			return fail(X_GATE_KILLED, -(status >> 8 & 0xff));
 		if (control->step)

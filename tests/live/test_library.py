@@ -285,6 +285,37 @@ def test_what_is_put_around_a_program_is_not_its_effect(rule: str, tmp_path: Pat
             assert trial.outcome in (Outcome.BLOCKED, Outcome.UNSUPPORTED), trial.variant
 
 
+@pytest.mark.parametrize(
+    ("family", "ways"),
+    [
+        ("kill-process", ["pidfd-send-signal", "fcntl-owner", "fcntl-owner-ex", "ptrace-kill"]),
+        ("read-process-memory", ["ptrace-peek"]),
+        ("get-namespace-descriptor", ["pidfd-ioctl", "open-proc-fd"]),
+        ("change-own-limits", ["prlimit64-own-pid"]),
+        ("run-written-code", ["proc-mem"]),
+    ],
+)
+def test_who_is_named_before_the_filter_is_the_one_who_is_meant(
+    family: str, ways: list[str]
+) -> None:
+    """Numbers of processes, and ``/proc/self``, are those of the subject's pid namespace."""
+    whole = library.family(family).default
+    names = {f"{family}/{way}" for way in ways}
+    plan = Plan(
+        candidates=(candidate("unconfined.json"),),
+        families=(whole.only(names | {whole.baseline_id}),),
+        workloads=(),
+        jobs=1,
+        suite=frozenset(f"{name}~inherited" for name in names),
+        rewrites=Rewrites.ALL,
+        repeats=3,
+    )
+    (result,) = campaign.evaluate(plan, lambda _: None)
+    made = {one.variant: one for one in result.trials if one.variant.endswith("~inherited")}
+    assert {f"{name}~inherited" for name in names} <= made.keys()
+    assert {(one.outcome, one.reason) for one in made.values()} == {(Outcome.BYPASSED, None)}
+
+
 @pytest.mark.slow
 def test_runs_are_identical() -> None:
     names = tuple(PROFILES) if "SIDESTEP_RUNS" in os.environ else ("block-mkdir.json",)

@@ -1,6 +1,7 @@
 """The grade of an effect follows from what the judge saw, and from nothing else."""
 
 import pytest
+from msgspec.structs import replace
 
 from attacks import library
 from attacks.effects import Effect, EffectKind, Grade, ObjectKind
@@ -11,8 +12,11 @@ from attacks.program import (
     Blob,
     Call,
     Const,
+    Env,
+    Environment,
     Fault,
     Operation,
+    Print,
     Program,
     Store,
     Syscall,
@@ -300,6 +304,31 @@ def test_every_rescue_of_the_library_is_the_same_program_in_another_order() -> N
 def test_a_program_that_may_leave_a_process_is_swept(op: Operation, spawns: bool) -> None:
     assert may_spawn(program(op)) is spawns
     assert may_spawn(program(MKDIR, setup=(op,))) is spawns
+
+
+@pytest.mark.parametrize(
+    ("op", "itself"),
+    [
+        (OPEN, False),
+        (Print(Addr(1), Env(Environment.VICTIM_PID)), False),  # procfs finds whom it means
+        (Syscall("pidfd_open", (Env(Environment.VICTIM_PID), Const(0))), True),
+        (Store(Addr(1), 0, 4, Env(Environment.VICTIM_PID)), True),
+        (Syscall("getpid"), True),
+        (Syscall("open", (Addr(2), Const(0))), True),
+        (Syscall("io_uring_setup", (Const(1), Addr(1))), True),
+        (Syscall("fork", body=(OPEN,)), True),
+    ],
+)
+def test_a_setup_that_names_a_process_is_the_own_work_of_the_subject(
+    op: Operation, *, itself: bool
+) -> None:
+    blobs = (*BLOBS, Blob(b"", 64), Blob(b"/proc/self/fd/3\0", 16))
+    there = Program(blobs=blobs, setup=(op,), attack=(MKDIR,))
+    later = Program(blobs=blobs, attack=(op, MKDIR))
+    variant = replace(having(Effect(EffectKind.DIRECTORY)), program=there)
+    assert (ProgramFlag.DIRECT in program_spec(variant).flags) is itself
+    assert ProgramFlag.DIRECT in program_spec(replace(variant, foreign=True)).flags
+    assert ProgramFlag.DIRECT not in program_spec(replace(variant, program=later)).flags
 
 
 def _library() -> list[Variant]:
