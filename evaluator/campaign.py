@@ -39,7 +39,7 @@ _ENDING_S = 2.0
 _TELL_S = 0.1
 _RUNNERS = 2
 """For each worker, on its core: while one waits for the kernel the other one runs."""
-_MORE_RUNNERS = 3
+_MORE_RUNNERS = 4
 """The same where all is run that rewrites make: a hundred programs wait 30 ms each for an RCU."""
 _TRIALS = msgpack.Decoder(tuple[TrialRecord, ...])
 _GARBAGE = 500_000

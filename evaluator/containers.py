@@ -153,7 +153,9 @@ class Containers(Pool):
         if self._closed:
             raise HarnessError("the containers are closed")
         batch = Batch(arms, 1, done)
-        batch.at_work.append(self._thread.submit(self._all, batch))
+        self._thread.submit(self._all, batch).add_done_callback(
+            lambda ended: batch.close(None if ended.cancelled() else ended.exception())
+        )
         return batch
 
     def container(self, config: ConfigSpec) -> Container | Pod:
@@ -169,8 +171,7 @@ class Containers(Pool):
             with ThreadPoolExecutor(_AT_A_TIME if self._is_alone(config) else 1) as threads:
                 found = threads.map(self._one, (batch.arms[index] for index in indices))
                 for index, result in zip(indices, found, strict=True):
-                    batch.found[index] = result
-                    batch.done(1)
+                    batch.answer(index, result)
 
     def _is_alone(self, config: ConfigSpec) -> bool:
         try:

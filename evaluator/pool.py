@@ -21,6 +21,8 @@ from evaluator.sandbox import Sandbox, runner_path
 from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
 
 _CHUNK = 48
+_FROM_THE_FRONT = 2
+"""Runners that take the oldest batch; all others take the newest."""
 # What a runner has room for; far more than the arms that it is asked for at one time.
 _PROGRAMS = 8192
 _CONFIGS = 256
@@ -78,20 +80,39 @@ class Batch:
     def __init__(self, arms: Sequence[Arm], chunk: int, done: Callable[[int], None]) -> None:
         self.arms = arms
         self.chunk = chunk
-        self.done = done
         self.left = deque(range(len(arms)))
-        self.found: list[Result | str] = ["not run"] * len(arms)
-        self.at_work: list[Future[None]] = []
+        self.end: Future[None] = Future()
+        self._done = done
+        self._found: list[Result | str] = ["not run"] * len(arms)
+        self._lock = threading.Lock()
+        self._unanswered = len(arms)
+        if not arms:
+            self.close()
 
-    @property
-    def is_done(self) -> bool:
-        return all(future.done() for future in self.at_work)
+    def answer(self, index: int, result: Result | str) -> None:
+        """What an arm came to, or a message where the runner was lost on that very arm."""
+        self._found[index] = result
+        self._done(1)
+        with self._lock:
+            self._unanswered -= 1
+            is_last = not self._unanswered
+        if is_last:
+            self.close()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Nobody is at work for it any more, whatever is still not run."""
+        with self._lock:
+            if self.end.done():
+                return
+            if error is None:
+                self.end.set_result(None)
+            else:
+                self.end.set_exception(error)
 
     def results(self) -> list[Result | str]:
-        """Waits for all of them; a message stands where the runner was lost on that very arm."""
-        for future in self.at_work:
-            future.result()
-        return self.found
+        """Waits for all of them."""
+        self.end.result()
+        return self._found
 
 
 class Pool:
@@ -102,6 +123,7 @@ class Pool:
         self._path = runner_path()
         self._lock = threading.Lock()
         self._closed = False
+        self._open: list[Batch] = []
         self._workers: list[_Worker] = []
         try:
             cores = sorted(os.sched_getaffinity(0))
@@ -170,29 +192,43 @@ class Pool:
         # Few at a time where there are few: nobody should be left with a heap at the end.
         chunk = min(_CHUNK, 1 + len(arms) // (8 * len(self._workers)))
         batch = Batch(arms, chunk, done)
-        batch.at_work += [one.thread.submit(self._work, one, batch) for one in self._workers]
+        with self._lock:
+            self._open.append(batch)
+        for one in self._workers:
+            one.thread.submit(self._work, one)
         return batch
 
-    def _work(self, worker: _Worker, batch: Batch) -> None:
+    def _work(self, worker: _Worker) -> None:
         """Keeps one chunk with the runner while the one before is decoded."""
-        asked: deque[int] = deque()
-        while not self._closed:
-            try:
-                if len(asked) <= batch.chunk:
-                    self._ask(worker, batch, asked)
-                if not asked:
-                    return
-                result = self._next(worker, asked[0], batch.arms[asked[0]])
-                batch.found[asked.popleft()] = result if result.ok else result.trouble
-                batch.done(1)
-            except HarnessError as error:
-                batch.found[asked.popleft()] = str(error)
-                batch.done(1)
-                with self._lock:
-                    batch.left.extend(asked)
-                asked.clear()
-                if not self._closed:
-                    self._replace(worker)
+        asked: deque[tuple[Batch, int]] = deque()
+        try:
+            while not self._closed:
+                try:
+                    self._ask(worker, asked)
+                    if not asked:
+                        return
+                    batch, index = asked[0]
+                    result = self._next(worker, index, batch.arms[index])
+                    asked.popleft()
+                    batch.answer(index, result if result.ok else result.trouble)
+                except HarnessError as error:
+                    batch, index = asked.popleft()
+                    batch.answer(index, str(error))
+                    with self._lock:
+                        for batch, index in asked:
+                            batch.left.append(index)
+                    asked.clear()
+                    if not self._closed:
+                        self._replace(worker)
+            self._give_up(None)
+        except BaseException as error:
+            self._give_up(error)
+
+    def _give_up(self, error: BaseException | None) -> None:
+        with self._lock:
+            abandoned, self._open = self._open, []
+        for batch in abandoned:
+            batch.close(error)
 
     def _next(self, worker: _Worker, index: int, arm: Arm) -> Result:
         result = worker.sandbox.next_result(arm.timeout_us)
@@ -201,12 +237,20 @@ class Pool:
             raise HarnessError("the runner answered something that it was not asked")
         return result
 
-    def _ask(self, worker: _Worker, batch: Batch, asked: deque[int]) -> None:
+    def _ask(self, worker: _Worker, asked: deque[tuple[Batch, int]]) -> None:
+        """Gives the runner more to do if it has little left."""
         with self._lock:
+            self._open = [one for one in self._open if not one.end.done()]
+            # Some begin at the other end: arms that wait for the kernel come in groups, and
+            # should not stop all runners of a processor at a time.
+            turned = worker in self._workers[_FROM_THE_FRONT:]
+            ready = (one for one in (self._open[::-1] if turned else self._open) if one.left)
+            batch = next(ready, None)
+            if batch is None or len(asked) > batch.chunk:
+                return
             taken = [batch.left.popleft() for _ in range(min(batch.chunk, len(batch.left)))]
-        asked.extend(taken)  # first, so that none is lost if the runner is
-        if taken:
-            worker.sandbox.ask([self._request(worker, i, batch.arms[i]) for i in taken])
+        asked.extend((batch, index) for index in taken)  # first, so that none is lost
+        worker.sandbox.ask([self._request(worker, index, batch.arms[index]) for index in taken])
 
     def lost(self, sandbox: Sandbox) -> None:
         """Ends a runner that cannot be used any more; another one takes its place."""
@@ -270,12 +314,9 @@ def overlapped(works: Iterable[Asking[T]], at_a_time: int) -> Iterator[T]:
 
 def _done(waiting: Sequence[tuple[Asking[T], Batch]]) -> int:
     """The place of the first one whose batch is done; waits for one."""
-    while True:
-        for place, (_, batch) in enumerate(waiting):
-            if batch.is_done:
-                return place
-        at_work = [one for _, batch in waiting for one in batch.at_work if not one.done()]
-        wait(at_work, return_when=FIRST_COMPLETED)
+    ends = [batch.end for _, batch in waiting]
+    wait(ends, return_when=FIRST_COMPLETED)
+    return next(place for place, end in enumerate(ends) if end.done())
 
 
 def alone(work: Asking[T]) -> T:
