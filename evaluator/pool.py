@@ -21,6 +21,7 @@ from evaluator.sandbox import Sandbox, runner_path
 from evaluator.wire import ConfigSpec, ProgramSpec, Request, Result, RunFlag
 
 _CHUNK = 48
+_TAGS = 1 << 31
 _FROM_THE_FRONT = 2
 """Runners that take the oldest batch; all others take the newest."""
 # What a runner has room for; far more than the arms that it is asked for at one time.
@@ -77,9 +78,13 @@ class _Worker(Struct):
 class Batch:
     """Arms that were given to the runners together."""
 
-    def __init__(self, arms: Sequence[Arm], chunk: int, done: Callable[[int], None]) -> None:
+    def __init__(
+        self, arms: Sequence[Arm], chunk: int, done: Callable[[int], None], tag: int = 0
+    ) -> None:
+        """``tag``: of the first arm; the others have the following ones."""
         self.arms = arms
         self.chunk = chunk
+        self.tag = tag
         self.left = deque(range(len(arms)))
         self.end: Future[None] = Future()
         self._done = done
@@ -124,6 +129,7 @@ class Pool:
         self._lock = threading.Lock()
         self._closed = False
         self._open: list[Batch] = []
+        self._tag = 0
         self._workers: list[_Worker] = []
         try:
             cores = sorted(os.sched_getaffinity(0))
@@ -151,7 +157,8 @@ class Pool:
 
     def close(self) -> None:
         """Ends every runner, and with it all that it started."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         for worker in self._workers:
             worker.sandbox.close()
             worker.thread.shutdown(wait=False, cancel_futures=True)
@@ -191,8 +198,9 @@ class Pool:
             raise HarnessError("the runners are closed")
         # Few at a time where there are few: nobody should be left with a heap at the end.
         chunk = min(_CHUNK, 1 + len(arms) // (8 * len(self._workers)))
-        batch = Batch(arms, chunk, done)
         with self._lock:
+            batch = Batch(arms, chunk, done, self._tag)
+            self._tag = (self._tag + len(arms)) % _TAGS
             self._open.append(batch)
         for one in self._workers:
             one.thread.submit(self._work, one)
@@ -208,18 +216,18 @@ class Pool:
                     if not asked:
                         return
                     batch, index = asked[0]
-                    result = self._next(worker, index, batch.arms[index])
+                    result = self._next(worker, batch, index)
                     asked.popleft()
                     batch.answer(index, result if result.ok else result.trouble)
                 except HarnessError as error:
                     batch, index = asked.popleft()
-                    batch.answer(index, str(error))
                     with self._lock:
-                        for batch, index in asked:
-                            batch.left.append(index)
+                        for other, again in asked:
+                            other.left.append(again)
                     asked.clear()
                     if not self._closed:
                         self._replace(worker)
+                    batch.answer(index, str(error))  # last: who waits for it may end us
             self._give_up(None)
         except BaseException as error:
             self._give_up(error)
@@ -230,10 +238,11 @@ class Pool:
         for batch in abandoned:
             batch.close(error)
 
-    def _next(self, worker: _Worker, index: int, arm: Arm) -> Result:
+    def _next(self, worker: _Worker, batch: Batch, index: int) -> Result:
+        arm = batch.arms[index]
         result = worker.sandbox.next_result(arm.timeout_us)
         complete = len(result.records) == len(arm.program.program.flatten()) or not result.ok
-        if result.tag != index or not complete:
+        if result.tag != batch.tag + index or not complete:
             raise HarnessError("the runner answered something that it was not asked")
         return result
 
@@ -250,7 +259,8 @@ class Pool:
                 return
             taken = [batch.left.popleft() for _ in range(min(batch.chunk, len(batch.left)))]
         asked.extend((batch, index) for index in taken)  # first, so that none is lost
-        worker.sandbox.ask([self._request(worker, index, batch.arms[index]) for index in taken])
+        requests = [self._request(worker, batch.tag + index, batch.arms[index]) for index in taken]
+        worker.sandbox.ask(requests)
 
     def lost(self, sandbox: Sandbox) -> None:
         """Ends a runner that cannot be used any more; another one takes its place."""
@@ -258,9 +268,14 @@ class Pool:
 
     def _replace(self, worker: _Worker) -> None:
         self.lost(worker.sandbox)
-        worker.sandbox = self.started(worker.core)
+        fresh = self.started(worker.core)
+        with self._lock:
+            worker.sandbox = fresh
+            is_late = self._closed
         worker.programs = _Told(_PROGRAMS)
         worker.configs = _Told(_CONFIGS)
+        if is_late:
+            fresh.close()
 
     def _request(self, worker: _Worker, tag: int, arm: Arm) -> Request:
         return Request(
