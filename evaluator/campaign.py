@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from attacks.family import FamilyInstance
 from evaluator.assemble import assemble, failed
 from evaluator.errors import HarnessError
+from evaluator.garbage import collect_rarely
 from evaluator.plan import Plan, Progress, Rewrites, sameness
 from evaluator.pool import Pool
 from evaluator.records import CandidateResult, CandidateRun, TrialRecord
@@ -42,8 +43,6 @@ _RUNNERS = 2
 _MORE_RUNNERS = 4
 """The same where all is run that rewrites make: a hundred programs wait 30 ms each for an RCU."""
 _TRIALS = msgpack.Decoder(tuple[TrialRecord, ...])
-_GARBAGE = 500_000
-"""What is made here has next to no cycles: looking for them was a tenth of the time."""
 
 
 def evaluate(
@@ -262,7 +261,7 @@ def begin_worker() -> None:
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     gc.freeze()  # what the first process has made stays, and its memory shared
-    gc.set_threshold(_GARBAGE)
+    collect_rarely()
 
 
 def _leave(number: int, frame: object) -> NoReturn:
